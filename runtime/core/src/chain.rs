@@ -1,0 +1,245 @@
+use std::iter::Peekable;
+
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::failure::Failure;
+use crate::outcome::Emission;
+use crate::output::{Destination, Output};
+use crate::seams::Clock;
+use crate::stage::{Stage, StageResult};
+
+/// The stages of a pipeline, in order, and what they made of one batch.
+///
+/// What a stage routes to a named output leaves the pipeline there; the rest is the next stage's input. A record is
+/// whole: if a later stage fails on anything that came of it, none of its outputs is written.
+pub(crate) struct Chain {
+    stages: Vec<Stage>,
+    results: Vec<StageResult>,
+    /// `carried[k]` is what stage k hands to stage k + 1, unless it passed everything.
+    carried: Vec<Carried>,
+    /// `routed[k]` is what stage k, not the last, routed to named outputs.
+    routed: Vec<Routed>,
+    /// The input of the last stage: an index into `carried`, or none for the batch itself.
+    last_input: Option<usize>,
+    failed: Vec<FailedRecord>,
+}
+
+/// A record of the batch that failed for good.
+#[derive(Debug)]
+pub(crate) struct FailedRecord {
+    /// Its row in the batch.
+    pub(crate) row: usize,
+    pub(crate) stage: usize,
+    pub(crate) failure: Failure,
+}
+
+/// Records between two stages, and the rows of the batch that they came of.
+#[derive(Default)]
+struct Carried {
+    records: Batch,
+    origins: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Routed {
+    carried: Carried,
+    to: Vec<u32>,
+}
+
+impl Carried {
+    fn clear(&mut self) {
+        self.records.clear();
+        self.origins.clear();
+    }
+
+    fn push(&mut self, offset: u64, origin: usize, emission: &Emission<'_>) {
+        self.records.push(offset, emission.timestamp, emission.key, emission.value);
+        for (name, value) in emission.headers {
+            self.records.push_header(name, value);
+        }
+        self.origins.push(origin);
+    }
+}
+
+impl Chain {
+    pub(crate) fn new(stages: Vec<Stage>) -> Self {
+        let mut chain = Chain {
+            stages,
+            results: Vec::new(),
+            carried: Vec::new(),
+            routed: Vec::new(),
+            last_input: None,
+            failed: Vec::new(),
+        };
+        chain.results.resize_with(chain.stages.len(), Default::default);
+        chain.carried.resize_with(chain.stages.len(), Default::default);
+        chain.routed.resize_with(chain.stages.len(), Default::default);
+        chain
+    }
+
+    pub(crate) fn stage(&self, index: usize) -> &Stage {
+        &self.stages[index]
+    }
+
+    /// The records that failed for good, by row, each once.
+    pub(crate) fn failed(&self) -> &[FailedRecord] {
+        &self.failed
+    }
+
+    /// Runs the batch through all stages.
+    ///
+    /// # Errors
+    /// A plugin cannot be started again.
+    pub(crate) fn run(&mut self, batch: &Batch, clock: &dyn Clock) -> Result<(), Error> {
+        self.failed.clear();
+        self.last_input = None;
+        for index in 0..self.stages.len() {
+            let (done, rest) = self.carried.split_at_mut(index);
+            let from = self.last_input.map(|at| &done[at]);
+            let input = from.map_or(batch, |carried| &carried.records);
+            let origin = |row: usize| from.map_or(row, |carried| carried.origins[row]);
+            let result = &mut self.results[index];
+            self.stages[index].run(input, result, clock)?;
+            let failed = result.failed().iter();
+            self.failed.extend(failed.map(|(row, failure)| FailedRecord {
+                row: origin(*row),
+                stage: index,
+                failure: failure.clone(),
+            }));
+            self.routed[index].carried.clear();
+            self.routed[index].to.clear();
+            if index + 1 < self.stages.len() && !result.passes_all() {
+                hand_over(input, result, origin, &mut rest[0], &mut self.routed[index])?;
+                self.last_input = Some(index);
+            }
+        }
+        // A record that failed more than once keeps its first failure.
+        self.failed.sort_by_key(|failed| failed.row);
+        self.failed.dedup_by_key(|failed| failed.row);
+        Ok(())
+    }
+
+    /// Calls `each` for every output of the batch, in the order of the records that caused them, leaving out the
+    /// records that failed.
+    ///
+    /// # Errors
+    /// The first error of `each`.
+    pub(crate) fn outputs(
+        &self,
+        batch: &Batch,
+        mut each: impl FnMut(&Output<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut numbering = Numbering { batch, failed: &self.failed, row: usize::MAX, index: 0 };
+        let Some(last) = self.results.last() else {
+            let mut rows = batch.rows().enumerate();
+            return rows.try_for_each(|(row, record)| numbering.number(row, &Emission::pass(&record), &mut each));
+        };
+        let from = self.last_input.map(|at| &self.carried[at]);
+        let input = from.map_or(batch, |carried| &carried.records);
+        let mut early = EarlyOutputs::new(&self.routed);
+        last.visit(input, |row, emission| {
+            let row = from.map_or(row, |carried| carried.origins[row]);
+            early.up_to(row, |row, emission| numbering.number(row, emission, &mut each))?;
+            numbering.number(row, &emission, &mut each)
+        })?;
+        early.up_to(usize::MAX, |row, emission| numbering.number(row, emission, &mut each))
+    }
+}
+
+/// Sorts a stage's outputs into what goes on and what leaves the pipeline here.
+fn hand_over(
+    input: &Batch,
+    result: &StageResult,
+    origin: impl Fn(usize) -> usize,
+    next: &mut Carried,
+    routed: &mut Routed,
+) -> Result<(), Error> {
+    next.clear();
+    next.records.partition = input.partition.clone();
+    result.visit(input, |row, emission| {
+        let (offset, origin) = (input.offsets[row], origin(row));
+        match emission.to {
+            None => next.push(offset, origin, &emission),
+            Some(to) => {
+                routed.carried.push(offset, origin, &emission);
+                routed.to.push(to);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Numbers the outputs of each record, and leaves out those of records that failed.
+struct Numbering<'a> {
+    batch: &'a Batch,
+    failed: &'a [FailedRecord],
+    row: usize,
+    index: u32,
+}
+
+impl Numbering<'_> {
+    #[inline]
+    fn number(
+        &mut self,
+        row: usize,
+        emission: &Emission<'_>,
+        each: &mut impl FnMut(&Output<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if !self.failed.is_empty() && self.failed.binary_search_by_key(&row, |failed| failed.row).is_ok() {
+            return Ok(());
+        }
+        self.index = if row == self.row { self.index + 1 } else { 0 };
+        self.row = row;
+        each(&Output {
+            to: emission.to.map_or(Destination::Default, Destination::Named),
+            source: &self.batch.partition,
+            offset: self.batch.offsets[row],
+            index: self.index,
+            timestamp: emission.timestamp,
+            key: emission.key,
+            value: emission.value,
+            headers: emission.headers,
+            added: &[],
+        })
+    }
+}
+
+/// What stages before the last routed to named outputs, read in the order of the batch's rows.
+struct EarlyOutputs<'a> {
+    stages: Vec<Peekable<Box<dyn Iterator<Item = RowEmission<'a>> + 'a>>>,
+}
+
+type RowEmission<'a> = (usize, Emission<'a>);
+
+impl<'a> EarlyOutputs<'a> {
+    fn new(routed: &'a [Routed]) -> Self {
+        let filled = routed.iter().filter(|routed| !routed.to.is_empty());
+        let stages = filled.map(|routed| {
+            let rows = routed.carried.records.rows().zip(&routed.to).zip(&routed.carried.origins);
+            let emissions = rows.map(|((row, to), origin)| (*origin, Emission { to: Some(*to), ..Emission::pass(&row) }));
+            (Box::new(emissions) as Box<dyn Iterator<Item = _>>).peekable()
+        });
+        EarlyOutputs { stages: stages.collect() }
+    }
+
+    #[inline]
+    fn up_to(
+        &mut self,
+        row: usize,
+        mut each: impl FnMut(usize, &Emission<'a>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        while !self.stages.is_empty() {
+            // The earliest row first; of one row, the earlier stage first.
+            let next = self.stages.iter_mut().filter_map(|stage| stage.peek().map(|(at, _)| *at)).min();
+            let Some(at) = next.filter(|at| *at <= row) else {
+                break;
+            };
+            for stage in &mut self.stages {
+                while let Some((origin, emission)) = stage.next_if(|(origin, _)| *origin == at) {
+                    each(origin, &emission)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

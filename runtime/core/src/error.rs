@@ -1,0 +1,39 @@
+/// Why a worker ended; nothing that it had in flight is acknowledged.
+///
+/// Failures of single records are not errors but [`crate::Failure`]s, which a policy decides upon.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{message}")]
+pub struct Error {
+    /// What follows from it.
+    pub kind: ErrorKind,
+    /// What went wrong, where, and how to mend it: one line for a person.
+    pub message: String,
+}
+
+/// What a supervisor does about an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Passing: start a new worker from the committed offsets, after a pause.
+    Retry,
+    /// The broker cannot be reached; at start-up this ends the program with its own exit code.
+    Unreachable,
+    /// The configuration does not fit what is there: an unknown topic, a refused one, a bad property.
+    Config,
+    /// The promise could not be kept: fenced for good, or a dead letter refused.
+    Promise,
+    /// A policy said stop, or the program itself is at fault.
+    Stopped,
+}
+
+impl Error {
+    /// An error of this kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error { kind, message: message.into() }
+    }
+
+    /// The same error, with its place named first.
+    #[must_use]
+    pub fn within(self, place: &str) -> Self {
+        Error { kind: self.kind, message: format!("{place}: {}", self.message) }
+    }
+}

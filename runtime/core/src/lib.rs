@@ -1,0 +1,36 @@
+//! What Sluicegate means, free of IO: the data path between four seams.
+//!
+//! ```text
+//! Source::poll → Batch → Stage 1 … Stage n (Transform::process → Outcomes → Policy) → Sink::write → Progress → Transaction::commit
+//! ```
+//!
+//! [`Worker`] is the loop that reads like that line. It owns no clock, opens no file and knows neither Kafka nor
+//! wasmtime: those are behind [`Source`], [`Transform`], [`Sink`] and [`Transaction`], so that a simulation drives the
+//! very code that runs in production.
+
+mod batch;
+mod chain;
+mod column;
+mod error;
+mod failure;
+mod meters;
+mod outcome;
+mod output;
+mod policy;
+mod progress;
+mod seams;
+mod stage;
+mod worker;
+
+pub use batch::{Batch, Headers, NO_TIMESTAMP, Partition, Row};
+pub use column::{Column, Cursor, Entry, INHERIT, NULL};
+pub use error::{Error, ErrorKind};
+pub use failure::{Failure, FailureKind};
+pub use meters::{Meters, Tally};
+pub use outcome::{EMIT_NONE, OutputLimits, Outcomes, PASS, REJECT};
+pub use output::{Destination, HeaderSlice, Output};
+pub use policy::{Action, Policy, Rule};
+pub use progress::{Positions, Progress, Ticket};
+pub use seams::{Clock, Identity, Polled, Sink, Source, Transaction, Transform};
+pub use stage::Stage;
+pub use worker::{CommitEvery, Delivery, Stop, Worker, WorkerSettings};

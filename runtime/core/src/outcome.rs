@@ -1,0 +1,314 @@
+use crate::batch::{Batch, Headers, HeadersCursor, Row};
+use crate::column::{Column, Cursor, Entry, INHERIT};
+use crate::failure::{Failure, FailureKind};
+use crate::output::HeaderSlice;
+
+/// The outcome that drops a record: it emits no output.
+pub const EMIT_NONE: i32 = 0;
+/// The outcome that passes a record on as it came.
+pub const PASS: i32 = -1;
+/// The outcome that rejects a record with the next of the reasons.
+pub const REJECT: i32 = -2;
+
+/// What a plugin said of a batch, in the columns of `plugin.wit`. Not to be trusted before [`Outcomes::validate`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// One an input record: n ≥ 0 emits the next n outputs, [`PASS`], or [`REJECT`].
+    pub outcomes: Vec<i32>,
+    /// One a rejected record.
+    pub reasons: Vec<String>,
+    /// Output index per output, -1 for the default; empty: all to the default.
+    pub to: Vec<i32>,
+    /// Per output; empty: all as in the input record.
+    pub timestamps: Vec<i64>,
+    /// Per output.
+    pub keys: Column,
+    /// Per output.
+    pub values: Column,
+    /// Per output; empty `counts`: all as in the input record.
+    pub headers: Headers,
+}
+
+/// The bounds on what a plugin may make of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputLimits {
+    /// `limits.outputs-per-record`
+    pub outputs_per_record: u32,
+    /// `limits.output-bytes-per-record`: keys, values and headers of all outputs, inherited ones included.
+    pub bytes_per_record: usize,
+    /// What the sink takes in one record.
+    pub bytes_per_output: usize,
+}
+
+impl Outcomes {
+    /// Checks everything that the host will rely on when it reads these columns beside `input`: after `Ok`, reading
+    /// them cannot go out of bounds, and no record makes more than `limits` allow.
+    ///
+    /// # Errors
+    /// [`FailureKind::Malformed`] or [`FailureKind::TooMuchOutput`], with what is wrong.
+    pub fn validate(&self, input: &Batch, outputs: usize, limits: &OutputLimits) -> Result<(), Failure> {
+        let emitted = self.check_counts(input, limits)?;
+        self.check_shape(emitted, outputs).map_err(|reason| Failure::new(FailureKind::Malformed, reason))?;
+        if emitted > 0 {
+            self.check_bytes(input, limits)?;
+        }
+        Ok(())
+    }
+
+    /// The number of outputs, if `outcomes` and `reasons` make sense.
+    fn check_counts(&self, input: &Batch, limits: &OutputLimits) -> Result<usize, Failure> {
+        let malformed = |reason| Err(Failure::new(FailureKind::Malformed, reason));
+        if self.outcomes.len() != input.len() {
+            return malformed(format!("{} outcomes for {} records", self.outcomes.len(), input.len()));
+        }
+        let (mut emitted, mut rejected, mut most) = (0u64, 0usize, 0i32);
+        for &outcome in &self.outcomes {
+            // At most 2^31 records with 2^31 outputs each: the sum fits u64.
+            emitted += outcome.max(0) as u64;
+            rejected += usize::from(outcome == REJECT);
+            most = most.max(outcome);
+            if outcome < REJECT {
+                return malformed(format!("unknown outcome {outcome}"));
+            }
+        }
+        if most as u32 > limits.outputs_per_record {
+            let limit = limits.outputs_per_record;
+            let reason = format!("{most} outputs for one record; limits.outputs-per-record is {limit}");
+            return Err(Failure::new(FailureKind::TooMuchOutput, reason));
+        }
+        if rejected != self.reasons.len() {
+            return malformed(format!("{} reasons for {rejected} rejected records", self.reasons.len()));
+        }
+        Ok(emitted as usize)
+    }
+
+    fn check_shape(&self, emitted: usize, outputs: usize) -> Result<(), String> {
+        let optional = |what: &str, len: usize| match len {
+            0 => Ok(()),
+            len if len == emitted => Ok(()),
+            len => Err(format!("{what}: {len} entries for {emitted} outputs")),
+        };
+        let required = |what: &str, len: usize| match len {
+            len if len == emitted => Ok(()),
+            len => Err(format!("{what}: {len} entries for {emitted} outputs")),
+        };
+        required("keys", self.keys.len())?;
+        required("values", self.values.len())?;
+        optional("to", self.to.len())?;
+        optional("timestamps", self.timestamps.len())?;
+        optional("headers.counts", self.headers.counts.len())?;
+        if let Some(bad) = self.to.iter().find(|to| **to < -1 || **to >= 0 && **to as usize >= outputs) {
+            return Err(format!("to: output {bad} of {outputs}"));
+        }
+        self.keys.validate("keys", true)?;
+        self.values.validate("values", true)?;
+        let mut headers = 0u64;
+        for &count in &self.headers.counts {
+            if count < 0 && count != INHERIT {
+                return Err(format!("headers.counts: a count of {count}"));
+            }
+            headers += count.max(0) as u64;
+        }
+        for (what, column) in [("headers.keys", &self.headers.keys), ("headers.values", &self.headers.values)] {
+            if column.len() as u64 != headers {
+                return Err(format!("{what}: {} entries for {headers} headers", column.len()));
+            }
+        }
+        if self.headers.keys.lengths.iter().any(|length| *length < 0) {
+            return Err("headers.keys: a header without a name".into());
+        }
+        self.headers.keys.validate("headers.keys", false)?;
+        self.headers.values.validate("headers.values", false)
+    }
+
+    fn check_bytes(&self, input: &Batch, limits: &OutputLimits) -> Result<(), Failure> {
+        let own = self.keys.data.len() + self.values.data.len() + self.headers.keys.data.len() + self.headers.values.data.len();
+        let most = limits.bytes_per_record.min(limits.bytes_per_output);
+        let single = self.outcomes.iter().all(|outcome| *outcome <= 1);
+        if single && own + input.bytes() <= most {
+            return Ok(()); // The whole batch, inherited bytes included, fits what one record may make.
+        }
+        let mut emissions = self.emissions();
+        for (row, &outcome) in input.rows().zip(&self.outcomes) {
+            let mut total = 0usize;
+            for _ in 0..outcome.max(0) {
+                let emission = emissions.next(&row);
+                let bytes = emission.bytes();
+                total = total.saturating_add(bytes);
+                if bytes > limits.bytes_per_output || total > limits.bytes_per_record {
+                    return Err(too_many_bytes(bytes, total, limits));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every record goes on as it came.
+    pub(crate) fn passes_all(&self) -> bool {
+        self.outcomes.iter().all(|outcome| *outcome == PASS)
+    }
+
+    /// Reads the outputs in order. Only after [`Outcomes::validate`].
+    pub(crate) fn emissions(&self) -> Emissions<'_> {
+        Emissions {
+            to: &self.to,
+            timestamps: &self.timestamps,
+            keys: self.keys.cursor(),
+            values: self.values.cursor(),
+            inherits_headers: self.headers.counts.is_empty(),
+            headers: self.headers.cursor(),
+        }
+    }
+}
+
+fn too_many_bytes(bytes: usize, total: usize, limits: &OutputLimits) -> Failure {
+    let reason = if bytes > limits.bytes_per_output {
+        format!("an output of {bytes} bytes; the sink takes {} in one record", limits.bytes_per_output)
+    } else {
+        let limit = limits.bytes_per_record;
+        format!("at least {total} bytes for one record; limits.output-bytes-per-record is {limit}")
+    };
+    Failure::new(FailureKind::TooMuchOutput, reason)
+}
+
+/// One output of a stage, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Emission<'a> {
+    pub(crate) to: Option<u32>,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: HeaderSlice<'a>,
+}
+
+impl<'a> Emission<'a> {
+    /// The record as it came.
+    #[inline]
+    pub(crate) fn pass(row: &Row<'a>) -> Self {
+        Emission { to: None, timestamp: row.timestamp, key: row.key, value: row.value, headers: row.headers }
+    }
+
+    fn bytes(&self) -> usize {
+        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        length(self.key) + length(self.value) + self.headers.bytes()
+    }
+}
+
+/// Reads the outputs of [`Outcomes`] one after the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Emissions<'a> {
+    to: &'a [i32],
+    timestamps: &'a [i64],
+    keys: Cursor<'a>,
+    values: Cursor<'a>,
+    inherits_headers: bool,
+    headers: HeadersCursor<'a>,
+}
+
+impl<'a> Emissions<'a> {
+    /// The next output, which `row` caused.
+    #[inline]
+    pub(crate) fn next(&mut self, row: &Row<'a>) -> Emission<'a> {
+        let to = take_first(&mut self.to).and_then(|to| u32::try_from(to).ok());
+        let timestamp = take_first(&mut self.timestamps).unwrap_or(row.timestamp);
+        let key = self.keys.next().unwrap_or(Entry::Inherit).or(row.key);
+        let value = self.values.next().unwrap_or(Entry::Inherit).or(row.value);
+        let headers = match self.inherits_headers || self.headers.is_empty() {
+            true => row.headers,
+            false => self.headers.next().unwrap_or(row.headers),
+        };
+        Emission { to, timestamp, key, value, headers }
+    }
+}
+
+#[inline]
+fn take_first<T: Copy>(list: &mut &[T]) -> Option<T> {
+    let (&first, rest) = list.split_first()?;
+    *list = rest;
+    Some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: OutputLimits = OutputLimits { outputs_per_record: 3, bytes_per_record: 64, bytes_per_output: 48 };
+
+    fn input(records: usize) -> Batch {
+        let mut batch = Batch::default();
+        for offset in 0..records as u64 {
+            batch.push(offset, 0, Some(b"key"), Some(b"value"));
+        }
+        batch
+    }
+
+    fn kind(outcomes: &Outcomes, input: &Batch) -> Option<FailureKind> {
+        outcomes.validate(input, 2, &LIMITS).err().map(|failure| failure.kind)
+    }
+
+    #[test]
+    fn limits_count_inherited_bytes_too() {
+        let mut batch = Batch::default();
+        batch.push(0, 0, None, Some(&[7; 40]));
+        let inherit = |n: i32| Outcomes {
+            outcomes: vec![n],
+            keys: Column { data: vec![], lengths: vec![INHERIT; n as usize] },
+            values: Column { data: vec![], lengths: vec![INHERIT; n as usize] },
+            ..Outcomes::default()
+        };
+        assert_eq!(kind(&inherit(1), &batch), None);
+        assert_eq!(kind(&inherit(2), &batch), Some(FailureKind::TooMuchOutput));
+        assert_eq!(kind(&inherit(4), &batch), Some(FailureKind::TooMuchOutput));
+    }
+
+    #[test]
+    fn contradictions_are_malformed() {
+        let good = Outcomes { outcomes: vec![PASS, REJECT], reasons: vec!["no".into()], ..Outcomes::default() };
+        assert_eq!(kind(&good, &input(2)), None);
+        for bad in [
+            Outcomes { outcomes: vec![PASS], ..good.clone() },
+            Outcomes { reasons: vec![], ..good.clone() },
+            Outcomes { outcomes: vec![PASS, -3], ..good.clone() },
+            Outcomes { outcomes: vec![1, REJECT], ..good.clone() },
+            Outcomes { timestamps: vec![1], ..good.clone() },
+            Outcomes { to: vec![0], ..good.clone() },
+        ] {
+            assert_eq!(kind(&bad, &input(2)), Some(FailureKind::Malformed), "{bad:?}");
+        }
+    }
+
+    fn lengths() -> impl Strategy<Value = Vec<i32>> {
+        prop::collection::vec(prop_oneof![Just(-3), Just(INHERIT), Just(-1), 0..9i32, Just(i32::MAX)], 0..4)
+    }
+
+    fn column() -> impl Strategy<Value = Column> {
+        (prop::collection::vec(any::<u8>(), 0..9), lengths()).prop_map(|(data, lengths)| Column { data, lengths })
+    }
+
+    proptest! {
+        /// Whatever a plugin returns is either refused or can be read to its end without a panic.
+        #[test]
+        fn hostile_columns_never_escape(
+            outcomes in prop::collection::vec(-3..4i32, 2), to in prop::collection::vec(-2..4i32, 0..4),
+            keys in column(), values in column(), counts in lengths(), names in column(), contents in column(),
+        ) {
+            let batch = input(2);
+            let headers = Headers { counts, keys: names, values: contents };
+            let rejected = outcomes.iter().filter(|outcome| **outcome == REJECT).count();
+            let reasons = vec![String::new(); rejected];
+            let hostile = Outcomes { outcomes, reasons, to, timestamps: vec![], keys, values, headers };
+            if hostile.validate(&batch, 2, &LIMITS).is_ok() {
+                let mut emissions = hostile.emissions();
+                for (row, outcome) in batch.rows().zip(&hostile.outcomes) {
+                    for _ in 0..(*outcome).max(0) {
+                        let emission = emissions.next(&row);
+                        prop_assert!(emission.bytes() <= LIMITS.bytes_per_output);
+                        prop_assert!(emission.to.is_none_or(|to| to < 2));
+                        prop_assert_eq!(emission.headers.count(), emission.headers.count());
+                    }
+                }
+            }
+        }
+    }
+}

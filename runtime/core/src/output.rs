@@ -1,0 +1,64 @@
+use crate::batch::Partition;
+use crate::column::Cursor;
+
+/// Where an output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// The pipeline's default output.
+    Default,
+    /// The named output of this index.
+    Named(u32),
+    /// The dead-letter topic.
+    DeadLetter,
+}
+
+/// One record on its way out, borrowed from the columns it lies in.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'a> {
+    /// Where it goes.
+    pub to: Destination,
+    /// The partition of the record that caused it.
+    pub source: &'a Partition,
+    /// The offset of the record that caused it.
+    pub offset: u64,
+    /// Its number among the outputs of that record, from 0: with pipeline, partition and offset, its stable id.
+    pub index: u32,
+    /// Milliseconds since the Unix epoch, or [`crate::NO_TIMESTAMP`].
+    pub timestamp: i64,
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value; none is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// The headers.
+    pub headers: HeaderSlice<'a>,
+    /// Headers that the runtime adds after those; a dead letter's story.
+    pub added: &'a [(&'static str, String)],
+}
+
+/// The headers of one record, in order, with duplicates: an iterator of names and values.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeaderSlice<'a> {
+    keys: Cursor<'a>,
+    values: Cursor<'a>,
+}
+
+impl<'a> HeaderSlice<'a> {
+    pub(crate) fn new(keys: Cursor<'a>, values: Cursor<'a>) -> Self {
+        HeaderSlice { keys, values }
+    }
+
+    /// The bytes of names and values.
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes() + self.values.bytes()
+    }
+}
+
+impl<'a> Iterator for HeaderSlice<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let key = self.keys.next()?.or(None)?;
+        Some((key, self.values.next()?.or(None)))
+    }
+}

@@ -1,0 +1,123 @@
+//! The four seams of the data path, and the clock. All are called on the worker's own thread, never concurrently.
+
+use std::time::Duration;
+
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::failure::Failure;
+use crate::outcome::Outcomes;
+use crate::output::Output;
+use crate::progress::{Positions, Progress, Ticket};
+
+/// What [`Source::poll`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// The batch holds at least one record.
+    Batch,
+    /// Nothing came within the wait; the batch is empty.
+    Idle,
+    /// Partitions are being taken away. The worker finishes what is in flight (or gives it up, if they are `lost`
+    /// already), then calls [`Source::release`]; until then the source gives no further batch.
+    Revoked {
+        /// Somebody else may own the partitions already: nothing of them may be committed.
+        lost: bool,
+    },
+}
+
+/// Where records come from: one member of a group.
+pub trait Source {
+    /// Replaces `batch` by the next consecutive records of one partition, waiting at most `wait` for the first.
+    /// Called once per turn of the loop; must not block longer than `wait` by more than a network round trip.
+    ///
+    /// # Errors
+    /// The worker ends; a new one starts from the committed offsets.
+    fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error>;
+
+    /// Gives up the partitions that [`Polled::Revoked`] announced.
+    ///
+    /// # Errors
+    /// The worker ends.
+    fn release(&mut self) -> Result<(), Error>;
+
+    /// Leaves the group, so that others take over at once. Called last, once; nothing is polled afterwards.
+    /// Must return within seconds whatever the broker does.
+    fn close(&mut self);
+}
+
+/// What the logs and dead letters say of the plugin behind a [`Transform`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The plugin's own name.
+    pub name: String,
+    /// The plugin's own version.
+    pub version: String,
+    /// The SHA-256 of the plugin's bytes, in hexadecimal.
+    pub digest: String,
+}
+
+/// One live plugin.
+pub trait Transform {
+    /// Fills `outcomes` with what the plugin says of each record of `batch`. Outcomes are not yet trusted: the
+    /// stage validates them.
+    ///
+    /// # Errors
+    /// The call as a whole failed and says nothing about which record is to blame. The instance is dead: only
+    /// [`Transform::renew`] may follow.
+    fn process(&mut self, batch: &Batch, outcomes: &mut Outcomes) -> Result<(), Failure>;
+
+    /// Throws the instance away, with all that it remembered, and makes a new one.
+    ///
+    /// # Errors
+    /// The plugin cannot start (any more); the worker ends.
+    fn renew(&mut self) -> Result<(), Error>;
+
+    /// Which plugin this is.
+    fn identity(&self) -> &Identity;
+}
+
+/// Where outputs go.
+pub trait Sink {
+    /// Hands over one output, copying what it needs. Blocks, within bounds, while the sink is full.
+    ///
+    /// # Errors
+    /// The worker ends, and nothing in flight is acknowledged.
+    fn write(&mut self, output: &Output<'_>, ticket: Ticket) -> Result<(), Error>;
+
+    /// Reports to `progress` the outputs that are durable since the last call, waiting at most `wait` for some.
+    /// A sink whose outputs become durable by [`Transaction::commit`] has nothing to report.
+    ///
+    /// # Errors
+    /// An output was refused; the worker ends.
+    fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error>;
+}
+
+/// What makes outputs and offsets one, or, at least once, just the offsets.
+pub trait Transaction {
+    /// Called before the first output after a commit.
+    ///
+    /// # Errors
+    /// The worker ends.
+    fn begin(&mut self) -> Result<(), Error>;
+
+    /// Makes `positions` the group's offsets, together with all outputs since `begin`. Returns once it is durable.
+    ///
+    /// # Errors
+    /// Whether it took effect is not known; the worker ends, and the next starts from what the group says.
+    fn commit(&mut self, positions: &Positions) -> Result<(), Error>;
+
+    /// Undoes all outputs since `begin` where that can be done.
+    ///
+    /// # Errors
+    /// The worker ends; a successor fences what is left.
+    fn abort(&mut self) -> Result<(), Error>;
+}
+
+/// Time, so that a simulation can bend it.
+pub trait Clock {
+    /// Time since some fixed point; never goes back. Asked a few times a batch, never a record.
+    fn now(&self) -> Duration;
+    /// Milliseconds since the Unix epoch, for dead letters.
+    fn unix_ms(&self) -> i64;
+    /// Lets time pass, for a policy's backoff.
+    fn sleep(&self, time: Duration);
+}

@@ -1,0 +1,365 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::batch::{Batch, Partition};
+use crate::chain::{Chain, FailedRecord};
+use crate::error::{Error, ErrorKind};
+use crate::meters::{Meters, Tally};
+use crate::output::{Destination, Output};
+use crate::policy::Action;
+use crate::progress::{Progress, Ticket};
+use crate::seams::{Clock, Polled, Sink, Source, Transaction};
+use crate::stage::Stage;
+
+/// One thread's share of a pipeline: a group member, a producer and an instance of each stage's plugin.
+///
+/// All of it runs on the thread that calls [`Worker::run`]; only [`Stop`] and [`Meters`] are shared.
+pub struct Worker {
+    settings: WorkerSettings,
+    source: Box<dyn Source>,
+    chain: Chain,
+    sink: Box<dyn Sink>,
+    transaction: Box<dyn Transaction>,
+    clock: Box<dyn Clock>,
+    meters: Arc<Meters>,
+    progress: Progress,
+    batch: Batch,
+    /// When the oldest uncommitted batch set out; none if there is none.
+    open_since: Option<Duration>,
+    /// Input since the last commit.
+    uncommitted: Uncommitted,
+    lag: BTreeMap<Partition, u64>,
+}
+
+/// The promise a pipeline makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Outputs and offsets are one transaction.
+    ExactlyOnce,
+    /// Offsets follow acknowledged outputs.
+    AtLeastOnce,
+}
+
+/// When to commit: whichever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitEvery {
+    /// After this time.
+    pub interval: Duration,
+    /// After this many input records.
+    pub records: usize,
+    /// After this many input bytes.
+    pub bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Uncommitted {
+    records: usize,
+    bytes: usize,
+}
+
+/// What a worker is told once.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The promise.
+    pub delivery: Delivery,
+    /// When to commit.
+    pub commit: CommitEvery,
+    /// Input bytes in flight beyond which the source is not read.
+    pub budget: usize,
+    /// How long a drain may take before what is in flight is left for the next worker.
+    pub drain: Duration,
+}
+
+/// Asks workers to drain and end. Cheap to look at; shared.
+#[derive(Debug, Default)]
+pub struct Stop(AtomicBool);
+
+impl Stop {
+    /// Asks.
+    pub fn request(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    /// Whether somebody asked.
+    pub fn requested(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The longest wait for records: bounds how late a stop is noticed.
+const WAIT_MAX: Duration = Duration::from_millis(50);
+
+impl Worker {
+    /// A worker over these seams. `meters` must have been made for the same stages.
+    pub fn new(
+        settings: WorkerSettings,
+        source: Box<dyn Source>,
+        stages: Vec<Stage>,
+        sink: Box<dyn Sink>,
+        transaction: Box<dyn Transaction>,
+        clock: Box<dyn Clock>,
+        meters: Arc<Meters>,
+    ) -> Self {
+        Worker {
+            settings,
+            source,
+            chain: Chain::new(stages),
+            sink,
+            transaction,
+            clock,
+            meters,
+            progress: Progress::default(),
+            batch: Batch::default(),
+            open_since: None,
+            uncommitted: Uncommitted::default(),
+            lag: BTreeMap::new(),
+        }
+    }
+
+    /// Streams until `stop` is requested, then finishes what is in flight, commits and leaves the group.
+    ///
+    /// # Errors
+    /// What was in flight is undone or left unacknowledged; a new worker does it again from the committed offsets.
+    pub fn run(mut self, stop: &Stop) -> Result<(), Error> {
+        let result = self.flow(stop);
+        if result.is_err() && self.open_since.is_some() {
+            // The first error counts; whatever cannot be undone here is fenced by the next worker.
+            let _ = self.transaction.abort();
+        }
+        self.source.close();
+        self.meters.forget_lag(self.lag.keys());
+        result
+    }
+
+    fn flow(&mut self, stop: &Stop) -> Result<(), Error> {
+        while !stop.requested() {
+            if self.progress.bytes() >= self.settings.budget {
+                self.make_room()?;
+                continue;
+            }
+            let wait = self.wait();
+            match self.source.poll(&mut self.batch, wait)? {
+                Polled::Batch => self.process()?,
+                Polled::Idle => {}
+                Polled::Revoked { lost } => self.revoke(lost)?,
+            }
+            self.sink.acknowledged(&mut self.progress, Duration::ZERO)?;
+            if self.commit_is_due() {
+                self.commit()?;
+            }
+        }
+        self.finish()
+    }
+
+    /// One batch, from the source's records to the sink.
+    fn process(&mut self) -> Result<(), Error> {
+        self.chain.run(&self.batch, &*self.clock)?;
+        if let Err(error) = self.refuse_to_pass_over() {
+            self.finish()?;
+            return Err(error);
+        }
+        if self.open_since.is_none() {
+            self.transaction.begin()?;
+            self.open_since = Some(self.clock.now());
+        }
+        let (records, bytes) = (self.batch.len(), self.batch.bytes());
+        let Some(end) = self.batch.offsets.last().map(|last| last + 1) else {
+            return Ok(());
+        };
+        let ticket = self.progress.begin(self.batch.partition.clone(), end, records, bytes);
+        self.uncommitted.records += records;
+        self.uncommitted.bytes += bytes;
+        let mut tally = Tally { records_in: records as u64, bytes_in: bytes as u64, ..Tally::default() };
+        self.write_outputs(ticket, &mut tally)?;
+        self.write_dead_letters(ticket, &mut tally)?;
+        self.progress.written(ticket, tally.outputs + tally.dead_letters);
+        self.meters.add(&tally);
+        if let Some(log_end) = self.batch.log_end {
+            self.lag.insert(self.batch.partition.clone(), log_end.saturating_sub(end));
+        }
+        Ok(())
+    }
+
+    /// An error where a policy says stop: nothing of the batch is written, what came before it is committed.
+    fn refuse_to_pass_over(&self) -> Result<(), Error> {
+        for failed in self.chain.failed() {
+            let stage = self.chain.stage(failed.stage);
+            if stage.policy().action(failed.failure.kind) == Action::Stop {
+                self.meters.add_failure(failed.stage, failed.failure.kind);
+                let (partition, offset) = (&self.batch.partition, self.batch.offsets[failed.row]);
+                return Err(Error::new(
+                    ErrorKind::Stopped,
+                    format!(
+                        "stage '{}' failed on {partition} offset {offset} ({}), and its policy is 'stop'; mend the plugin \
+                         or the record, or set a dead-letter topic or on-failure.then",
+                        stage.name(),
+                        failed.failure
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_outputs(&mut self, ticket: Ticket, tally: &mut Tally) -> Result<(), Error> {
+        let sink = &mut *self.sink;
+        self.chain.outputs(&self.batch, |output| {
+            tally.outputs += 1;
+            sink.write(output, ticket)
+        })
+    }
+
+    /// For each failed record its policy's word: a dead letter, or nothing.
+    fn write_dead_letters(&mut self, ticket: Ticket, tally: &mut Tally) -> Result<(), Error> {
+        let mut rows = self.batch.rows().enumerate();
+        for failed in self.chain.failed() {
+            self.meters.add_failure(failed.stage, failed.failure.kind);
+            if self.chain.stage(failed.stage).policy().action(failed.failure.kind) == Action::Skip {
+                tally.skipped += 1;
+                continue;
+            }
+            let Some((_, record)) = rows.by_ref().find(|(row, _)| *row == failed.row) else {
+                continue;
+            };
+            let story = self.story(failed);
+            self.sink.write(
+                &Output {
+                    to: Destination::DeadLetter,
+                    source: &self.batch.partition,
+                    offset: record.offset,
+                    index: 0,
+                    timestamp: record.timestamp,
+                    key: record.key,
+                    value: record.value,
+                    headers: record.headers,
+                    added: &story,
+                },
+                ticket,
+            )?;
+            tally.dead_letters += 1;
+        }
+        Ok(())
+    }
+
+    /// The headers that tell a dead letter's story.
+    fn story(&self, failed: &FailedRecord) -> [(&'static str, String); 11] {
+        let stage = self.chain.stage(failed.stage);
+        let plugin = stage.transform().identity();
+        let Partition { topic, number } = &self.batch.partition;
+        [
+            ("sluicegate-pipeline", self.settings.pipeline.clone()),
+            ("sluicegate-stage", stage.name().to_owned()),
+            ("sluicegate-plugin", plugin.name.clone()),
+            ("sluicegate-plugin-version", plugin.version.clone()),
+            ("sluicegate-plugin-digest", plugin.digest.clone()),
+            ("sluicegate-failure", failed.failure.kind.name().to_owned()),
+            ("sluicegate-reason", bounded(&failed.failure.reason)),
+            ("sluicegate-topic", topic.to_string()),
+            ("sluicegate-partition", number.to_string()),
+            ("sluicegate-offset", self.batch.offsets[failed.row].to_string()),
+            ("sluicegate-time", self.clock.unix_ms().to_string()),
+        ]
+    }
+
+    fn revoke(&mut self, lost: bool) -> Result<(), Error> {
+        if lost {
+            if self.open_since.take().is_some() {
+                self.transaction.abort()?;
+            }
+            self.progress.forget();
+            self.uncommitted = Uncommitted::default();
+        } else {
+            self.finish()?;
+        }
+        self.meters.forget_lag(self.lag.keys());
+        self.lag.clear();
+        self.source.release()
+    }
+
+    /// Waits until everything in flight is durable, and commits it.
+    fn finish(&mut self) -> Result<(), Error> {
+        let give_up = self.clock.now() + self.settings.drain;
+        if self.settings.delivery == Delivery::AtLeastOnce {
+            self.progress.reached();
+            while !self.progress.is_idle() && self.clock.now() < give_up {
+                self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
+                self.progress.reached();
+            }
+        }
+        self.commit()?;
+        if self.progress.is_idle() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} records were not acknowledged by the sink within {:?} of the drain; they are read again at the next start",
+            self.progress.records(),
+            self.settings.drain
+        );
+        Err(Error::new(ErrorKind::Retry, message))
+    }
+
+    fn make_room(&mut self) -> Result<(), Error> {
+        match self.settings.delivery {
+            Delivery::ExactlyOnce => self.commit(),
+            Delivery::AtLeastOnce => {
+                self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
+                self.progress.reached();
+                if self.commit_is_due() { self.commit() } else { Ok(()) }
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        if self.open_since.is_none() {
+            return Ok(());
+        }
+        match self.settings.delivery {
+            Delivery::ExactlyOnce => {
+                self.transaction.commit(&self.progress.ends())?;
+                self.progress.settle();
+            }
+            Delivery::AtLeastOnce => {
+                let reached = self.progress.reached();
+                if !reached.is_empty() {
+                    self.transaction.commit(reached)?;
+                }
+            }
+        }
+        self.progress.committed();
+        self.uncommitted = Uncommitted::default();
+        self.meters.add_commit(&self.lag);
+        self.open_since = if self.progress.is_idle() { None } else { Some(self.clock.now()) };
+        Ok(())
+    }
+
+    fn commit_is_due(&self) -> bool {
+        let commit = &self.settings.commit;
+        self.open_since.is_some_and(|since| {
+            self.uncommitted.bytes >= commit.bytes
+                || self.uncommitted.records >= commit.records
+                || self.clock.now().saturating_sub(since) >= commit.interval
+        })
+    }
+
+    /// How long the source may wait: not past the next commit.
+    fn wait(&self) -> Duration {
+        let Some(since) = self.open_since else {
+            return WAIT_MAX;
+        };
+        (since + self.settings.commit.interval).saturating_sub(self.clock.now()).min(WAIT_MAX)
+    }
+}
+
+/// A reason that fits a header: at most 1 KiB, cut at a character.
+fn bounded(reason: &str) -> String {
+    const REASON_BYTES_MAX: usize = 1024;
+    if reason.len() <= REASON_BYTES_MAX {
+        return reason.to_owned();
+    }
+    let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", &reason[..end])
+}

@@ -1,0 +1,118 @@
+//! The command line.
+
+mod plugin;
+mod records;
+mod run;
+mod topics;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::exit::Exit;
+use crate::logging::{self, LogFormat};
+use crate::{config, demo};
+
+/// A stream processor whose logic is WebAssembly: reads Kafka topics, runs sandboxed plugins on every record, and
+/// commits an offset only after all that the record caused is durable downstream.
+#[derive(Parser)]
+#[command(
+    name = "sluicegate",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 cannot reach the broker, 70 a promise could not be kept."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// How log lines look, on standard error.
+    #[arg(long, global = true, value_enum, default_value_t, env = "SLUICEGATE_LOG_FORMAT")]
+    log_format: LogFormat,
+    /// What to log: error, warn, info, debug, or a filter such as 'info,librdkafka=debug'.
+    #[arg(long = "log", global = true, default_value = "info", env = "SLUICEGATE_LOG")]
+    log_filter: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show everything in one process, with nothing to set up.
+    Demo(demo::Options),
+    /// Run pipelines until SIGINT or SIGTERM, then drain, commit and leave.
+    Run(run::Options),
+    /// Check pipelines and their plugins; connects to nothing.
+    Validate {
+        /// Pipeline files.
+        #[arg(required = true)]
+        pipelines: Vec<PathBuf>,
+        /// Print the result as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what a plugin is and needs.
+    Inspect(plugin::Inspect),
+    /// Make a new plugin project.
+    New(plugin::New),
+    /// Build a plugin project into one .wasm file.
+    Build(plugin::Build),
+    /// Run a plugin's cases, without a broker.
+    Test(plugin::Test),
+    /// Write JSON lines from standard input to a topic.
+    Produce(records::Produce),
+    /// Read a topic as JSON lines.
+    Consume(records::Consume),
+    /// List, create and delete topics.
+    Topics(topics::Topics),
+    /// Print the JSON Schema of a pipeline file.
+    Schema,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(message) = logging::start(arguments.log_format, &arguments.log_filter) {
+        return report(&Exit::usage(message));
+    }
+    match dispatch(arguments.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(exit) => report(&exit),
+    }
+}
+
+fn dispatch(command: Command) -> Result<u8, Exit> {
+    match command {
+        Command::Demo(options) => demo::run(&options)?,
+        Command::Run(options) => run::run(&options)?,
+        Command::Validate { pipelines, json } => run::validate(&pipelines, json)?,
+        Command::Inspect(options) => plugin::inspect(&options)?,
+        Command::New(options) => plugin::new(&options)?,
+        Command::Build(options) => plugin::build(&options)?,
+        Command::Test(options) => return plugin::test(&options),
+        Command::Produce(options) => records::produce(&options)?,
+        Command::Consume(options) => records::consume(&options)?,
+        Command::Topics(options) => topics::run(&options)?,
+        Command::Schema => print_json(&config::schema())?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "sluicegate", &mut std::io::stdout());
+        }
+    }
+    Ok(0)
+}
+
+fn report(exit: &Exit) -> ExitCode {
+    const ERROR: Style = AnsiColor::Red.on_default().bold();
+    anstream::eprintln!("{ERROR}error{ERROR:#}: {exit}");
+    ExitCode::from(exit.code)
+}
+
+/// Prints a value as JSON for people and machines alike.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Exit::failed(error.to_string()))?;
+    println!("{text}");
+    Ok(())
+}

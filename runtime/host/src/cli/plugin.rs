@@ -1,0 +1,168 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use sluicegate_core::Transform;
+use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin};
+
+use crate::app::App;
+use crate::dev::case_file::{self, CaseFile};
+use crate::dev::{build, cases, scaffold};
+use crate::exit::Exit;
+
+#[derive(Args)]
+pub(super) struct Inspect {
+    /// The plugin's .wasm file.
+    plugin: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what a plugin is and needs. Nothing of it runs but `describe`, in the sandbox.
+pub(super) fn inspect(options: &Inspect) -> Result<(), Exit> {
+    let plugin = App::new()?.plugin(&options.plugin, &LoadOptions::default())?;
+    if options.json {
+        return super::print_json(&as_json(&plugin));
+    }
+    let (artifact, description) = (plugin.artifact(), plugin.description());
+    println!("name        {}", description.name);
+    println!("version     {}", description.version);
+    println!("summary     {}", description.summary);
+    println!("digest      sha256:{}", artifact.digest);
+    println!("size        {}", bytesize::ByteSize(artifact.size as u64).display().iec());
+    println!("interface   {}", artifact.interface.name());
+    for producer in &artifact.producers {
+        println!("{:<11} {} {}", producer.field, producer.name, producer.version);
+    }
+    println!("imports     {}", artifact.imports.join("\n            "));
+    println!("exports     {}", artifact.exports.join("\n            "));
+    match &description.config_schema {
+        None => println!("config      takes none"),
+        Some(schema) => println!("config      {}", indented(schema)),
+    }
+    Ok(())
+}
+
+/// The schema, laid out for people if it is JSON at all.
+fn indented(schema: &str) -> String {
+    let parsed = serde_json::from_str::<serde_json::Value>(schema);
+    let text = parsed.and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_else(|_| schema.to_owned());
+    text.replace('\n', "\n            ")
+}
+
+fn as_json(plugin: &Plugin) -> serde_json::Value {
+    let (artifact, description) = (plugin.artifact(), plugin.description());
+    let schema = description
+        .config_schema
+        .as_deref()
+        .map(|schema| serde_json::from_str(schema).unwrap_or_else(|_| serde_json::Value::String(schema.to_owned())));
+    let producers: Vec<_> = artifact
+        .producers
+        .iter()
+        .map(|producer| json!({ "field": producer.field, "name": producer.name, "version": producer.version }))
+        .collect();
+    json!({
+        "name": description.name,
+        "version": description.version,
+        "summary": description.summary,
+        "digest": format!("sha256:{}", artifact.digest),
+        "size": artifact.size,
+        "interface": artifact.interface.name(),
+        "producers": producers,
+        "imports": artifact.imports,
+        "exports": artifact.exports,
+        "config-schema": schema,
+    })
+}
+
+#[derive(Args)]
+pub(super) struct New {
+    /// The language: rust.
+    language: String,
+    /// The plugin's name, and the new folder's.
+    name: String,
+    /// Where to make the folder.
+    #[arg(long, default_value = ".")]
+    parent: PathBuf,
+    /// Use the SDK in this folder instead of the published one.
+    #[arg(long)]
+    sdk: Option<PathBuf>,
+}
+
+/// Makes a plugin project.
+pub(super) fn new(options: &New) -> Result<(), Exit> {
+    let project = scaffold::NewProject {
+        language: &options.language,
+        name: &options.name,
+        parent: &options.parent,
+        sdk: options.sdk.as_deref(),
+    };
+    let folder = scaffold::create(project).map_err(|error| Exit::usage(format!("{error:#}")))?;
+    println!("made {}; next:\n  cd {}\n  sluicegate build\n  sluicegate test", folder.display(), folder.display());
+    Ok(())
+}
+
+#[derive(Args)]
+pub(super) struct Build {
+    /// The plugin's project.
+    #[arg(default_value = ".")]
+    project: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Builds a plugin.
+pub(super) fn build(options: &Build) -> Result<(), Exit> {
+    let built = build::build(&options.project)?;
+    if options.json {
+        return super::print_json(&built);
+    }
+    println!("{built}");
+    Ok(())
+}
+
+#[derive(Args)]
+pub(super) struct Test {
+    /// A case file, a folder of them, or a project with a folder `cases`.
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    /// The plugin to test, whatever the files say.
+    #[arg(long)]
+    plugin: Option<PathBuf>,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs cases; the exit code says whether all did as expected.
+pub(super) fn test(options: &Test) -> Result<u8, Exit> {
+    let files: Vec<CaseFile> =
+        case_file::find(&options.path)?.iter().map(|file| CaseFile::load(file)).collect::<Result<_, _>>()?;
+    let app = App::new()?;
+    let report = cases::run_cases(&files, &mut |file| {
+        let path = file.plugin(options.plugin.as_deref())?;
+        instance(&app, &path, file).map_err(|exit| anyhow::anyhow!("{exit}"))
+    });
+    if options.json {
+        super::print_json(&report)?;
+    } else {
+        report.write(&mut anstream::stdout())?;
+    }
+    Ok(report.exit_code())
+}
+
+fn instance(app: &App, path: &Path, file: &CaseFile) -> Result<Box<dyn Transform>, Exit> {
+    let plugin = app.plugin(path, &LoadOptions::default())?;
+    let spec = InstanceSpec {
+        pipeline: "test".into(),
+        stage: "test".into(),
+        config: file.config_json(),
+        outputs: file.outputs.clone(),
+        limits: InstanceLimits::default(),
+        counters: Arc::default(),
+    };
+    Ok(Box::new(Instance::new(&plugin, &Arc::new(spec))?))
+}

@@ -1,0 +1,205 @@
+use std::io::{BufRead, Write};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sluicegate_core::{Batch, NO_TIMESTAMP, Row};
+
+use super::topics::{Backend, Place};
+use crate::dev::case_file::Datum;
+use crate::exit::Exit;
+
+/// Records must arrive within this once all are handed over.
+const FLUSH_LIMIT: Duration = Duration::from_secs(60);
+const READ_WAIT: Duration = Duration::from_millis(100);
+
+#[derive(Args)]
+#[command(
+    after_help = r#"Each line is a record: {"key": "k", "value": {"qty": 3}, "headers": [["trace", "a"], ["none", null]], "timestamp": 1769860800000, "partition": 0}
+All keys are optional. A string is text, null is no value (a tombstone), {"base64": "…"} is bytes, anything else is its compact JSON."#
+)]
+pub(super) struct Produce {
+    /// The topic; it must be there.
+    topic: String,
+    #[command(flatten)]
+    place: Place,
+    /// Each line is a value as it is, not JSON.
+    #[arg(long)]
+    raw: bool,
+}
+
+/// A line of `produce`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    #[serde(default)]
+    key: Datum,
+    #[serde(default)]
+    value: Datum,
+    #[serde(default)]
+    headers: Vec<(String, Datum)>,
+    timestamp: Option<i64>,
+    partition: Option<u32>,
+    /// `consume` writes it, so that its lines can be produced again.
+    #[serde(rename = "offset")]
+    _offset: Option<u64>,
+}
+
+enum Writer {
+    Kafka(sluicegate_kafka::Writer),
+    Local(sluicegate_local::Writer),
+}
+
+impl Writer {
+    fn open(place: &Place, topic: &str) -> Result<Self, Exit> {
+        Ok(match place.open()? {
+            Backend::Kafka(config) => Writer::Kafka(sluicegate_kafka::Writer::new(&config, topic)?),
+            Backend::Local(log) => Writer::Local(sluicegate_local::Writer::open(&log, topic)?),
+        })
+    }
+
+    fn write(&mut self, line: &Line) -> Result<(), Exit> {
+        let (key, value) = (line.key.bytes(), line.value.bytes());
+        let headers: Vec<_> = line.headers.iter().map(|(name, value)| (name.as_bytes(), value.bytes())).collect();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_deref())).collect();
+        let (partition, timestamp, headers) = (line.partition, line.timestamp, headers.as_slice());
+        let (key, value) = (key.as_deref(), value.as_deref());
+        match self {
+            Writer::Kafka(writer) => {
+                writer.write(&sluicegate_kafka::Produce { partition, timestamp, key, value, headers })?;
+            }
+            Writer::Local(writer) => {
+                writer.send(&sluicegate_local::NewRecord { partition, timestamp, key, value, headers })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Exit> {
+        match self {
+            Writer::Kafka(writer) => writer.flush(FLUSH_LIMIT)?,
+            Writer::Local(writer) => writer.flush()?,
+        }
+        Ok(())
+    }
+}
+
+/// Writes standard input's lines to a topic; done when all are durable.
+pub(super) fn produce(options: &Produce) -> Result<(), Exit> {
+    let mut writer = Writer::open(&options.place, &options.topic)?;
+    let mut count = 0u64;
+    for (number, line) in (1..).zip(std::io::stdin().lock().lines()) {
+        let text = line.map_err(|error| Exit::usage(format!("line {number}: {error}")))?;
+        if text.trim().is_empty() {
+            continue;
+        }
+        let line = match options.raw {
+            true => Line { value: Datum::Bytes(text.into_bytes()), ..Line::default() },
+            false => serde_json::from_str(&text)
+                .map_err(|error| Exit::usage(format!("line {number}: {error}; see --help, or give --raw")))?,
+        };
+        writer.write(&line).map_err(|exit| exit.within(&format!("line {number}")))?;
+        count += 1;
+    }
+    writer.flush()?;
+    eprintln!("{count} records written to {}", options.topic);
+    Ok(())
+}
+
+#[derive(Args)]
+pub(super) struct Consume {
+    /// The topic.
+    topic: String,
+    #[command(flatten)]
+    place: Place,
+    /// Go on with records that come later, until interrupted.
+    #[arg(long, short)]
+    follow: bool,
+    /// Begin with what comes from now on, and follow.
+    #[arg(long)]
+    latest: bool,
+    /// End after this many records.
+    #[arg(long, short = 'n')]
+    max: Option<u64>,
+}
+
+enum Reader {
+    Kafka(Box<sluicegate_kafka::Reader>),
+    Local(sluicegate_local::Reader),
+}
+
+impl Reader {
+    fn open(options: &Consume) -> Result<Self, Exit> {
+        Ok(match options.place.open()? {
+            Backend::Kafka(config) => {
+                Reader::Kafka(Box::new(sluicegate_kafka::Reader::new(&config, &options.topic, !options.latest)?))
+            }
+            Backend::Local(log) => {
+                let start =
+                    if options.latest { sluicegate_local::Start::Latest } else { sluicegate_local::Start::Earliest };
+                let reader = sluicegate_local::Reader::open(&log, &options.topic, None, start)?;
+                Reader::Local(if options.follow || options.latest { reader } else { reader.up_to_end() })
+            }
+        })
+    }
+
+    fn read(&mut self, batch: &mut Batch) -> Result<bool, Exit> {
+        Ok(match self {
+            Reader::Kafka(reader) => reader.read(batch, READ_WAIT)?,
+            Reader::Local(reader) => reader.read(batch, READ_WAIT)?,
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        match self {
+            Reader::Kafka(reader) => reader.at_end(),
+            Reader::Local(reader) => reader.is_done(),
+        }
+    }
+}
+
+/// Prints a topic's records, one JSON object a line; `produce` takes the same lines.
+pub(super) fn consume(options: &Consume) -> Result<(), Exit> {
+    let mut reader = Reader::open(options)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut batch = Batch::default();
+    let mut left = options.max.unwrap_or(u64::MAX);
+    while left > 0 {
+        if reader.read(&mut batch)? {
+            for row in batch.rows().take(usize::try_from(left).unwrap_or(usize::MAX)) {
+                writeln!(out, "{}", as_json(&batch, &row))?;
+                left -= 1;
+            }
+            out.flush()?;
+        } else if !options.follow && !options.latest && reader.is_done() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn as_json(batch: &Batch, row: &Row<'_>) -> Value {
+    let headers: Vec<_> =
+        row.headers.map(|(name, value)| json!([String::from_utf8_lossy(name), datum(value)])).collect();
+    let timestamp = (row.timestamp != NO_TIMESTAMP).then_some(row.timestamp);
+    json!({
+        "partition": batch.partition.number,
+        "offset": row.offset,
+        "timestamp": timestamp,
+        "key": datum(row.key),
+        "value": datum(row.value),
+        "headers": headers,
+    })
+}
+
+/// Bytes as `produce` reads them back: text where it is text.
+fn datum(bytes: Option<&[u8]>) -> Value {
+    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+        None => Value::Null,
+        Some((_, Ok(text))) => Value::String(text.to_owned()),
+        Some((bytes, Err(_))) => json!({ "base64": STANDARD.encode(bytes) }),
+    }
+}

@@ -1,0 +1,88 @@
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::app::{App, LoadedPipeline};
+use crate::config::{self, ConfigError};
+use crate::exit::Exit;
+use crate::service::Service;
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Pipeline files; all run in this process.
+    #[arg(required = true)]
+    pipelines: Vec<PathBuf>,
+    /// Where the admin endpoint listens, whatever the files say.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<SocketAddr>,
+}
+
+/// Runs pipelines until they are asked to stop, or one fails for good.
+pub(super) fn run(options: &Options) -> Result<(), Exit> {
+    let app = Arc::new(App::new()?);
+    let pipelines = load(&app, &options.pipelines)?;
+    let listen = admin_address(options.admin, &pipelines)?;
+    Service::start(&app, pipelines, listen)?.wait()?;
+    tracing::info!("stopped: everything read is done and committed");
+    Ok(())
+}
+
+/// Loads all pipelines; a name must be unique in a process.
+fn load(app: &App, files: &[PathBuf]) -> Result<Vec<LoadedPipeline>, Exit> {
+    let mut names = BTreeSet::new();
+    let mut loaded = Vec::new();
+    for file in files {
+        let pipeline = config::load(file)?;
+        if !names.insert(pipeline.name.clone()) {
+            let message = format!("there is another pipeline named '{}'; names are unique in a process", pipeline.name);
+            return Err(ConfigError::of_file(file, message).into());
+        }
+        let named = app.load(pipeline).map_err(|exit| exit.within(&file.display().to_string()))?;
+        loaded.push(named);
+    }
+    Ok(loaded)
+}
+
+/// The one address at which the process is looked at.
+fn admin_address(given: Option<SocketAddr>, pipelines: &[LoadedPipeline]) -> Result<Option<SocketAddr>, Exit> {
+    let named: BTreeSet<SocketAddr> =
+        pipelines.iter().filter_map(|loaded| Some(loaded.config.admin.as_ref()?.listen)).collect();
+    match (given, named.len()) {
+        (Some(address), _) => Ok(Some(address)),
+        (None, 0 | 1) => Ok(named.into_iter().next()),
+        _ => Err(Exit::usage(format!(
+            "the pipelines name different admin.listen addresses ({}); one process has one: make them equal, or give --admin",
+            named.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}
+
+/// Checks pipelines and their plugins without connecting to anything.
+pub(super) fn validate(files: &[PathBuf], json: bool) -> Result<(), Exit> {
+    let app = App::new()?;
+    let loaded = load(&app, files)?;
+    if json {
+        let pipelines: Vec<_> = loaded.iter().zip(files).map(|(loaded, file)| describe(loaded, file)).collect();
+        return super::print_json(&pipelines);
+    }
+    for (loaded, file) in loaded.iter().zip(files) {
+        let stages: Vec<String> = loaded.stages.iter().map(|stage| stage.name.clone()).collect();
+        let (config, path) = (&loaded.config, file.display());
+        let (from, to) = (config.source.topics().join(", "), config.sink.topic());
+        println!("{path}: ok: {} ({from} → {} → {to})", config.name, stages.join(" → "));
+    }
+    Ok(())
+}
+
+fn describe(loaded: &LoadedPipeline, file: &std::path::Path) -> serde_json::Value {
+    let stages: Vec<_> = loaded
+        .stages
+        .iter()
+        .map(|stage| json!({ "name": stage.name, "digest": format!("sha256:{}", stage.plugin.artifact().digest) }))
+        .collect();
+    json!({ "file": file, "name": loaded.config.name, "ok": true, "stages": stages })
+}

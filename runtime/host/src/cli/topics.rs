@@ -1,0 +1,132 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use sluicegate_kafka::{ClientConfig, Topics as KafkaTopics};
+use sluicegate_local::{Log, TopicSettings};
+
+use crate::exit::Exit;
+
+/// Which topics a command is about: Kafka's, or an embedded log's.
+#[derive(Args, Clone)]
+pub(super) struct Place {
+    /// Kafka's brokers, host:port.
+    #[arg(long, env = "SLUICEGATE_BROKERS", required_unless_present = "local", conflicts_with = "local")]
+    brokers: Option<String>,
+    /// The folder of an embedded log.
+    #[arg(long)]
+    local: Option<PathBuf>,
+    /// A librdkafka property, such as security.protocol=SSL; may be repeated.
+    #[arg(long = "property", short = 'X', value_name = "KEY=VALUE", conflicts_with = "local")]
+    properties: Vec<String>,
+}
+
+/// [`Place`], made out.
+pub(super) enum Backend {
+    Kafka(ClientConfig),
+    Local(Log),
+}
+
+impl Place {
+    pub(super) fn open(&self) -> Result<Backend, Exit> {
+        if let Some(path) = &self.local {
+            return Ok(Backend::Local(open_log(path)?));
+        }
+        let mut properties = BTreeMap::new();
+        for property in &self.properties {
+            let Some((key, value)) = property.split_once('=') else {
+                return Err(Exit::usage(format!("--property '{property}': expected KEY=VALUE")));
+            };
+            properties.insert(key.to_owned(), value.to_owned());
+        }
+        Ok(Backend::Kafka(ClientConfig { brokers: self.brokers.clone().unwrap_or_default(), properties }))
+    }
+}
+
+fn open_log(path: &Path) -> Result<Log, Exit> {
+    Ok(Log::open(path)?)
+}
+
+#[derive(Args)]
+pub(super) struct Topics {
+    #[command(subcommand)]
+    command: TopicsCommand,
+}
+
+#[derive(Subcommand)]
+enum TopicsCommand {
+    /// List topics and their partitions.
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Create a topic.
+    Create {
+        /// Its name.
+        topic: String,
+        /// How many partitions.
+        #[arg(long, default_value_t = 1)]
+        partitions: u32,
+        /// On how many brokers each record is kept; Kafka only.
+        #[arg(long, default_value_t = 1)]
+        replication: u32,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Delete a topic and all its records.
+    Delete {
+        /// Its name.
+        topic: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+pub(super) fn run(options: &Topics) -> Result<(), Exit> {
+    match &options.command {
+        TopicsCommand::List { place, json } => list(place, *json),
+        TopicsCommand::Create { topic, partitions, replication, place } => {
+            match place.open()? {
+                Backend::Kafka(config) => KafkaTopics::new(&config)?.create(topic, *partitions, *replication, &[])?,
+                Backend::Local(log) => {
+                    log.create_topic(topic, &TopicSettings { partitions: *partitions, ..TopicSettings::default() })?;
+                }
+            }
+            println!("created {topic} with {partitions} partitions");
+            Ok(())
+        }
+        TopicsCommand::Delete { topic, place } => {
+            match place.open()? {
+                Backend::Kafka(config) => KafkaTopics::new(&config)?.delete(topic)?,
+                Backend::Local(log) => log.delete_topic(topic)?,
+            }
+            println!("deleted {topic}");
+            Ok(())
+        }
+    }
+}
+
+fn list(place: &Place, as_json: bool) -> Result<(), Exit> {
+    let topics: Vec<(String, usize)> = match place.open()? {
+        Backend::Kafka(config) => {
+            let topics = KafkaTopics::new(&config)?.list()?;
+            topics.into_iter().map(|topic| (topic.name, topic.partitions.len())).collect()
+        }
+        Backend::Local(log) => log.topics()?.into_iter().map(|topic| (topic.name, topic.partitions.len())).collect(),
+    };
+    if as_json {
+        let rows: Vec<_> =
+            topics.iter().map(|(name, partitions)| json!({ "name": name, "partitions": partitions })).collect();
+        return super::print_json(&rows);
+    }
+    let width = topics.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(5);
+    println!("{:<width$}  PARTITIONS", "TOPIC");
+    for (name, partitions) in topics {
+        println!("{name:<width$}  {partitions}");
+    }
+    Ok(())
+}

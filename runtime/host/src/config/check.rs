@@ -1,0 +1,311 @@
+//! What a pipeline must not say, found without looking at anything but the file.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::time::Duration;
+
+use super::endpoint::{Sink, Source};
+use super::error::{ConfigError, Text, nearest};
+use super::pipeline::{Delivery, OnFailure, Pipeline, Stage, Then};
+use super::quantity::{Size, Time};
+use super::secret::Properties;
+use super::topics;
+use super::tree::{Node, Path};
+
+/// What a stage's `allow` may name. Logs and metrics need no permission, and there is nothing else yet.
+const CAPABILITIES: &[&str] = &[];
+
+const NAME_LENGTH_MAX: usize = 100;
+const STAGES_MAX: usize = 64;
+const OUTPUTS_MAX: usize = 256;
+
+/// Properties that are the pipeline's own business: overriding them would break the promise.
+const REFUSED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "use 'brokers'"),
+    ("metadata.broker.list", "use 'brokers'"),
+    ("group.id", "use 'group'"),
+    ("auto.offset.reset", "use 'start'"),
+    ("enable.auto.commit", "offsets are committed with the outputs; see 'commit'"),
+    ("enable.auto.offset.store", "offsets are committed with the outputs; see 'commit'"),
+    ("isolation.level", "'delivery' decides it"),
+    ("enable.idempotence", "'delivery' decides it"),
+    ("transactional.id", "'delivery' decides it"),
+    ("acks", "'delivery' decides it"),
+    ("request.required.acks", "'delivery' decides it"),
+];
+
+/// The file that is checked, for the places of errors.
+pub(super) struct Checked<'a> {
+    pub(super) source: &'a Text,
+    pub(super) root: &'a Node,
+}
+
+impl Checked<'_> {
+    pub(super) fn error(&self, path: Path<'_>, message: impl Into<String>) -> ConfigError {
+        self.source.error(Some(self.root.place_of(path)), message)
+    }
+
+    fn refuse<T>(&self, path: Path<'_>, message: impl Into<String>) -> Result<T, ConfigError> {
+        Err(self.error(path, message))
+    }
+
+    /// Names appear in metrics, files and topics: letters that are safe in all of them.
+    fn name(&self, path: Path<'_>, what: &str, name: &str) -> Result<(), ConfigError> {
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+        if name.is_empty() || name.len() > NAME_LENGTH_MAX || !name.chars().all(legal) {
+            let rule = format!("1 to {NAME_LENGTH_MAX} characters of a-z, 0-9, '-', '_' and '.'");
+            return self.refuse(path, format!("{what} '{name}' is no name: {rule}"));
+        }
+        Ok(())
+    }
+
+    fn size(&self, path: Path<'_>, size: Size, least: Size, most: Size) -> Result<(), ConfigError> {
+        let key = path.last().unwrap_or(&"");
+        match size {
+            size if size < least => self.refuse(path, format!("{key} is {size}; the least is {least}")),
+            size if size > most => self.refuse(path, format!("{key} is {size}; the most is {most}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn time(&self, path: Path<'_>, time: Time, least: Time, most: Time) -> Result<(), ConfigError> {
+        let key = path.last().unwrap_or(&"");
+        match time {
+            time if time < least => self.refuse(path, format!("{key} is {time}; the least is {least}")),
+            time if time > most => self.refuse(path, format!("{key} is {time}; the most is {most}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn count(&self, path: Path<'_>, count: u64, least: u64, most: u64) -> Result<(), ConfigError> {
+        let key = path.last().unwrap_or(&"");
+        match count {
+            count if count < least => self.refuse(path, format!("{key} is {count}; the least is {least}")),
+            count if count > most => self.refuse(path, format!("{key} is {count}; the most is {most}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn says(&self, path: Path<'_>) -> bool {
+        self.root.get(path).is_some()
+    }
+}
+
+/// Checks everything that the types do not.
+pub(super) fn check(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
+    file.name(&["name"], "the pipeline's name", &pipeline.name)?;
+    check_endpoints(pipeline, file)?;
+    check_stages(pipeline, file)?;
+    topics::check(pipeline, file)?;
+    check_delivery(pipeline, file)?;
+    check_numbers(pipeline, file)
+}
+
+fn check_endpoints(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
+    let source = pipeline.source.kind();
+    if pipeline.source.group().is_empty() || pipeline.source.group().len() > 249 {
+        return file.refuse(&["source", source, "group"], "a group's name has 1 to 249 bytes");
+    }
+    if let Source::Kafka(kafka) = &pipeline.source {
+        check_brokers(&kafka.brokers, &["source", "kafka", "brokers"], file)?;
+        check_properties(&kafka.properties, &["source", "kafka", "properties"], file)?;
+    }
+    if let Sink::Kafka(kafka) = &pipeline.sink {
+        if kafka.brokers.is_empty() && !file.says(&["sink", "kafka", "brokers"]) {
+            return file.refuse(&["sink", "kafka"], "'kafka' needs the key 'brokers', as the source is not Kafka");
+        }
+        check_brokers(&kafka.brokers, &["sink", "kafka", "brokers"], file)?;
+        check_properties(&kafka.properties, &["sink", "kafka", "properties"], file)?;
+    }
+    let sink = pipeline.sink.kind();
+    if pipeline.sink.id_header() == Some("") {
+        return file.refuse(&["sink", sink, "id-header"], "a header needs a name; leave id-header out for none");
+    }
+    file.count(&["sink", sink, "outputs"], pipeline.sink.outputs().len() as u64, 0, OUTPUTS_MAX as u64)?;
+    for (name, _) in pipeline.sink.outputs().iter() {
+        let path = ["sink", sink, "outputs", name];
+        file.name(&path, "the output's name", name)?;
+        if ["default", "dead-letter"].contains(&name) {
+            return file
+                .refuse(&path, format!("an output cannot be called '{name}': every pipeline has one of that name"));
+        }
+    }
+    Ok(())
+}
+
+fn check_brokers(brokers: &str, path: Path<'_>, file: &Checked<'_>) -> Result<(), ConfigError> {
+    if brokers.split(',').any(|broker| broker.trim().is_empty() || broker.contains(char::is_whitespace)) {
+        return file.refuse(path, "expected host:port of one or more brokers, such as localhost:9092");
+    }
+    Ok(())
+}
+
+fn check_properties(properties: &Properties, path: Path<'_>, file: &Checked<'_>) -> Result<(), ConfigError> {
+    for (name, _) in properties.iter() {
+        if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+            let path: Vec<&str> = path.iter().copied().chain([name]).collect();
+            return file.refuse(&path, format!("the property {name} cannot be set: {instead}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_stages(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
+    file.count(&["stages"], pipeline.stages.len() as u64, 0, STAGES_MAX as u64)?;
+    for (index, stage) in pipeline.stages.iter().enumerate() {
+        let index_text = index.to_string();
+        let at = ["stages", index_text.as_str()];
+        check_plugin(stage, &at, file)?;
+        let named = if file.says(&[&at[..], &["name"]].concat()) { "name" } else { "plugin" };
+        let name_path = [&at[..], &[named]].concat();
+        file.name(&name_path, "the stage's name", &stage.name)?;
+        if pipeline.stages[..index].iter().any(|other| other.name == stage.name) {
+            let name = &stage.name;
+            return file.refuse(&name_path, format!("two stages are called '{name}'; give one of them another 'name'"));
+        }
+        check_limits(stage, &at, file)?;
+        if let Some(unknown) = stage.allow.iter().find(|name| !CAPABILITIES.contains(&name.as_str())) {
+            let path = [&at[..], &["allow"]].concat();
+            let message = match unknown.as_str() {
+                "log" | "metrics" => format!("'{unknown}' needs no permission; leave it out"),
+                _ if CAPABILITIES.is_empty() => {
+                    format!(
+                        "unknown capability '{unknown}': plugins may log and count, and there is nothing else to allow yet"
+                    )
+                }
+                _ => format!("unknown capability '{unknown}'{}", nearest(unknown, CAPABILITIES)),
+            };
+            return file.refuse(&path, message);
+        }
+        check_on_failure(&stage.on_failure, pipeline.dead_letter.is_some(), &at, file)?;
+    }
+    Ok(())
+}
+
+fn check_plugin(stage: &Stage, at: Path<'_>, file: &Checked<'_>) -> Result<(), ConfigError> {
+    let path = [at, &["plugin"]].concat();
+    let plugin = stage.plugin.to_string_lossy();
+    if plugin.is_empty() {
+        return file.refuse(&path, "expected the path of a plugin, such as plugins/redact.wasm");
+    }
+    if let Some((scheme, _)) = plugin.split_once("://") {
+        let error = file.error(&path, format!("plugins cannot be fetched from {scheme}:// yet"));
+        return Err(error.with_hint("download the plugin, give its path here, and pin it with 'digest: sha256:…'"));
+    }
+    Ok(())
+}
+
+fn check_limits(stage: &Stage, at: Path<'_>, file: &Checked<'_>) -> Result<(), ConfigError> {
+    let limits = &stage.limits;
+    let path = |key| [at, &["limits", key]].concat();
+    file.size(&path("memory"), limits.memory, Size::mib(1), Size::mib(4096))?;
+    file.time(&path("deadline"), limits.deadline, Time::ms(1), Time::ms(60_000))?;
+    file.count(&path("outputs-per-record"), limits.outputs_per_record.into(), 1, 1_000_000)?;
+    file.size(&path("output-bytes-per-record"), limits.output_bytes_per_record, Size(1), Size::mib(1024))?;
+    file.size(&path("file-size"), limits.file_size, Size(1), Size::mib(128))
+}
+
+fn check_on_failure(
+    on_failure: &OnFailure,
+    has_dead_letter: bool,
+    at: Path<'_>,
+    file: &Checked<'_>,
+) -> Result<(), ConfigError> {
+    let rule = (Some(on_failure.retries), Some(on_failure.backoff), on_failure.then);
+    check_rule(rule, has_dead_letter, &[at, &["on-failure"]].concat(), file)?;
+    for (kind, exception) in on_failure.kinds.iter() {
+        let at = [at, &["on-failure", "kinds", kind.name()]].concat();
+        if kind == sluicegate_core::FailureKind::Rejected && exception.retries.is_some_and(|retries| retries > 0) {
+            let message = "a rejection is the plugin's own answer and is never tried again; leave 'retries' out";
+            return file.refuse(&[&at[..], &["retries"]].concat(), message);
+        }
+        check_rule((exception.retries, exception.backoff, exception.then), has_dead_letter, &at, file)?;
+    }
+    Ok(())
+}
+
+fn check_rule(
+    (retries, backoff, then): (Option<u32>, Option<Time>, Option<Then>),
+    has_dead_letter: bool,
+    at: Path<'_>,
+    file: &Checked<'_>,
+) -> Result<(), ConfigError> {
+    let path = |key| [at, &[key]].concat();
+    file.count(&path("retries"), retries.unwrap_or(0).into(), 0, 1000)?;
+    file.time(&path("backoff"), backoff.unwrap_or(Time::ms(0)), Time::ms(0), Time::ms(60_000))?;
+    if then == Some(Then::DeadLetter) && !has_dead_letter {
+        let error = file.error(&path("then"), "'then: dead-letter' needs a dead-letter topic");
+        return Err(error.with_hint("add 'dead-letter: { topic: … }' to the pipeline, or choose skip or stop"));
+    }
+    Ok(())
+}
+
+fn check_delivery(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
+    if pipeline.delivery == Delivery::AtLeastOnce || one_system(&pipeline.source, &pipeline.sink) {
+        return Ok(());
+    }
+    let path: Path<'_> = if file.says(&["delivery"]) { &["delivery"] } else { &["sink"] };
+    let (source, sink) = match (&pipeline.source, &pipeline.sink) {
+        (Source::Kafka(source), Sink::Kafka(sink)) => {
+            (format!("Kafka at {}", source.brokers), format!("Kafka at {}", sink.brokers))
+        }
+        (Source::Local(source), Sink::Local(sink)) => {
+            (format!("the log in {}", source.path.display()), format!("the log in {}", sink.path.display()))
+        }
+        (source, sink) => (system_name(source.kind()).into(), system_name(sink.kind()).into()),
+    };
+    let reason = format!("exactly-once needs source and sink in one system; the source is {source}, the sink {sink}");
+    let hint = format!(
+        "set 'delivery: at-least-once' and 'sink.{}.id-header', by which consumers can tell repeats",
+        pipeline.sink.kind()
+    );
+    Err(file.error(path, reason).with_hint(hint))
+}
+
+fn system_name(kind: &str) -> &str {
+    if kind == "kafka" { "Kafka" } else { "the embedded log" }
+}
+
+/// Whether one transaction can span both.
+pub(super) fn one_system(source: &Source, sink: &Sink) -> bool {
+    let sorted = |brokers: &str| {
+        let mut brokers: Vec<String> = brokers.split(',').map(|broker| broker.trim().to_ascii_lowercase()).collect();
+        brokers.sort_unstable();
+        brokers.dedup();
+        brokers
+    };
+    match (source, sink) {
+        (Source::Kafka(source), Sink::Kafka(sink)) => sorted(&source.brokers) == sorted(&sink.brokers),
+        (Source::Local(source), Sink::Local(sink)) => plain(&source.path) == plain(&sink.path),
+        _ => false,
+    }
+}
+
+/// The path without `.` and `..`, as far as that can be told without looking at the file system.
+fn plain(path: &FilePath) -> PathBuf {
+    use std::path::Component;
+    path.components().fold(PathBuf::new(), |mut plain, component| {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(plain.components().next_back(), Some(Component::Normal(_))) => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+        plain
+    })
+}
+
+fn check_numbers(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
+    let commit = &pipeline.commit;
+    file.time(&["commit", "interval"], commit.interval, Time::ms(1), Time(Duration::from_secs(30)))?;
+    file.count(&["commit", "records"], commit.records.unwrap_or(1), 1, u64::MAX)?;
+    file.size(&["commit", "bytes"], commit.bytes.unwrap_or(Size(1)), Size(1), Size(u64::MAX))?;
+    file.count(&["batch", "records"], pipeline.batch.records.into(), 1, 65_536)?;
+    file.size(&["batch", "bytes"], pipeline.batch.bytes, Size::kib(1), Size::mib(256))?;
+    file.size(&["budget"], pipeline.budget, Size::mib(1), Size(u64::MAX))?;
+    if pipeline.batch.bytes > pipeline.budget {
+        let (batch, budget) = (pipeline.batch.bytes, pipeline.budget);
+        return file.refuse(&["batch", "bytes"], format!("a batch of {batch} does not fit the budget of {budget}"));
+    }
+    file.count(&["workers"], pipeline.workers.into(), 1, 256)
+}

@@ -1,0 +1,63 @@
+//! What a pipeline means where its file says nothing.
+
+use std::path::Path;
+
+use super::endpoint::{Sink, Source};
+use super::pipeline::Pipeline;
+use super::secret::Properties;
+use super::tree::{Kind, Node};
+
+/// Gives the keys that were left out the values that depend on others, and marks what came from outside the file.
+pub(super) fn fill_in(pipeline: &mut Pipeline, root: &Node) {
+    let is_said = |path: &[&str]| root.get(path).is_some();
+    if !is_said(&["source", pipeline.source.kind(), "group"]) {
+        let group = match &mut pipeline.source {
+            Source::Kafka(kafka) => &mut kafka.group,
+            Source::Local(local) => &mut local.group,
+        };
+        group.clone_from(&pipeline.name);
+    }
+    if let (Source::Kafka(source), Sink::Kafka(sink)) = (&pipeline.source, &mut pipeline.sink)
+        && !is_said(&["sink", "kafka", "brokers"])
+    {
+        sink.brokers.clone_from(&source.brokers);
+    }
+    if !is_said(&["workers"]) {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        pipeline.workers = cores.clamp(1, 256) as u32;
+    }
+    for (index, stage) in pipeline.stages.iter_mut().enumerate() {
+        let index = index.to_string();
+        if !is_said(&["stages", &index, "name"]) {
+            stage.name = stage.plugin.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        }
+        if root.get(&["stages", &index, "config"]).is_some_and(Node::is_expanded) {
+            stage.config.hide();
+        }
+    }
+    if let Source::Kafka(kafka) = &mut pipeline.source {
+        hide_expanded(&mut kafka.properties, root.get(&["source", "kafka", "properties"]));
+    }
+    if let Sink::Kafka(kafka) = &mut pipeline.sink {
+        hide_expanded(&mut kafka.properties, root.get(&["sink", "kafka", "properties"]));
+    }
+}
+
+fn hide_expanded(properties: &mut Properties, node: Option<&Node>) {
+    if let Some(Node { kind: Kind::Mapping(entries), .. }) = node {
+        entries.iter().filter(|(_, value)| value.is_expanded()).for_each(|(key, _)| properties.hide(&key.name));
+    }
+}
+
+/// Makes relative paths start at the file's folder.
+pub(super) fn resolve_paths(pipeline: &mut Pipeline, folder: &Path) {
+    if let Source::Local(local) = &mut pipeline.source {
+        local.path = folder.join(&local.path);
+    }
+    if let Sink::Local(local) = &mut pipeline.sink {
+        local.path = folder.join(&local.path);
+    }
+    for stage in &mut pipeline.stages {
+        stage.plugin = folder.join(&stage.plugin);
+    }
+}

@@ -1,0 +1,78 @@
+//! `sluicegate demo`: the main job in one process, with nothing to set up.
+//!
+//! It lays out a folder as a user would (a pipeline file, two plugins), runs that file exactly as `run` does, and
+//! writes trades to its source topic meanwhile.
+
+mod display;
+mod trades;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use sluicegate_local::TopicSettings;
+
+use crate::app::App;
+use crate::config;
+use crate::exit::Exit;
+use crate::service::Service;
+
+const PIPELINE: &str = include_str!("../../../../examples/trades/pipeline.yaml");
+const PLUGINS: [(&str, &[u8]); 2] = [
+    ("redact.wasm", include_bytes!(concat!(env!("OUT_DIR"), "/redact.wasm"))),
+    ("route.wasm", include_bytes!(concat!(env!("OUT_DIR"), "/route.wasm"))),
+];
+const PARTITIONS: u32 = 3;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Trades produced a second.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    rate: u32,
+    /// End after this time, such as 10s, instead of at Ctrl-C.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    /// Keep everything in this folder instead of a temporary one.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Where the admin endpoint listens; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    admin: SocketAddr,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Exit> {
+    let temporary = tempfile::Builder::new().prefix("sluicegate-demo-").tempdir()?;
+    let folder = options.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
+    lay_out(&folder).map_err(|error| Exit::failed(format!("cannot set up {}: {error}", folder.display())))?;
+
+    let app = Arc::new(App::new()?);
+    let pipeline = config::load(&folder.join("pipeline.yaml"))?;
+    let log = app.log(&folder.join("data"))?;
+    log.ensure_topic("trades", &TopicSettings { partitions: PARTITIONS, ..TopicSettings::default() })?;
+    let service = Service::start(&app, vec![app.load(pipeline)?], Some(options.admin))?;
+    display::introduce(&folder, service.admin());
+
+    let stop = service.stopper();
+    let running = Arc::clone(&service.running()[0]);
+    let producer = trades::Producer::start(&log, options.rate)?;
+    let display = display::Display::open(&log, running)?;
+    let duration = options.duration;
+    let shown = std::thread::spawn(move || {
+        display.run(duration);
+        producer.stop();
+        stop();
+    });
+    let ended = service.wait();
+    if shown.join().is_err() {
+        return Err(Exit::failed("the demo's display crashed"));
+    }
+    ended
+}
+
+fn lay_out(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder.join("plugins"))?;
+    std::fs::write(folder.join("pipeline.yaml"), PIPELINE)?;
+    PLUGINS.iter().try_for_each(|(name, bytes)| std::fs::write(folder.join("plugins").join(name), bytes))
+}

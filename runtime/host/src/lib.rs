@@ -1,0 +1,21 @@
+//! The program `sluicegate`: configuration, composition, supervision, and the command line.
+//!
+//! ```text
+//! cli → config::load → App::load (plugins) → Supervisor (a thread a worker) → App::worker → Worker::run
+//!                                        ↘ admin (/live /ready /metrics /v1/pipelines) reads Meters and states
+//! ```
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod config;
+mod demo;
+pub mod dev;
+mod exit;
+mod logging;
+mod metrics;
+mod seat;
+pub mod service;
+pub mod supervisor;
+
+pub use exit::Exit;

@@ -1,0 +1,75 @@
+//! The table of metric names, and their values at a scrape.
+
+use std::sync::Arc;
+
+use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use crate::supervisor::{Running, WorkerState};
+
+const RECORDS_IN: &str = "sluicegate_records_in_total";
+const BYTES_IN: &str = "sluicegate_bytes_in_total";
+const OUTPUTS: &str = "sluicegate_outputs_total";
+const DEAD_LETTERS: &str = "sluicegate_dead_letters_total";
+const SKIPPED: &str = "sluicegate_skipped_total";
+const FAILURES: &str = "sluicegate_failures_total";
+const COMMITS: &str = "sluicegate_commits_total";
+const LAG: &str = "sluicegate_lag_records";
+const WORKERS_RUNNING: &str = "sluicegate_workers_running";
+
+/// All metrics of all pipelines, in Prometheus' text format. Values are read when somebody asks; the data path only
+/// adds to plain counters once a batch.
+pub(crate) fn render(running: &[Arc<Running>]) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    with_local_recorder(&recorder, || {
+        describe();
+        running.iter().for_each(|running| record(running));
+    });
+    handle.render()
+}
+
+fn describe() {
+    describe_counter!(RECORDS_IN, "Records read from the source");
+    describe_counter!(BYTES_IN, "Bytes of keys, values and headers read from the source");
+    describe_counter!(OUTPUTS, "Outputs handed to the sink, dead letters not counted");
+    describe_counter!(DEAD_LETTERS, "Records for which a dead letter was produced");
+    describe_counter!(SKIPPED, "Failed records skipped by a policy");
+    describe_counter!(FAILURES, "Records that failed for good, by stage and kind");
+    describe_counter!(COMMITS, "Commits of offsets or transactions");
+    describe_gauge!(LAG, "Records between the last one read and the end of the partition");
+    describe_gauge!(WORKERS_RUNNING, "Workers that stream");
+}
+
+fn record(running: &Running) {
+    let pipeline = running.pipeline.config.name.clone();
+    let meters = &running.pipeline.meters;
+    let tally = meters.tally();
+    let absolute = |name: &'static str, value: u64| counter!(name, "pipeline" => pipeline.clone()).absolute(value);
+    absolute(RECORDS_IN, tally.records_in);
+    absolute(BYTES_IN, tally.bytes_in);
+    absolute(OUTPUTS, tally.outputs);
+    absolute(DEAD_LETTERS, tally.dead_letters);
+    absolute(SKIPPED, tally.skipped);
+    absolute(COMMITS, meters.commits());
+    for (stage, kind, count) in meters.failures() {
+        let labels = [("pipeline", pipeline.clone()), ("stage", stage.to_owned()), ("kind", kind.name().to_owned())];
+        counter!(FAILURES, &labels).absolute(count);
+    }
+    for (partition, lag) in meters.lag() {
+        let labels = [
+            ("pipeline", pipeline.clone()),
+            ("topic", partition.topic.to_string()),
+            ("partition", partition.number.to_string()),
+        ];
+        gauge!(LAG, &labels).set(lag as f64);
+    }
+    let streaming = running.states().iter().filter(|state| **state == WorkerState::Running).count();
+    gauge!(WORKERS_RUNNING, "pipeline" => pipeline.clone()).set(streaming as f64);
+    for stage in &running.pipeline.stages {
+        for (name, count) in stage.counters.read() {
+            let labels = [("pipeline", pipeline.clone()), ("stage", stage.name.clone())];
+            counter!(format!("plugin_{name}"), &labels).absolute(count);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What the command line needs of Kafka beside pipelines: to write some records, and to read some.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::Producer as _;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use sluicegate_core::{Batch, Error, ErrorKind, Partition};
+
+use crate::config::apply;
+use crate::connect::{partitions, reach};
+use crate::context::{Consumer, ConsumerState, Producer, ProducerState};
+use crate::deadline::Bounded;
+use crate::error::{failed, failed_call};
+use crate::native::{
+    BY_KEY, EventQueue, MessageBatch, OutputHeaders, PartitionQueue, Produced, SharedConsumer, SharedProducer,
+    TopicHandle,
+};
+use crate::properties::{Role, is_secret};
+use crate::sink::{failed_producer, serve};
+use crate::wake::Wake;
+
+/// How a command reaches Kafka.
+#[derive(Clone, Default)]
+pub struct ClientConfig {
+    /// `host:port`, several with commas.
+    pub brokers: String,
+    /// librdkafka's properties, checked by [`crate::check`].
+    pub properties: BTreeMap<String, String>,
+}
+
+impl ClientConfig {
+    pub(crate) fn client(&self) -> Result<rdkafka::ClientConfig, Error> {
+        let mut config = rdkafka::ClientConfig::new();
+        config.set("client.id", "sluicegate");
+        apply(&mut config, Role::Plain, &self.properties)?;
+        config.set("bootstrap.servers", &self.brokers);
+        Ok(config)
+    }
+}
+
+impl std::fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = self.properties.iter().map(|(key, value)| (key, if is_secret(key) { "(hidden)" } else { value }));
+        let shown: BTreeMap<_, _> = shown.collect();
+        f.debug_struct("ClientConfig").field("brokers", &self.brokers).field("properties", &shown).finish()
+    }
+}
+
+/// Writes records to one topic, in order. To be used on one thread.
+pub struct Writer {
+    events: EventQueue,
+    topic: TopicHandle,
+    producer: SharedProducer,
+}
+
+/// A record to write.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Produce<'a> {
+    /// Its partition; none: by its key, as Java clients do it.
+    pub partition: Option<u32>,
+    /// Milliseconds since the Unix epoch; none: now.
+    pub timestamp: Option<i64>,
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value; none is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Headers in order; values may be null.
+    pub headers: &'a [(&'a [u8], Option<&'a [u8]>)],
+}
+
+impl Writer {
+    /// Connects to the topic, which must be there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unreachable`], or [`ErrorKind::Config`].
+    pub fn new(config: &ClientConfig, topic: &str) -> Result<Self, Error> {
+        crate::admin::Topics::new(config)?.partitions(topic)?;
+        let mut properties = config.client()?;
+        properties.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("linger.ms", "5");
+        let producer: Producer = properties
+            .create_with_context(ProducerState::default())
+            .map_err(|error| failed_call("make a producer", &error))?;
+        let producer: SharedProducer = Arc::new(Bounded::new(producer));
+        let broken = || failed(&format!("produce to topic '{topic}'"), RDKafkaErrorCode::InvalidTopic);
+        Ok(Writer {
+            events: EventQueue::of_producer(&producer, Arc::new(Wake::default())).ok_or_else(broken)?,
+            topic: TopicHandle::new(&producer, topic).ok_or_else(broken)?,
+            producer,
+        })
+    }
+
+    /// Hands over one record; blocks while too many wait.
+    ///
+    /// # Errors
+    /// It, or one before it, is refused.
+    pub fn write(&mut self, record: &Produce<'_>) -> Result<(), Error> {
+        let produced = Produced {
+            partition: record.partition.map_or(BY_KEY, u32::cast_signed),
+            timestamp: record.timestamp.unwrap_or_else(now_ms),
+            key: record.key,
+            value: record.value,
+            ticket: 0,
+        };
+        let mut headers = if record.headers.is_empty() { None } else { OutputHeaders::new() };
+        for (name, value) in record.headers {
+            headers.iter_mut().for_each(|headers| headers.add(name, *value));
+        }
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            match self.topic.produce(&produced, &mut headers) {
+                Ok(()) => return self.refused(),
+                Err(RDKafkaErrorCode::QueueFull) if Instant::now() < end => {
+                    serve(&self.producer, &self.events);
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(code) => {
+                    let doing = format!("produce to topic '{}'", self.topic.name());
+                    return Err(failed_producer(&self.producer, &doing, code));
+                }
+            }
+        }
+    }
+
+    /// Waits until all records are durable.
+    ///
+    /// # Errors
+    /// One is refused, or `limit` is over.
+    pub fn flush(&mut self, limit: Duration) -> Result<(), Error> {
+        let end = Instant::now() + limit;
+        while !crate::native::flush(&self.producer, 2) {
+            self.refused()?;
+            if Instant::now() >= end {
+                let message = format!("topic '{}' did not take all records within {limit:?}", self.topic.name());
+                return Err(Error::new(ErrorKind::Unreachable, message));
+            }
+        }
+        self.refused()
+    }
+
+    fn refused(&self) -> Result<(), Error> {
+        serve(&self.producer, &self.events);
+        match self.producer.context().take_reports(&mut Vec::new()) {
+            None => Ok(()),
+            Some(refused) => {
+                let doing = format!("make a record durable in {}[{}]", refused.topic, refused.partition);
+                Err(failed_producer(&self.producer, &doing, refused.code))
+            }
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Reads the committed records of one topic, without a group. To be used on one thread.
+pub struct Reader {
+    partitions: Vec<Reading>,
+    rest: MessageBatch,
+    wake: Arc<Wake>,
+    turn: usize,
+    consumer: SharedConsumer,
+}
+
+struct Reading {
+    partition: Partition,
+    queue: PartitionQueue,
+    next: u64,
+    /// Where the log ended when the reader was made.
+    end: u64,
+}
+
+impl Reader {
+    /// Begins with the oldest record, or with what comes from now on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unreachable`], or [`ErrorKind::Config`].
+    pub fn new(config: &ClientConfig, topic: &str, from_beginning: bool) -> Result<Self, Error> {
+        let mut properties = config.client()?;
+        properties
+            .set("group.id", "sluicegate")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", "100");
+        let consumer: Consumer = properties
+            .create_with_context(ConsumerState::default())
+            .map_err(|error| failed_call("make a consumer", &error))?;
+        let consumer: SharedConsumer = Arc::new(Bounded::new(consumer));
+        let serve = || drop(consumer.poll(Duration::ZERO));
+        let metadata = reach(&config.brokers, consumer.client(), &consumer.context().faults, Some(topic), serve)?;
+        let (count, wake, name) = (partitions(&metadata, topic)?, Arc::new(Wake::default()), Arc::<str>::from(topic));
+        let (mut reading, mut assignment) = (Vec::new(), TopicPartitionList::new());
+        for number in 0..i32::try_from(count).unwrap_or(i32::MAX) {
+            let doing = format!("read {topic}[{number}]");
+            let ends = consumer.fetch_watermarks(topic, number, Duration::from_secs(10));
+            let (low, high) = ends.map_err(|error| failed_call(&doing, &error))?;
+            let start = if from_beginning { low } else { high };
+            let added = assignment.add_partition_offset(topic, number, Offset::Offset(start));
+            added.map_err(|error| failed_call(&doing, &error))?;
+            let queue = PartitionQueue::split(&consumer, topic, number, Arc::clone(&wake));
+            reading.push(Reading {
+                partition: Partition { topic: Arc::clone(&name), number: number.unsigned_abs() },
+                queue: queue.ok_or_else(|| failed(&doing, RDKafkaErrorCode::UnknownPartition))?,
+                next: start.unsigned_abs(),
+                end: high.unsigned_abs(),
+            });
+        }
+        consumer.assign(&assignment).map_err(|error| failed_call("read", &error))?;
+        Ok(Reader { partitions: reading, rest: MessageBatch::new(&consumer, 512), wake, turn: 0, consumer })
+    }
+
+    /// Replaces `batch` by the next records of one partition. False: none came within `wait`.
+    ///
+    /// # Errors
+    /// The brokers refuse.
+    pub fn read(&mut self, batch: &mut Batch, wait: Duration) -> Result<bool, Error> {
+        batch.clear();
+        let end = Instant::now() + wait;
+        loop {
+            self.wake.lower();
+            let _ = self.consumer.poll(Duration::ZERO);
+            let count = self.partitions.len();
+            for index in (0..count).map(|step| (self.turn + step) % count) {
+                let reading = &mut self.partitions[index];
+                self.rest.fill(&reading.queue);
+                batch.partition.clone_from(&reading.partition);
+                let copied = self.rest.copy_into(batch, usize::MAX, reading.next);
+                copied
+                    .map_err(|error| failed(&format!("read {} ({})", reading.partition, error.reason), error.code))?;
+                if let Some(last) = batch.offsets.last() {
+                    reading.next = last + 1;
+                    self.turn = index + 1;
+                    return Ok(true);
+                }
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.wake.wait(left);
+        }
+    }
+
+    /// Whether every partition was read to the end it had when the reader was made. The last offsets of a partition
+    /// may be marks of transactions, which are no records: librdkafka's own position tells.
+    pub fn at_end(&self) -> bool {
+        let positions = self.consumer.position().ok();
+        self.partitions.iter().all(|reading| {
+            let topic = &reading.partition.topic;
+            let position =
+                positions.as_ref().and_then(|all| all.find_partition(topic, reading.partition.number.cast_signed()));
+            let position = position.map_or(0, |element| match element.offset() {
+                Offset::Offset(offset) => offset.unsigned_abs(),
+                _ => 0,
+            });
+            position.max(reading.next) >= reading.end
+        })
+    }
+}

@@ -1,0 +1,215 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rdkafka::ClientConfig;
+use sluicegate_core::{Delivery, Error};
+
+use crate::properties::{self, Role};
+
+/// How long a transaction may stay open before its coordinator aborts it, unless the user says otherwise.
+const TRANSACTION_TIMEOUT_MS: &str = "60000";
+
+/// Where a source begins with a partition for which its group has no offset yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the oldest record there is.
+    Earliest,
+    /// With what comes from now on.
+    Latest,
+    /// With the first record of this time, in milliseconds since the Unix epoch, or later.
+    Timestamp(i64),
+}
+
+/// Which partition of its topic an output goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionBy {
+    /// The one its key hashes to (murmur2, as Java clients do it); records without a key are spread.
+    Key,
+    /// The one with the number of the source's partition. Dead letters go by key even so.
+    Same,
+}
+
+/// A source: one member of a group.
+#[derive(Clone)]
+pub struct KafkaSourceConfig {
+    /// `host:port`, several with commas.
+    pub brokers: String,
+    /// Topics; a name that begins with `^` is a regular expression.
+    pub topics: Vec<String>,
+    /// The consumer group.
+    pub group: String,
+    /// Where to begin where the group has no offset.
+    pub start: Start,
+    /// librdkafka's properties, checked by [`crate::check`].
+    pub properties: BTreeMap<String, String>,
+    /// The most records of a batch.
+    pub batch_records: usize,
+    /// The bytes at which a batch is full; its last record may go beyond.
+    pub batch_bytes: usize,
+    /// The bytes that are fetched ahead, all partitions together.
+    pub queue_bytes: usize,
+}
+
+/// A sink: one producer.
+#[derive(Clone)]
+pub struct KafkaSinkConfig {
+    /// `host:port`, several with commas.
+    pub brokers: String,
+    /// The topic of the default output.
+    pub topic: String,
+    /// Names and topics of the named outputs, in the order of [`sluicegate_core::Destination::Named`].
+    pub outputs: Vec<(String, String)>,
+    /// The dead-letter topic.
+    pub dead_letter: Option<String>,
+    /// How outputs are spread over partitions.
+    pub partition: PartitionBy,
+    /// The header that carries each output's stable id; none: no such header.
+    pub id_header: Option<String>,
+    /// The pipeline's name, the first part of that id.
+    pub pipeline: String,
+    /// librdkafka's properties, checked by [`crate::check`].
+    pub properties: BTreeMap<String, String>,
+    /// The promise.
+    pub delivery: Delivery,
+    /// Unique to pipeline, instance and worker, and stable over restarts. Read under exactly-once only.
+    pub transactional_id: String,
+    /// The bytes of outputs that may wait to be sent: the sink blocks beyond.
+    pub queue_bytes: usize,
+}
+
+impl KafkaSourceConfig {
+    /// librdkafka's configuration of the consumer.
+    ///
+    /// # Errors
+    /// A property that may not be set.
+    pub(crate) fn client(&self, delivery: Delivery) -> Result<ClientConfig, Error> {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", format!("sluicegate-{}", self.group))
+            .set("isolation.level", "read_committed")
+            // What retention took away, or a topic made anew, must not be passed over silently.
+            .set("auto.offset.reset", "error")
+            .set("fetch.min.bytes", "1")
+            .set("fetch.wait.max.ms", "100")
+            // The default of a second stalls a partition whose queue was full once.
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.message.max.bytes", "4194304")
+            .set("queued.min.messages", "100000")
+            .set("queued.max.messages.kbytes", (self.queue_bytes / 1024).clamp(1024, 2_097_151).to_string());
+        apply(&mut config, Role::Source(delivery), &self.properties)?;
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", &self.group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "false");
+        if config.get("group.protocol") == Some("consumer") {
+            // The broker's to decide; librdkafka refuses to set them.
+            for key in ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"] {
+                config.remove(key);
+            }
+        }
+        Ok(config)
+    }
+}
+
+impl KafkaSinkConfig {
+    /// Topics of all outputs, each once.
+    pub(crate) fn topics(&self) -> Vec<&str> {
+        let named = self.outputs.iter().map(|(_, topic)| topic.as_str());
+        let mut topics: Vec<&str> =
+            [self.topic.as_str()].into_iter().chain(named).chain(self.dead_letter.as_deref()).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+
+    /// librdkafka's configuration of the producer. `largest` is the smallest `max.message.bytes` of the topics.
+    ///
+    /// # Errors
+    /// A property that may not be set.
+    pub(crate) fn client(&self, largest: usize) -> Result<ClientConfig, Error> {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", format!("sluicegate-{}", self.pipeline))
+            .set("linger.ms", "10")
+            .set("batch.num.messages", "100000")
+            // A batch above the topic's limit is refused as a whole.
+            .set("batch.size", largest.saturating_sub(BATCH_OVERHEAD).clamp(1, BATCH_BYTES_MAX).to_string())
+            .set("message.max.bytes", largest.clamp(1000, 1_000_000_000).to_string())
+            .set("queue.buffering.max.messages", "1000000")
+            .set("queue.buffering.max.kbytes", (self.queue_bytes / 1024).clamp(1024, 2_097_151).to_string());
+        if self.delivery == Delivery::ExactlyOnce {
+            config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+        }
+        apply(&mut config, Role::Sink(self.delivery), &self.properties)?;
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("partitioner", "murmur2_random");
+        if self.delivery == Delivery::ExactlyOnce {
+            // The transaction tells the rest.
+            config.set("transactional.id", &self.transactional_id).set("delivery.report.only.error", "true");
+        }
+        Ok(config)
+    }
+
+    /// How long a transaction may stay open.
+    pub(crate) fn transaction_timeout_ms(&self) -> u64 {
+        let value = self.properties.get("transaction.timeout.ms").map_or(TRANSACTION_TIMEOUT_MS, String::as_str);
+        value.parse().unwrap_or(60_000)
+    }
+}
+
+/// The most bytes of one batch of outputs, whatever the topic takes.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// What a batch's own header takes of the topic's limit, with room to spare.
+const BATCH_OVERHEAD: usize = 512;
+
+/// Takes over the user's properties.
+///
+/// # Errors
+/// A property that may not be set in this role.
+pub(crate) fn apply(config: &mut ClientConfig, role: Role, user: &BTreeMap<String, String>) -> Result<(), Error> {
+    for (key, value) in user {
+        properties::check(role, key, value)?;
+        config.set(key, value);
+    }
+    Ok(())
+}
+
+/// Properties with their secrets hidden.
+struct Shown<'a>(&'a BTreeMap<String, String>);
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(key, value)| (key, if properties::is_secret(key) { "(hidden)" } else { value });
+        f.debug_map().entries(self.0.iter().map(|(key, value)| shown((key, value.as_str())))).finish()
+    }
+}
+
+impl fmt::Debug for KafkaSourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSourceConfig")
+            .field("brokers", &self.brokers)
+            .field("topics", &self.topics)
+            .field("group", &self.group)
+            .field("start", &self.start)
+            .field("properties", &Shown(&self.properties))
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for KafkaSinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSinkConfig")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("outputs", &self.outputs)
+            .field("dead_letter", &self.dead_letter)
+            .field("delivery", &self.delivery)
+            .field("properties", &Shown(&self.properties))
+            .finish_non_exhaustive()
+    }
+}

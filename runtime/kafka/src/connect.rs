@@ -1,0 +1,180 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::Client;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
+use sluicegate_core::{Delivery, Error, ErrorKind};
+
+use crate::admin::Topics;
+use crate::config::{KafkaSinkConfig, KafkaSourceConfig, PartitionBy};
+use crate::context::{Consumer, ConsumerState, Faults, Producer, ProducerState, is_authentication};
+use crate::deadline::Bounded;
+use crate::error::{failed, failed_call};
+use crate::native::{SharedConsumer, SharedProducer};
+use crate::sink::KafkaSink;
+use crate::source::KafkaSource;
+use crate::transaction::KafkaTransaction;
+
+/// How long brokers may take to answer at all.
+pub(crate) const REACH_WAIT: Duration = Duration::from_secs(10);
+/// The largest batch a topic takes by default (1 MiB and 12 bytes).
+const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
+/// Of that, what headers' lengths, a dead letter's story and the batch itself may need.
+const RECORD_OVERHEAD: usize = 4096;
+
+/// One worker's share of Kafka.
+pub struct Connection {
+    /// The group member.
+    pub source: KafkaSource,
+    /// The producer.
+    pub sink: KafkaSink,
+    /// What makes them one.
+    pub transaction: KafkaTransaction,
+    /// The most bytes of key, value and headers that the sink takes in one record, for
+    /// [`sluicegate_core::OutputLimits`].
+    pub bytes_per_output: usize,
+}
+
+/// Connects a worker: checks that brokers answer and topics exist, fences whoever had the same transactional id, and
+/// joins the group. Blocks, for some seconds at most where all is well; on any thread.
+///
+/// # Errors
+/// [`ErrorKind::Unreachable`]: no broker answers. [`ErrorKind::Config`]: a property that is unknown or may not be set,
+/// a topic that is not there, an access that is refused.
+pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Connection, Error> {
+    let consumer = consumer(source, sink.delivery)?;
+    let partitions = check_source(&consumer, source)?;
+    let admin = Topics::over(&sink.client(MESSAGE_BYTES_DEFAULT)?, &sink.brokers)?;
+    check_sink(&admin, sink, partitions)?;
+    if sink.delivery == Delivery::ExactlyOnce && source.brokers != sink.brokers {
+        check_same_cluster(&consumer, &admin)?;
+    }
+    // Whoever sets it knows it.
+    let set = sink.properties.get("message.max.bytes").and_then(|value| value.parse().ok());
+    let largest = set.or_else(|| admin.message_bytes_max(&sink.topics())).unwrap_or(MESSAGE_BYTES_DEFAULT);
+    drop(admin);
+
+    let producer: Producer = sink
+        .client(largest)?
+        .create_with_context(ProducerState::default())
+        .map_err(|error| failed_call("make a producer", &error).within("sink"))?;
+    let producer: SharedProducer = Arc::new(Bounded::new(producer));
+    let transaction = match sink.delivery {
+        Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer)),
+        Delivery::ExactlyOnce => {
+            let timeout = Duration::from_millis(sink.transaction_timeout_ms());
+            KafkaTransaction::exactly_once(Arc::clone(&consumer), Arc::clone(&producer), timeout)
+                .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))?
+        }
+    };
+    // Joining comes last: a member that cannot write would only hold partitions back from others.
+    let topics: Vec<&str> = source.topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics).map_err(|error| failed_call(&format!("subscribe to {topics:?}"), &error))?;
+    Ok(Connection {
+        source: KafkaSource::new(consumer, source)?,
+        sink: KafkaSink::new(producer, sink)?,
+        transaction,
+        bytes_per_output: largest.saturating_sub(RECORD_OVERHEAD).max(largest / 2),
+    })
+}
+
+fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<SharedConsumer, Error> {
+    let consumer: Consumer = source
+        .client(delivery)?
+        .create_with_context(ConsumerState::default())
+        .map_err(|error| failed_call("make a consumer", &error).within("source"))?;
+    Ok(Arc::new(Bounded::new(consumer)))
+}
+
+/// Checks that the source's topics exist, and returns the most partitions that one has.
+fn check_source(consumer: &SharedConsumer, source: &KafkaSourceConfig) -> Result<usize, Error> {
+    let mut most = 0;
+    let mut names = source.topics.iter().filter(|topic| !topic.starts_with('^')).peekable();
+    if names.peek().is_none() {
+        reach(&source.brokers, consumer.client(), &consumer.context().faults, None, || {
+            drop(consumer.poll(Duration::ZERO))
+        })?;
+    }
+    for topic in names {
+        let serve = || drop(consumer.poll(Duration::ZERO));
+        let metadata = reach(&source.brokers, consumer.client(), &consumer.context().faults, Some(topic), serve)?;
+        most = most.max(partitions(&metadata, topic).map_err(|error| error.within("source"))?);
+    }
+    Ok(most)
+}
+
+fn check_sink(admin: &Topics, sink: &KafkaSinkConfig, source_partitions: usize) -> Result<(), Error> {
+    for topic in sink.topics() {
+        let count = admin.partitions(topic).map_err(|error| error.within("sink"))?;
+        let by_number = sink.partition == PartitionBy::Same && sink.dead_letter.as_deref() != Some(topic);
+        if by_number && count < source_partitions {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "sink: `partition: same` needs as many partitions as the source's {source_partitions}, but topic \
+                     '{topic}' has {count}; add partitions, or use `partition: by-key`"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_same_cluster(consumer: &SharedConsumer, admin: &Topics) -> Result<(), Error> {
+    let source = consumer.client().fetch_cluster_id(REACH_WAIT);
+    if source == admin.cluster_id() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Config,
+        "exactly-once needs source and sink in one Kafka cluster; use delivery: at-least-once with id-header",
+    ))
+}
+
+/// Asks brokers for metadata of one topic, or of all.
+///
+/// # Errors
+/// Says why nobody answers, in the words that librdkafka had for it.
+pub(crate) fn reach<C: rdkafka::ClientContext>(
+    brokers: &str,
+    client: &Client<C>,
+    faults: &Faults,
+    topic: Option<&str>,
+    serve: impl Fn(),
+) -> Result<Metadata, Error> {
+    let end = Instant::now() + REACH_WAIT;
+    loop {
+        let result = client.fetch_metadata(topic, Duration::from_secs(2));
+        // Errors wait in the client's queue of events, some dozens at most.
+        (0..64).for_each(|_| serve());
+        let error = match result {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        let fault = faults.last();
+        if let Some(fault) = fault.as_ref().filter(|fault| is_authentication(fault.code)) {
+            return Err(failed(&format!("log in to {brokers} ({})", fault.reason), fault.code));
+        }
+        if Instant::now() >= end {
+            let reason = fault.map_or_else(|| error.to_string(), |fault| fault.reason);
+            let message = format!("no broker of '{brokers}' answered within {REACH_WAIT:?}: {reason}");
+            return Err(Error::new(ErrorKind::Unreachable, message));
+        }
+    }
+}
+
+/// The number of partitions that the topic has.
+///
+/// # Errors
+/// It is not there, or not to be seen.
+pub(crate) fn partitions(metadata: &Metadata, topic: &str) -> Result<usize, Error> {
+    let doing = format!("use topic '{topic}'");
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let found = found.ok_or_else(|| failed(&doing, RDKafkaErrorCode::UnknownTopicOrPartition))?;
+    match found.error().map(RDKafkaErrorCode::from) {
+        None | Some(RDKafkaErrorCode::NoError | RDKafkaErrorCode::LeaderNotAvailable) => Ok(found.partitions().len()),
+        Some(code) => Err(failed(&doing, code)),
+    }
+}

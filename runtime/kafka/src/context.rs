@@ -1,0 +1,249 @@
+//! What librdkafka calls back. All of it only notes down what happened; the worker acts on it afterwards.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+
+/// The client that a source reads with.
+pub(crate) type Consumer = BaseConsumer<ConsumerState>;
+/// The client that a sink writes with.
+pub(crate) type Producer = BaseProducer<ProducerState>;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Errors that librdkafka reported, for whoever has to say why something did not work.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    last: Mutex<Option<Fault>>,
+    disconnects: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) code: RDKafkaErrorCode,
+    pub(crate) reason: String,
+    at: Instant,
+}
+
+/// The same trouble is logged once in this time.
+const REPEAT: Duration = Duration::from_secs(30);
+
+impl Faults {
+    fn note(&self, error: &KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        if matches!(code, RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut) {
+            self.disconnects.fetch_add(1, Relaxed);
+        }
+        let mut last = locked(&self.last);
+        let repeated = last.as_ref().is_some_and(|last| last.code == code && last.at.elapsed() < REPEAT);
+        if repeated {
+            tracing::debug!(target: "librdkafka", "{code}: {reason}");
+        } else {
+            tracing::warn!(target: "librdkafka", "{code}: {reason}");
+        }
+        // "All brokers are down" says less than the reason before it.
+        let kept = last.as_ref().is_some_and(|last| {
+            code == RDKafkaErrorCode::AllBrokersDown || is_authentication(last.code) && !is_authentication(code)
+        });
+        if !kept {
+            let at = if repeated { last.as_ref().map_or_else(Instant::now, |last| last.at) } else { Instant::now() };
+            *last = Some(Fault { code, reason: reason.to_owned(), at });
+        }
+    }
+
+    /// The last error that says something.
+    pub(crate) fn last(&self) -> Option<Fault> {
+        locked(&self.last).clone()
+    }
+
+    /// How many times a connection was lost or a request was not answered.
+    pub(crate) fn disconnects(&self) -> u64 {
+        self.disconnects.load(Relaxed)
+    }
+}
+
+/// Whether the brokers answer but do not let the client in.
+pub(crate) fn is_authentication(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::SSL
+    )
+}
+
+fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(target: "librdkafka", "{facility}: {line}");
+        }
+        // Lost connections are librdkafka's errors; a worker gets over them.
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+            if facility == "FAIL" || facility == "ERROR" {
+                tracing::debug!(target: "librdkafka", "{facility}: {line}");
+            } else {
+                tracing::warn!(target: "librdkafka", "{facility}: {line}");
+            }
+        }
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", "{facility}: {line}"),
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", "{facility}: {line}"),
+    }
+}
+
+/// What the group asks of this member.
+#[derive(Debug)]
+pub(crate) enum Rebalance {
+    /// Take these partitions too (cooperative), or these alone (eager).
+    Assign(TopicPartitionList),
+    /// Give these up (cooperative), or all (eager).
+    Revoke(TopicPartitionList),
+}
+
+/// What the consumer called back.
+#[derive(Debug, Default)]
+pub(crate) struct ConsumerState {
+    pub(crate) faults: Faults,
+    rebalances: Mutex<VecDeque<Rebalance>>,
+    closing: AtomicBool,
+}
+
+impl ConsumerState {
+    /// The oldest rebalance that nobody answered. The group waits for the answer: a call of [`assign`] or [`unassign`].
+    pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
+        locked(&self.rebalances).pop_front()
+    }
+
+    /// From now on partitions are given up as soon as the group asks.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Relaxed);
+    }
+}
+
+/// Answers an assignment, by the group's protocol.
+pub(crate) fn assign(consumer: &Consumer, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
+        _ => consumer.assign(partitions),
+    }
+}
+
+/// Answers a revocation, by the group's protocol.
+pub(crate) fn unassign(consumer: &Consumer, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+        _ => consumer.unassign(),
+    }
+}
+
+impl ClientContext for ConsumerState {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log(level, facility, line);
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.faults.note(&error, reason);
+    }
+}
+
+impl ConsumerContext for ConsumerState {
+    /// Only notes the event down. librdkafka's event interface lets the (un)assign call come later: until then the
+    /// group waits and the member's partitions are paused. Nothing else assigns, as this replaces the default.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let assigned = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Relaxed) {
+            let none = TopicPartitionList::new();
+            let answered = if assigned { assign(consumer, &none) } else { unassign(consumer, partitions) };
+            if let Err(error) = answered {
+                tracing::debug!("a rebalance while closing: {error}");
+            }
+            return;
+        }
+        let partitions = partitions.clone();
+        let event = if assigned { Rebalance::Assign(partitions) } else { Rebalance::Revoke(partitions) };
+        locked(&self.rebalances).push_back(event);
+    }
+}
+
+/// What the producer called back.
+#[derive(Debug, Default)]
+pub(crate) struct ProducerState {
+    pub(crate) faults: Faults,
+    reports: Mutex<Reports>,
+}
+
+#[derive(Debug, Default)]
+struct Reports {
+    /// Tickets and how many of their outputs are durable; neighbours of the same ticket are one entry.
+    durable: Vec<(usize, u64)>,
+    refused: Option<Refused>,
+}
+
+/// An output that did not become durable.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) code: RDKafkaErrorCode,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+}
+
+impl ProducerState {
+    /// Moves the reports since the last call into `durable`, which must be empty. Returns the first refusal.
+    pub(crate) fn take_reports(&self, durable: &mut Vec<(usize, u64)>) -> Option<Refused> {
+        let mut reports = locked(&self.reports);
+        std::mem::swap(durable, &mut reports.durable);
+        reports.refused.clone()
+    }
+
+    /// Forgets a refusal: its transaction was aborted.
+    pub(crate) fn forgive(&self) {
+        locked(&self.reports).refused = None;
+    }
+}
+
+impl ClientContext for ProducerState {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log(level, facility, line);
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.faults.note(&error, reason);
+    }
+}
+
+impl ProducerContext for ProducerState {
+    /// The output's ticket.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, ticket: usize) {
+        let mut reports = locked(&self.reports);
+        match report {
+            Ok(_) => match reports.durable.last_mut() {
+                Some((last, count)) if *last == ticket => *count += 1,
+                _ => reports.durable.push((ticket, 1)),
+            },
+            Err((error, message)) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                // Purged: by an abort, which knows.
+                let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
+                if !purged && reports.refused.is_none() {
+                    let (topic, partition) = (message.topic().to_owned(), message.partition());
+                    reports.refused = Some(Refused { code, topic, partition });
+                }
+            }
+        }
+    }
+}

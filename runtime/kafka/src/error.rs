@@ -1,0 +1,140 @@
+//! What follows from each of librdkafka's errors, in one table.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use sluicegate_core::{Error, ErrorKind};
+
+/// What a supervisor does about an error of this code.
+pub(crate) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
+    use RDKafkaErrorCode::*;
+    match code {
+        // The configuration, or what the cluster's owner has to set up.
+        UnknownTopic | UnknownTopicOrPartition | UnknownPartition | InvalidTopic => ErrorKind::Config,
+        TopicAuthorizationFailed | GroupAuthorizationFailed | ClusterAuthorizationFailed => ErrorKind::Config,
+        TransactionalIdAuthorizationFailed => ErrorKind::Config,
+        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | SSL => ErrorKind::Config,
+        MessageSizeTooLarge | InvalidTimestamp | InvalidRecord | PolicyViolation => ErrorKind::Config,
+        InvalidTransactionTimeout | InvalidSessionTimeout | InconsistentGroupProtocol => ErrorKind::Config,
+        UnsupportedVersion | UnsupportedFeature | InvalidConfig | InvalidArgument => ErrorKind::Config,
+        AutoOffsetReset | OffsetOutOfRange => ErrorKind::Config,
+        // Nobody answers.
+        BrokerTransportFailure | AllBrokersDown | Resolve | BrokerNotAvailable => ErrorKind::Unreachable,
+        // Somebody else does this work.
+        Fenced | ProducerFenced | InvalidProducerEpoch | FencedInstanceId => ErrorKind::Promise,
+        // A rebalance, a time-out, a coordinator on the move, a fatal state of this client: a new one starts afresh.
+        _ => ErrorKind::Retry,
+    }
+}
+
+/// Whether librdkafka gets over this by itself, so that a running client need not care.
+pub(crate) fn passes(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::*;
+    matches!(
+        code,
+        BrokerTransportFailure
+            | AllBrokersDown
+            | Resolve
+            | OperationTimedOut
+            | RequestTimedOut
+            | NotLeaderForPartition
+            | LeaderNotAvailable
+            | CoordinatorNotAvailable
+            | CoordinatorLoadInProgress
+            | NotCoordinator
+            | NetworkException
+            | WaitingForCoordinator
+            | PollExceeded
+            | BrokerDestroy
+            | DestroyBroker
+    )
+}
+
+/// What a person can do about it, as the end of a sentence; empty where there is nothing to add.
+pub(crate) fn remedy(code: RDKafkaErrorCode) -> &'static str {
+    use RDKafkaErrorCode::*;
+    match code {
+        UnknownTopic | UnknownTopicOrPartition => "; create it, e.g. with `sluicegate topics create`",
+        UnknownPartition => "; `partition: same` needs at least as many partitions as the source has",
+        TopicAuthorizationFailed => {
+            "; the user needs the ACL operations Read and Describe on source topics, Write and Describe on output topics"
+        }
+        GroupAuthorizationFailed => "; the user needs the ACL operation Read on the group",
+        ClusterAuthorizationFailed => "; the user needs the ACL operation IdempotentWrite on the cluster",
+        TransactionalIdAuthorizationFailed => {
+            "; the user needs the ACL operations Write and Describe on the transactional id"
+        }
+        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | SSL => {
+            "; check security.protocol, sasl.* and ssl.* of the properties"
+        }
+        MessageSizeTooLarge => "; raise the topic's max.message.bytes",
+        InvalidTransactionTimeout => "; lower transaction.timeout.ms or raise the broker's transaction.max.timeout.ms",
+        AutoOffsetReset | OffsetOutOfRange => {
+            "; the topic's retention passed it, or the topic was made anew: set the property auto.offset.reset to \
+             earliest to go on from what there is"
+        }
+        Fenced | ProducerFenced | InvalidProducerEpoch => {
+            ": another instance with the same transactional.id took over; give each instance its own"
+        }
+        FencedInstanceId => ": another instance with the same group.instance.id took over",
+        _ => "",
+    }
+}
+
+/// An error of this code. `doing` says what was being done to what: "produce to topic 'a'".
+pub(crate) fn failed(doing: &str, code: RDKafkaErrorCode) -> Error {
+    Error::new(kind(code), format!("cannot {doing}: {code}{}", remedy(code)))
+}
+
+/// The same for an error of rust-rdkafka's.
+pub(crate) fn failed_call(doing: &str, error: &KafkaError) -> Error {
+    match (error, error.rdkafka_error_code()) {
+        (KafkaError::Transaction(native), Some(code)) => {
+            Error::new(kind(code), format!("cannot {doing}: {native}{}", remedy(code)))
+        }
+        (KafkaError::AdminOp(code), None) => failed(doing, *code),
+        (_, Some(code)) => failed(doing, code),
+        (KafkaError::ClientConfig(_, description, key, value), None) => {
+            let value = if crate::properties::is_secret(key) { "(hidden)" } else { value };
+            Error::new(ErrorKind::Config, format!("property '{key}' with value '{value}': {description}"))
+        }
+        (KafkaError::ClientCreation(reason), None) => {
+            Error::new(ErrorKind::Config, format!("cannot {doing}: {reason}"))
+        }
+        (error, None) => Error::new(ErrorKind::Retry, format!("cannot {doing}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_trouble_has_its_consequence() {
+        use RDKafkaErrorCode::*;
+        for code in [IllegalGeneration, RebalanceInProgress, UnknownMemberId, StaleMemberEpoch, FencedMemberEpoch] {
+            assert_eq!(kind(code), ErrorKind::Retry, "{code}");
+        }
+        for code in [UnstableOffsetCommit, ConcurrentTransactions, InvalidTransactionalState, Fatal, MessageTimedOut] {
+            assert_eq!(kind(code), ErrorKind::Retry, "{code}");
+        }
+        for code in [UnknownTopicOrPartition, TopicAuthorizationFailed, GroupAuthorizationFailed, Authentication] {
+            assert_eq!(kind(code), ErrorKind::Config, "{code}");
+            assert!(!remedy(code).is_empty(), "{code}");
+        }
+        assert_eq!(kind(Fenced), ErrorKind::Promise);
+        assert_eq!(kind(BrokerTransportFailure), ErrorKind::Unreachable);
+        assert!(passes(AllBrokersDown) && !passes(TopicAuthorizationFailed) && !passes(UnknownTopicOrPartition));
+    }
+
+    #[test]
+    fn a_bad_property_is_named_and_a_secret_is_not_shown() {
+        let bad = |key: &str, value: &str| {
+            let mut config = rdkafka::ClientConfig::new();
+            config.set(key, value);
+            failed_call("connect", &config.create_native_config().err().unwrap())
+        };
+        let error = bad("no.such.property", "1");
+        assert_eq!(error.kind, ErrorKind::Config);
+        assert!(error.message.contains("no.such.property"), "{error}");
+        assert!(!bad("sasl.password.typo", "hunter2").message.contains("hunter2"));
+    }
+}

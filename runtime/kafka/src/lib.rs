@@ -1,0 +1,34 @@
+//! [`Source`](sluicegate_core::Source), [`Sink`](sluicegate_core::Sink) and
+//! [`Transaction`](sluicegate_core::Transaction) on Kafka.
+//!
+//! ```text
+//! connect → KafkaSource (one group member) → … → KafkaSink (one producer) → KafkaTransaction (both)
+//! ```
+//!
+//! librdkafka's threads fetch and send; everything here runs on the worker's thread, except calls of librdkafka that do
+//! not keep to their time-outs, which a side thread waits for. Callbacks only note down what happened. Records are
+//! copied once on their way in, from librdkafka's memory to the batch, and once on their way out.
+
+mod admin;
+mod assignment;
+mod client;
+mod config;
+mod connect;
+mod context;
+mod deadline;
+mod error;
+mod native;
+mod properties;
+mod sink;
+mod source;
+mod transaction;
+mod wake;
+
+pub use admin::{PartitionInfo, TopicInfo, Topics};
+pub use client::{ClientConfig, Produce, Reader, Writer};
+pub use config::{KafkaSinkConfig, KafkaSourceConfig, PartitionBy, Start};
+pub use connect::{Connection, connect};
+pub use properties::{Role, check};
+pub use sink::KafkaSink;
+pub use source::KafkaSource;
+pub use transaction::KafkaTransaction;

@@ -1,0 +1,261 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use sluicegate_core::{Batch, Error, ErrorKind, Partition, Polled, Source};
+
+use crate::assignment;
+use crate::config::{KafkaSourceConfig, Start};
+use crate::context::{self, Rebalance};
+use crate::deadline::CLOSE_WAIT;
+use crate::error::{self, failed, failed_call};
+use crate::native::{EventQueue, MessageBatch, PartitionQueue, SharedConsumer};
+use crate::wake::Wake;
+
+/// A member of a consumer group, as a [`Source`]. To be used on one thread.
+///
+/// Records are read from one queue a partition, in turn. Rebalances are noted down in librdkafka's callback and
+/// answered here, between batches.
+pub struct KafkaSource {
+    consumer: SharedConsumer,
+    events: EventQueue,
+    wake: Arc<Wake>,
+    group: String,
+    start: Start,
+    batch_bytes: usize,
+    partitions: Vec<Assigned>,
+    /// Which partition is read next.
+    turn: usize,
+    /// Records of `partitions[reading]` that the last batch had no room for.
+    rest: MessageBatch,
+    reading: usize,
+    revoked: Option<TopicPartitionList>,
+    closed: bool,
+}
+
+struct Assigned {
+    partition: Partition,
+    queue: PartitionQueue,
+    /// The offset after the last record given.
+    next: u64,
+}
+
+impl KafkaSource {
+    pub(crate) fn new(consumer: SharedConsumer, config: &KafkaSourceConfig) -> Result<Self, Error> {
+        let wake = Arc::new(Wake::default());
+        let events = EventQueue::of_consumer(&consumer, Arc::clone(&wake));
+        let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the consumer has no queue of events"))?;
+        Ok(KafkaSource {
+            events,
+            wake,
+            group: config.group.clone(),
+            start: config.start,
+            batch_bytes: config.batch_bytes.max(1),
+            partitions: Vec::new(),
+            turn: 0,
+            rest: MessageBatch::new(&consumer, config.batch_records),
+            reading: 0,
+            revoked: None,
+            closed: false,
+            consumer,
+        })
+    }
+
+    /// Serves librdkafka's events: logs, errors, rebalances. Keeps `max.poll.interval.ms` at bay.
+    fn serve(&self) -> Result<(), Error> {
+        // Each poll handles one event; a burst of them is not worth more than this many before the next batch.
+        for _ in 0..64 {
+            match self.consumer.poll(Duration::ZERO) {
+                None => {}
+                Some(Err(error)) => self.check(&error)?,
+                Some(Ok(_)) => {
+                    return Err(Error::new(ErrorKind::Stopped, "a record came outside the queue of its partition"));
+                }
+            }
+            if self.events.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, error: &KafkaError) -> Result<(), Error> {
+        let doing = format!("read as group '{}'", self.group);
+        match (error, error.rdkafka_error_code()) {
+            (KafkaError::PartitionEOF(_), _) => Ok(()),
+            (KafkaError::MessageConsumptionFatal(_), Some(RDKafkaErrorCode::Fatal)) => {
+                let (code, reason) =
+                    self.consumer.client().fatal_error().unwrap_or((RDKafkaErrorCode::Fatal, "no cause".into()));
+                Err(failed(&format!("{doing} any more ({reason})"), code))
+            }
+            (_, Some(code)) if error::passes(code) => Ok(()),
+            _ => Err(failed_call(&doing, error)),
+        }
+    }
+
+    /// Answers what the group asks; `Some` where the worker has to finish first.
+    fn rebalance(&mut self) -> Result<Option<Polled>, Error> {
+        while self.revoked.is_none() {
+            match self.consumer.context().next_rebalance() {
+                None => return Ok(None),
+                Some(Rebalance::Assign(partitions)) => self.assign(&partitions)?,
+                Some(Rebalance::Revoke(partitions)) => {
+                    let nothing = self.partitions.is_empty();
+                    self.revoked = Some(partitions);
+                    if nothing {
+                        self.release()?;
+                    }
+                }
+            }
+        }
+        Ok(Some(Polled::Revoked { lost: self.consumer.assignment_lost() }))
+    }
+
+    fn assign(&mut self, partitions: &TopicPartitionList) -> Result<(), Error> {
+        let (begin, decided) = assignment::resolve(&self.consumer, &self.group, partitions, self.start)?;
+        let mut topics: HashMap<String, Arc<str>> = HashMap::new();
+        for element in begin.elements() {
+            let (name, number) = (element.topic(), element.partition());
+            let topic = topics.entry(name.to_owned()).or_insert_with(|| Arc::from(name));
+            let partition = Partition { topic: Arc::clone(topic), number: number.unsigned_abs() };
+            self.partitions.retain(|assigned| assigned.partition != partition);
+            let queue = PartitionQueue::split(&self.consumer, name, number, Arc::clone(&self.wake));
+            let queue =
+                queue.ok_or_else(|| failed(&format!("read {partition}"), RDKafkaErrorCode::UnknownPartition))?;
+            self.partitions.push(Assigned { partition, queue, next: 0 });
+        }
+        self.turn = 0;
+        context::assign(&self.consumer, &begin).map_err(|error| failed_call("take over partitions", &error))?;
+        assignment::remember(&self.consumer, &decided);
+        let names: Vec<String> = self.partitions.iter().map(|assigned| assigned.partition.to_string()).collect();
+        tracing::info!(group = %self.group, partitions = %names.join(" "), "partitions assigned");
+        Ok(())
+    }
+
+    /// Fills the batch with the next records that wait, if any do.
+    fn read(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        let count = self.partitions.len();
+        for _ in 0..=count {
+            while !self.rest.is_empty() {
+                if self.copy(batch)? {
+                    return Ok(true);
+                }
+            }
+            let Some(next) =
+                (0..count).map(|step| (self.turn + step) % count).find(|i| self.partitions[*i].queue.take_ready())
+            else {
+                return Ok(false);
+            };
+            self.turn = next + 1;
+            self.reading = next;
+            let queue = &self.partitions[next].queue;
+            if self.rest.fill(queue) {
+                queue.set_ready();
+            }
+        }
+        Ok(false)
+    }
+
+    fn copy(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        let assigned = &mut self.partitions[self.reading];
+        batch.partition.clone_from(&assigned.partition);
+        // A repeated offset would be a repeated record; none is let through, whatever librdkafka does.
+        self.rest.copy_into(batch, self.batch_bytes, assigned.next).map_err(|error| {
+            let place = if error.offset < 0 { String::new() } else { format!(" offset {}", error.offset) };
+            failed(&format!("read {}{place} ({})", assigned.partition, error.reason), error.code)
+        })?;
+        let Some(last) = batch.offsets.last() else {
+            return Ok(false);
+        };
+        assigned.next = last + 1;
+        batch.log_end = assigned.queue.log_end();
+        Ok(true)
+    }
+
+    /// Forgets the queues of partitions that are being given up.
+    fn forget(&mut self, partitions: &TopicPartitionList) {
+        self.rest.clear();
+        let given_up = |partition: &Partition| {
+            partitions.find_partition(&partition.topic, partition.number.cast_signed()).is_some()
+        };
+        self.partitions.retain(|assigned| !given_up(&assigned.partition));
+        self.turn = 0;
+    }
+}
+
+impl Source for KafkaSource {
+    fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
+        batch.clear();
+        let mut end = None;
+        loop {
+            self.wake.lower();
+            self.serve()?;
+            if let Some(revoked) = self.rebalance()? {
+                return Ok(revoked);
+            }
+            if self.read(batch)? {
+                return Ok(Polled::Batch);
+            }
+            let now = Instant::now();
+            let end = *end.get_or_insert(now + wait);
+            if now >= end {
+                break;
+            }
+            self.wake.wait(end - now);
+        }
+        // Should a queue ever fail to call, it is looked at all the same.
+        self.partitions.iter().for_each(|assigned| assigned.queue.set_ready());
+        Ok(Polled::Idle)
+    }
+
+    fn release(&mut self) -> Result<(), Error> {
+        let Some(partitions) = self.revoked.take() else {
+            return Ok(());
+        };
+        let lost = self.consumer.assignment_lost();
+        self.forget(&partitions);
+        context::unassign(&self.consumer, &partitions).map_err(|error| failed_call("give up partitions", &error))?;
+        tracing::info!(group = %self.group, partitions = partitions.count(), lost, "partitions given up");
+        if lost && !self.partitions.is_empty() {
+            // What was in flight of these was given up too, and has to be read again.
+            return Err(Error::new(ErrorKind::Retry, "some partitions were lost, those that are left are read again"));
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.consumer.context().close();
+        self.rest.clear();
+        self.partitions.clear();
+        let mut unanswered: Vec<Rebalance> = self.revoked.take().map(Rebalance::Revoke).into_iter().collect();
+        unanswered.extend(std::iter::from_fn(|| self.consumer.context().next_rebalance()));
+        for rebalance in unanswered {
+            let answered = match rebalance {
+                Rebalance::Assign(_) => context::assign(&self.consumer, &TopicPartitionList::new()),
+                Rebalance::Revoke(partitions) => context::unassign(&self.consumer, &partitions),
+            };
+            if let Err(error) = answered {
+                tracing::debug!("a rebalance while closing: {error}");
+            }
+        }
+        self.consumer.unsubscribe();
+        // Once nothing is assigned any more the group is left; the rest of it is done when the consumer is dropped.
+        let end = Instant::now() + CLOSE_WAIT;
+        while Instant::now() < end && self.consumer.assignment().is_ok_and(|assigned| assigned.count() > 0) {
+            // Ends early with any event.
+            let _ = self.consumer.poll(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

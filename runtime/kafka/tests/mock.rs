@@ -1,0 +1,415 @@
+//! Source, sink and transaction against librdkafka's own mock cluster: protocol and behaviour, not durability. What a
+//! real broker does with aborted transactions and crashes is tested in the workspace's `tests`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use sluicegate_core::{
+    Batch, Clock, CommitEvery, Delivery, Destination, ErrorKind, Meters, NO_TIMESTAMP, Output, Partition, Polled,
+    Positions, Progress, Sink as _, Source as _, Stop, Ticket, Transaction as _, Worker, WorkerSettings,
+};
+use sluicegate_kafka::{
+    ClientConfig, Connection, KafkaSinkConfig, KafkaSourceConfig, PartitionBy, Produce, Reader, Start, Writer, connect,
+};
+
+type Mock = MockCluster<'static, DefaultProducerContext>;
+
+fn mock(topics: &[(&str, i32)]) -> Mock {
+    let mock = MockCluster::new(1).unwrap();
+    for (topic, partitions) in topics {
+        mock.create_topic(topic, *partitions, 1).unwrap();
+    }
+    mock
+}
+
+fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn source(brokers: &str, group: &str) -> KafkaSourceConfig {
+    KafkaSourceConfig {
+        brokers: brokers.into(),
+        topics: vec!["in".into()],
+        group: group.into(),
+        start: Start::Earliest,
+        properties: properties(&[("heartbeat.interval.ms", "200"), ("session.timeout.ms", "6000")]),
+        batch_records: 64,
+        batch_bytes: 1 << 20,
+        queue_bytes: 16 << 20,
+    }
+}
+
+fn sink(brokers: &str, delivery: Delivery) -> KafkaSinkConfig {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    KafkaSinkConfig {
+        brokers: brokers.into(),
+        topic: "out".into(),
+        outputs: vec![],
+        dead_letter: None,
+        partition: PartitionBy::Same,
+        id_header: None,
+        pipeline: "test".into(),
+        // Not asked for then: the mock does not know how to answer.
+        properties: properties(&[("message.max.bytes", "1048588")]),
+        delivery,
+        transactional_id: format!("test-{}", NEXT.fetch_add(1, Relaxed)),
+        queue_bytes: 8 << 20,
+    }
+}
+
+struct Real(Instant);
+
+impl Clock for Real {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+    fn unix_ms(&self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+    }
+    fn sleep(&self, time: Duration) {
+        thread::sleep(time);
+    }
+}
+
+/// A worker without stages: what comes in goes out.
+fn worker(connection: Connection, delivery: Delivery) -> Worker {
+    let settings = WorkerSettings {
+        pipeline: "test".into(),
+        delivery,
+        commit: CommitEvery { interval: Duration::from_millis(50), records: 1000, bytes: 1 << 20 },
+        budget: 4 << 20,
+        drain: Duration::from_secs(10),
+    };
+    let Connection { source, sink, transaction, .. } = connection;
+    let (clock, meters) = (Box::new(Real(Instant::now())), Arc::new(Meters::new([])));
+    Worker::new(settings, Box::new(source), vec![], Box::new(sink), Box::new(transaction), clock, meters)
+}
+
+fn produce(brokers: &str, topic: &str, partitions: u32, records: std::ops::Range<u32>) {
+    let config = ClientConfig { brokers: brokers.into(), ..ClientConfig::default() };
+    let mut writer = Writer::new(&config, topic).unwrap();
+    for number in records {
+        let value = number.to_string();
+        let partition = Some(number % partitions);
+        let record = Produce { partition, key: Some(b"k"), value: Some(value.as_bytes()), ..Produce::default() };
+        writer.write(&record).unwrap();
+    }
+    writer.flush(Duration::from_secs(20)).unwrap();
+}
+
+/// A record as text, with all that must not change.
+type Seen = (u32, String);
+
+/// Reads until there are `count` records, repeats not counted, or for a while.
+fn read(brokers: &str, topic: &str, count: usize) -> Vec<Seen> {
+    let config = ClientConfig { brokers: brokers.into(), ..ClientConfig::default() };
+    let mut reader = Reader::new(&config, topic, true).unwrap();
+    let (mut batch, mut seen, end) = (Batch::default(), Vec::new(), Instant::now() + Duration::from_secs(30));
+    let mut known = HashSet::new();
+    while Instant::now() < end && (known.len() < count || !reader.at_end()) {
+        if reader.read(&mut batch, Duration::from_millis(200)).unwrap() {
+            for row in batch.rows() {
+                let headers: Vec<_> = row.headers.collect();
+                let text = format!("{} {:?} {:?} {headers:?}", row.timestamp, row.key, row.value);
+                known.insert((batch.partition.number, text.clone()));
+                seen.push((batch.partition.number, text));
+            }
+        }
+    }
+    seen
+}
+
+fn straight_line(delivery: Delivery) {
+    let mock = mock(&[("in", 3), ("out", 3)]);
+    let brokers = mock.bootstrap_servers();
+    produce(&brokers, "in", 3, 0..3000);
+    let connection = connect(&source(&brokers, "g"), &sink(&brokers, delivery)).unwrap();
+    assert!(connection.bytes_per_output > 500_000);
+    let stop = Arc::new(Stop::default());
+    let run = {
+        let stop = Arc::clone(&stop);
+        thread::spawn(move || worker(connection, delivery).run(&stop))
+    };
+    let (inputs, outputs) = (read(&brokers, "in", 3000), read(&brokers, "out", 3000));
+    stop.request();
+    run.join().unwrap().unwrap();
+    assert_eq!((inputs.len(), outputs.len()), (3000, 3000));
+    for number in 0..3 {
+        assert_eq!(of(&inputs, number).len(), 1000);
+        assert!(of(&inputs, number) == of(&outputs, number), "partition {number}, order and timestamps included");
+    }
+    if delivery == Delivery::ExactlyOnce {
+        return; // The mock forgets offsets that come in transactions.
+    }
+    // A second worker of the group has nothing left to do.
+    let mut again = connect(&source(&brokers, "g"), &sink(&brokers, delivery)).unwrap();
+    assert_eq!(poll_for(&mut again, Duration::from_secs(5)), 0);
+}
+
+fn poll_for(connection: &mut Connection, time: Duration) -> usize {
+    let (mut batch, mut records, end) = (Batch::default(), 0, Instant::now() + time);
+    while Instant::now() < end {
+        if connection.source.poll(&mut batch, Duration::from_millis(50)).unwrap() == Polled::Batch {
+            records += batch.len();
+        }
+    }
+    records
+}
+
+#[test]
+fn a_straight_line_at_least_once() {
+    straight_line(Delivery::AtLeastOnce);
+}
+
+#[test]
+fn a_straight_line_exactly_once() {
+    straight_line(Delivery::ExactlyOnce);
+}
+
+/// A worker that starts anew after an error that passes, as the supervisor does it.
+fn member(brokers: &str, assignor: &str) -> (Arc<Stop>, thread::JoinHandle<()>) {
+    let (delivery, stop) = (Delivery::AtLeastOnce, Arc::new(Stop::default()));
+    let mut source = source(brokers, "g");
+    source.properties.insert("partition.assignment.strategy".into(), assignor.into());
+    let (sink, told) = (sink(brokers, delivery), Arc::clone(&stop));
+    let run = move || {
+        while let Err(error) = worker(connect(&source, &sink).unwrap(), delivery).run(&told) {
+            println!("a worker starts anew: {error}");
+            assert_eq!(error.kind, ErrorKind::Retry, "{error}");
+        }
+    };
+    (stop, thread::spawn(run))
+}
+
+/// A second member joins while records flow, and the first leaves. Returns what went in and what came out.
+fn rebalance(assignor: &str) -> (Vec<Seen>, Vec<Seen>) {
+    let mock = mock(&[("in", 4), ("out", 4)]);
+    let brokers = mock.bootstrap_servers();
+    produce(&brokers, "in", 4, 0..400);
+    let (first_stop, first) = member(&brokers, assignor);
+    assert!(read(&brokers, "out", 400).len() >= 400);
+    let (second_stop, second) = member(&brokers, assignor);
+    for round in 1..8 {
+        produce(&brokers, "in", 4, round * 400..(round + 1) * 400);
+        thread::sleep(Duration::from_millis(700));
+    }
+    first_stop.request();
+    first.join().unwrap();
+    produce(&brokers, "in", 4, 3200..3600);
+    let outputs = read(&brokers, "out", 3600);
+    second_stop.request();
+    second.join().unwrap();
+    (read(&brokers, "in", 3600), outputs)
+}
+
+/// The records of a partition in order, repeats left out.
+fn of(records: &[Seen], number: u32) -> Vec<Seen> {
+    let mut known = HashSet::new();
+    records.iter().filter(|seen| seen.0 == number && known.insert(&seen.1)).cloned().collect()
+}
+
+#[test]
+fn members_come_and_go_eagerly() {
+    let (inputs, outputs) = rebalance("range");
+    assert_eq!(outputs.len(), 3600, "a partition that is handed over in good order repeats nothing");
+    (0..4).for_each(|number| assert!(of(&inputs, number) == of(&outputs, number), "partition {number}"));
+}
+
+#[test]
+fn members_come_and_go_cooperatively() {
+    // Between two generations the mock refuses commits, whereupon a worker starts anew: repeats are allowed.
+    let (inputs, outputs) = rebalance("cooperative-sticky");
+    (0..4).for_each(|number| assert!(of(&inputs, number) == of(&outputs, number), "partition {number}"));
+}
+
+fn output<'a>(source: &'a Partition, batch: &'a Batch) -> impl Iterator<Item = Output<'a>> {
+    batch.rows().map(|row| Output {
+        to: Destination::Default,
+        source,
+        offset: row.offset,
+        index: 0,
+        timestamp: row.timestamp,
+        key: row.key,
+        value: row.value,
+        headers: row.headers,
+        added: &[],
+    })
+}
+
+/// Some records of every awkward kind.
+fn awkward() -> Batch {
+    let mut batch = Batch::default();
+    batch.push(0, 1_700_000_000_000, None, Some(b"no key"));
+    batch.push(1, 1_700_000_000_001, Some(b""), Some(b"an empty key"));
+    batch.push(2, 1_700_000_000_002, Some(b"tombstone"), None);
+    batch.push(3, 1_700_000_000_003, Some(b"an empty value"), Some(b""));
+    batch.push(4, 5, Some(b"headers"), Some(b"\0\xff"));
+    batch.push_header(b"twice", Some(b"1"));
+    batch.push_header(b"twice", Some(b"2"));
+    batch.push_header(b"null", None);
+    batch.push_header(b"empty", Some(b""));
+    batch.push_header(b"\xff\xfe", Some(b"not UTF-8"));
+    batch.push_header(b"", Some(b"without a name"));
+    batch.push(5, NO_TIMESTAMP, Some(b"no time"), Some(b"x"));
+    batch
+}
+
+#[test]
+fn nothing_of_a_record_is_lost_or_changed() {
+    let mock = mock(&[("in", 1), ("out", 1)]);
+    let brokers = mock.bootstrap_servers();
+    // Out by the sink, in by the source.
+    let mut config = source(&brokers, "g");
+    config.topics = vec!["out".into()];
+    let mut connection = connect(&config, &sink(&brokers, Delivery::AtLeastOnce)).unwrap();
+    let (sent, mut progress) = (awkward(), Progress::default());
+    let partition = Partition { topic: "in".into(), number: 0 };
+    let ticket = progress.begin(partition.clone(), 6, 6, sent.bytes());
+    for output in output(&partition, &sent) {
+        connection.sink.write(&output, ticket).unwrap();
+    }
+    progress.written(ticket, 6);
+    let end = Instant::now() + Duration::from_secs(10);
+    while progress.reached().is_empty() && Instant::now() < end {
+        connection.sink.acknowledged(&mut progress, Duration::from_millis(100)).unwrap();
+    }
+    assert_eq!(progress.reached().get(&partition), Some(&6), "all six are acknowledged");
+
+    let (mut batch, mut got) = (Batch::default(), Vec::new());
+    while got.len() < 6 && Instant::now() < end {
+        if connection.source.poll(&mut batch, Duration::from_millis(100)).unwrap() == Polled::Batch {
+            assert_eq!(&*batch.partition.topic, "out");
+            assert_eq!(batch.log_end, Some(6));
+            got.extend(batch.rows().map(|row| text(&row)));
+        }
+    }
+    assert_eq!(got, sent.rows().map(|row| text(&row)).collect::<Vec<_>>());
+}
+
+fn text(row: &sluicegate_core::Row<'_>) -> String {
+    let headers: Vec<_> = row.headers.collect();
+    format!("{} {} {:?} {:?} {headers:?}", row.offset, row.timestamp, row.key, row.value)
+}
+
+#[test]
+fn a_batch_keeps_to_its_bounds() {
+    let mock = mock(&[("in", 1), ("out", 1)]);
+    let brokers = mock.bootstrap_servers();
+    let config = ClientConfig { brokers: brokers.clone(), ..ClientConfig::default() };
+    let mut writer = Writer::new(&config, "in").unwrap();
+    for _ in 0..100 {
+        writer.write(&Produce { partition: Some(0), value: Some(&[7; 1000]), ..Produce::default() }).unwrap();
+    }
+    writer.flush(Duration::from_secs(10)).unwrap();
+    let mut source = source(&brokers, "g");
+    (source.batch_records, source.batch_bytes) = (8, 3500);
+    let mut connection = connect(&source, &sink(&brokers, Delivery::AtLeastOnce)).unwrap();
+    let (mut batch, mut offsets, end) = (Batch::default(), Vec::new(), Instant::now() + Duration::from_secs(20));
+    while offsets.len() < 100 && Instant::now() < end {
+        if connection.source.poll(&mut batch, Duration::from_millis(100)).unwrap() == Polled::Batch {
+            assert!(batch.len() <= 4 && batch.bytes() < 3500 + 1000, "{} records", batch.len());
+            offsets.extend_from_slice(&batch.offsets);
+        }
+    }
+    assert_eq!(offsets, (0..100).collect::<Vec<u64>>());
+}
+
+#[test]
+fn an_abort_with_queued_outputs_does_not_block() {
+    let mock = mock(&[("in", 1), ("out", 1)]);
+    let brokers = mock.bootstrap_servers();
+    let mut config = sink(&brokers, Delivery::ExactlyOnce);
+    config.properties.insert("linger.ms".into(), "30000".into());
+    let mut connection = connect(&source(&brokers, "g"), &config).unwrap();
+    let (batch, partition) = (awkward(), Partition { topic: "in".into(), number: 0 });
+    for _ in 0..2 {
+        connection.transaction.begin().unwrap();
+        for output in output(&partition, &batch) {
+            connection.sink.write(&output, Ticket(0)).unwrap();
+        }
+        let start = Instant::now();
+        connection.transaction.abort().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+    assert_eq!(read(&brokers, "out", 0), []);
+    // The producer is still good for a transaction, and that does not wait for linger.ms.
+    while !matches!(connection.source.poll(&mut Batch::default(), Duration::from_millis(100)), Ok(Polled::Idle)) {}
+    for output in output(&partition, &batch) {
+        connection.transaction.begin().unwrap();
+        connection.sink.write(&output, Ticket(1)).unwrap();
+    }
+    let start = Instant::now();
+    connection.transaction.commit(&Positions::new()).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(read(&brokers, "out", 6).len(), 6);
+}
+
+#[test]
+fn closing_does_not_wait_for_a_broker_that_is_gone() {
+    let mock = mock(&[("in", 1), ("out", 1)]);
+    let brokers = mock.bootstrap_servers();
+    let mut connection = connect(&source(&brokers, "g"), &sink(&brokers, Delivery::ExactlyOnce)).unwrap();
+    poll_for(&mut connection, Duration::from_secs(4));
+    let (batch, partition) = (awkward(), Partition { topic: "in".into(), number: 0 });
+    mock.broker_down(1).unwrap();
+    connection.transaction.begin().unwrap();
+    for output in output(&partition, &batch) {
+        connection.sink.write(&output, Ticket(0)).unwrap();
+    }
+    let start = Instant::now();
+    connection.source.close();
+    assert!(start.elapsed() < Duration::from_secs(5), "close took {:?}", start.elapsed());
+    drop(connection);
+    assert!(start.elapsed() < Duration::from_secs(12), "close and drop took {:?}", start.elapsed());
+}
+
+#[test]
+fn a_partition_without_an_offset_begins_where_start_says() {
+    let mock = mock(&[("in", 1), ("out", 1)]);
+    let brokers = mock.bootstrap_servers();
+    produce(&brokers, "in", 1, 0..10);
+    let mut latest = source(&brokers, "late");
+    latest.start = Start::Latest;
+    let mut connection = connect(&latest, &sink(&brokers, Delivery::AtLeastOnce)).unwrap();
+    assert_eq!(poll_for(&mut connection, Duration::from_secs(5)), 0, "nothing came since");
+    connection.source.close();
+    drop(connection);
+    // What came while nobody was there is not passed over: the start was decided, and committed, before.
+    produce(&brokers, "in", 1, 10..15);
+    let mut connection = connect(&latest, &sink(&brokers, Delivery::AtLeastOnce)).unwrap();
+    assert_eq!(poll_for(&mut connection, Duration::from_secs(5)), 5);
+}
+
+fn refusal(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> (ErrorKind, String) {
+    let error = connect(source, sink).err().expect("a refusal");
+    (error.kind, error.message)
+}
+
+#[test]
+fn what_does_not_fit_is_said_in_plain_words() {
+    let mock = mock(&[("in", 2), ("out", 2), ("narrow", 1)]);
+    let brokers = mock.bootstrap_servers();
+    let (good_source, good_sink) = (source(&brokers, "g"), sink(&brokers, Delivery::ExactlyOnce));
+
+    let narrow = KafkaSinkConfig { topic: "narrow".into(), ..good_sink.clone() };
+    let (kind, message) = refusal(&good_source, &narrow);
+    assert!(kind == ErrorKind::Config && message.contains("'narrow' has 1"), "{message}");
+
+    let unknown = KafkaSourceConfig { properties: properties(&[("no.such", "1")]), ..good_source.clone() };
+    let (kind, message) = refusal(&unknown, &good_sink);
+    assert!(kind == ErrorKind::Config && message.contains("no.such"), "{message}");
+
+    let refused = KafkaSinkConfig { properties: properties(&[("acks", "1")]), ..good_sink.clone() };
+    let (kind, message) = refusal(&good_source, &refused);
+    assert!(kind == ErrorKind::Config && message.contains("acks"), "{message}");
+
+    let nobody = KafkaSourceConfig { brokers: "127.0.0.1:1".into(), ..good_source };
+    let (kind, message) = refusal(&nobody, &good_sink);
+    assert!(kind == ErrorKind::Unreachable && message.contains("127.0.0.1:1"), "{message}");
+    assert!(message.contains("refused"), "{message}");
+}

@@ -1,0 +1,133 @@
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+use sluicegate_core::{Batch, Error, Partition};
+
+use crate::codec::Stored;
+use crate::error::{Fault, config, damaged};
+use crate::log::Log;
+use crate::source::BatchLimits;
+
+/// Reads partitions in turn, each from a position of its own. What [`crate::LocalSource`] and [`crate::Reader`] share.
+pub(crate) struct Feed {
+    log: Log,
+    connection: Connection,
+    slots: Vec<Slot>,
+    /// The slot to look at first.
+    turn: usize,
+    limits: BatchLimits,
+}
+
+/// A partition that is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) partition: Partition,
+    pub(crate) id: i64,
+    /// The next offset to read.
+    pub(crate) position: u64,
+    /// Nothing is read from here on.
+    pub(crate) until: u64,
+}
+
+impl Feed {
+    pub(crate) fn new(log: &Log, slots: Vec<Slot>, limits: BatchLimits) -> Result<Self, Error> {
+        Ok(Feed { connection: log.connect()?, log: log.clone(), slots, turn: 0, limits })
+    }
+
+    pub(crate) fn slots_mut(&mut self) -> &mut [Slot] {
+        &mut self.slots
+    }
+
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Replaces `batch` by the next records of one partition, waiting at most `wait` for the first; says whether there
+    /// are any. Waiting costs no CPU, and ends with the commit that brings records.
+    ///
+    /// # Errors
+    /// `Config` if a topic was deleted or the database is damaged; else what [`crate::error::explain`] says.
+    pub(crate) fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<bool, Error> {
+        batch.clear();
+        let deadline = Instant::now() + wait;
+        loop {
+            let next = self.log.ends().wait_for(deadline, |ends| next(&self.slots, self.turn, ends));
+            let Some(found) = next else {
+                return Ok(false);
+            };
+            let (at, end) = found?;
+            self.turn = at + 1;
+            let slot = &mut self.slots[at];
+            batch.partition.clone_from(&slot.partition);
+            batch.log_end = Some(end);
+            fill(&self.connection, slot, end, &self.limits, batch)
+                .map_err(|fault| fault.explain(self.log.file(), "read records"))?;
+            if !batch.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// The first slot, from `turn` on and round, that has records, and its partition's end.
+fn next(slots: &[Slot], turn: usize, ends: &HashMap<i64, u64>) -> Option<Result<(usize, u64), Error>> {
+    (0..slots.len()).map(|step| (turn + step) % slots.len()).find_map(|at| {
+        let slot = &slots[at];
+        match ends.get(&slot.id) {
+            None => Some(Err(config(format!("topic '{}' was deleted while it was read", slot.partition.topic)))),
+            Some(end) if slot.position < slot.until.min(*end) => Some(Ok((at, *end))),
+            Some(_) => None,
+        }
+    })
+}
+
+/// Reads as many stored batches as the limits take whole; if not even one, as much of it as they take.
+fn fill(
+    connection: &Connection,
+    slot: &mut Slot,
+    end: u64,
+    limits: &BatchLimits,
+    batch: &mut Batch,
+) -> Result<(), Fault> {
+    let until = end.min(slot.until);
+    let mut statement = connection.prepare_cached(
+        "SELECT first, next, records FROM batches
+         WHERE partition = ?1 AND first < ?3
+         AND first >= coalesce((SELECT max(first) FROM batches WHERE partition = ?1 AND first <= ?2), 0)
+         ORDER BY first",
+    )?;
+    let mut rows = statement.query(params![slot.id, slot.position as i64, until as i64])?;
+    let mut position = slot.position;
+    let mut is_full = false;
+    while !is_full && let Some(row) = rows.next()? {
+        let (first, next) = (row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64);
+        let stored = row.get_ref(2)?.as_blob().map_err(|_| "no batch").and_then(Stored::parse);
+        let file = || connection.path().unwrap_or_default().to_owned();
+        let stored = stored.map_err(|what| damaged(file().as_ref(), what))?;
+        if first.checked_add(stored.len() as u64) != Some(next) {
+            return Err(damaged(file().as_ref(), "a batch that does not fill its offsets").into());
+        }
+        // Retention may have passed the position: reading goes on with the oldest record left.
+        let start = position.saturating_sub(first) as usize;
+        let mut stop = (next.min(until) - first) as usize;
+        if start >= stop {
+            continue;
+        }
+        let records_left = limits.records.saturating_sub(batch.len());
+        let bytes_left = limits.bytes.saturating_sub(batch.bytes());
+        if stop - start > records_left || stored.bytes() > bytes_left {
+            if !batch.is_empty() {
+                break;
+            }
+            let fitting = stored.fitting(start, limits.bytes).min(limits.records.max(1));
+            is_full = fitting < stop - start;
+            stop = stop.min(start + fitting);
+        }
+        stored.append(start..stop, first, batch);
+        position = first + stop as u64;
+    }
+    // No record is left up to here if none was found.
+    slot.position = if batch.is_empty() { until } else { position };
+    Ok(())
+}

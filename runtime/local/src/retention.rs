@@ -1,0 +1,113 @@
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+use sluicegate_core::Error;
+
+use crate::error::Fault;
+use crate::log::{Log, Turn};
+
+/// How much of a topic is kept. Nothing set: all, for ever.
+///
+/// Whole batches go, oldest first, whether or not a group has read them; a group whose offset they held goes on from
+/// the oldest record left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// The bytes of each partition above which its oldest batches go, checked with every commit.
+    pub bytes: Option<u64>,
+    /// The time after which records go, counted from when they were written, not from their timestamps, so that
+    /// history that is written anew is not deleted at once. Checked about every ten seconds while records are written,
+    /// when the log is opened, and by [`Log::sweep`].
+    pub age: Option<Duration>,
+}
+
+/// How often commits look for records that are too old.
+const SWEEP_PAUSE: Duration = Duration::from_secs(10);
+/// The most batches deleted from one partition in one turn, so that a new, lower limit does not hold up commits.
+const BATCHES_MAX: usize = 1000;
+
+impl Retention {
+    pub(crate) fn bytes_column(&self) -> Option<i64> {
+        self.bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+    }
+
+    pub(crate) fn age_column(&self) -> Option<i64> {
+        self.age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    pub(crate) fn from_columns(bytes: Option<i64>, age_ms: Option<i64>) -> Self {
+        Retention {
+            bytes: bytes.and_then(|bytes| u64::try_from(bytes).ok()),
+            age: age_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis),
+        }
+    }
+}
+
+impl Log {
+    /// Deletes what the topics' retention says is too much or too old. Commits do so by themselves; for a log that
+    /// nobody writes to.
+    ///
+    /// # Errors
+    /// As of a commit.
+    pub fn sweep(&self) -> Result<(), Error> {
+        self.is_time_to_sweep(Duration::ZERO);
+        while self.write("delete old records", sweep)? {}
+        Ok(())
+    }
+
+    /// [`Log::sweep`], if it is time.
+    pub(crate) fn sweep_if_due(&self) -> Result<(), Error> {
+        if self.is_time_to_sweep(SWEEP_PAUSE) { self.sweep() } else { Ok(()) }
+    }
+}
+
+/// Whether there may be more to delete.
+fn sweep(turn: &mut Turn<'_>) -> Result<bool, Fault> {
+    let mut statement = turn.sql.prepare_cached(
+        "SELECT p.id, t.retention_bytes, t.retention_ms FROM partitions p JOIN topics t ON t.id = p.topic
+         WHERE p.bytes > 0 AND (t.retention_bytes IS NOT NULL OR t.retention_ms IS NOT NULL)",
+    )?;
+    let partitions = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut more = false;
+    for partition in partitions.collect::<rusqlite::Result<Vec<(i64, Option<i64>, Option<i64>)>>>()? {
+        let (id, bytes_max, age_ms_max) = partition;
+        let oldest = age_ms_max.map(|age| turn.now_ms.saturating_sub(age));
+        more |= trim(turn.sql, id, bytes_max, oldest)? == BATCHES_MAX;
+    }
+    Ok(more)
+}
+
+/// Deletes the oldest batches of a partition that lie wholly above `bytes_max`, or that were written before `oldest`;
+/// says how many.
+pub(crate) fn trim(
+    sql: &Connection,
+    partition: i64,
+    bytes_max: Option<i64>,
+    oldest: Option<i64>,
+) -> rusqlite::Result<usize> {
+    let mut total: i64 =
+        sql.prepare_cached("SELECT bytes FROM partitions WHERE id = ?1")?.query_row([partition], |row| row.get(0))?;
+    let before = total;
+    let mut find =
+        sql.prepare_cached("SELECT first, bytes, written FROM batches WHERE partition = ?1 ORDER BY first LIMIT 1")?;
+    let mut delete = sql.prepare_cached("DELETE FROM batches WHERE partition = ?1 AND first = ?2")?;
+    let mut deleted = 0;
+    while deleted < BATCHES_MAX {
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let Some((first, bytes, written)) = find.query_row([partition], row).optional()? else {
+            break;
+        };
+        let (first, bytes, written): (i64, i64, i64) = (first, bytes, written);
+        let too_much = bytes_max.is_some_and(|max| total - bytes >= max);
+        if !too_much && oldest.is_none_or(|oldest| written >= oldest) {
+            break;
+        }
+        delete.execute([partition, first])?;
+        total -= bytes;
+        deleted += 1;
+    }
+    if deleted > 0 {
+        sql.prepare_cached("UPDATE partitions SET bytes = bytes + ?1 WHERE id = ?2")?
+            .execute([total - before, partition])?;
+    }
+    Ok(deleted)
+}

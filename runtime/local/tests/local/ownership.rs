@@ -1,0 +1,73 @@
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use sluicegate_core::ErrorKind;
+use sluicegate_local::Log;
+
+use crate::support::{create, place, read, write_numbers};
+
+const HOLD: &str = "SLUICEGATE_TEST_HOLD_LOG";
+
+/// The child of the test below; by itself it does nothing.
+#[test]
+fn child_holds_a_log() {
+    if let Some(directory) = std::env::var_os(HOLD) {
+        let _log = Log::open(directory).unwrap();
+        println!("\nholding");
+        // Until the parent kills it, or ends.
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
+}
+
+#[test]
+fn another_process_is_kept_out_until_the_owner_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["ownership::child_holds_a_log", "--exact", "--nocapture"])
+        .env(HOLD, directory.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line == "holding"));
+
+    let error = Log::open(directory.path()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Config);
+    for part in [directory.path().to_str().unwrap(), &owner.id().to_string(), "stop that process", "admin endpoint"] {
+        assert!(error.message.contains(part), "{error}");
+    }
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    Log::open(directory.path()).unwrap();
+}
+
+#[test]
+fn one_process_may_open_a_log_as_often_as_it_likes() {
+    let place = place();
+    create(&place.log, "t", 1);
+    let again = Log::open(place.log.directory().join("..").join("data")).unwrap();
+    write_numbers(&again, "t", 0, 0..3);
+    assert_eq!(read(&place.log, "t", 0).len(), 3);
+    assert!(again == place.log);
+}
+
+#[test]
+fn what_was_written_is_there_when_it_is_opened_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = Log::open(directory.path()).unwrap();
+    create(&log, "t", 1);
+    write_numbers(&log, "t", 0, 0..3);
+    drop(log);
+    assert_eq!(read(&Log::open(directory.path()).unwrap(), "t", 0).len(), 3);
+}
+
+#[test]
+fn a_damaged_file_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("log.db");
+    std::fs::write(&file, "x".repeat(10_000)).unwrap();
+    let error = Log::open(directory.path()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Config);
+    assert!(error.message.contains(file.to_str().unwrap()) && error.message.contains("damaged"), "{error}");
+}

@@ -1,0 +1,30 @@
+//! Plugins on wasmtime: a sandbox for every place in a pipeline.
+//!
+//! ```text
+//! Engine (one a process) → Plugin (checked, compiled, pre-linked) → Instance (one store; core's Transform)
+//! ```
+//!
+//! A plugin is checked before it is compiled ([`Artifact::read`] names the first thing that is wrong), compiled under
+//! a time limit, and asked once to describe itself. An [`Instance`] lowers the columns of a batch straight into the
+//! guest's memory and lifts the guest's columns straight into the outcomes. Every call has a deadline, a memory limit
+//! and a bound on what is lifted; whatever goes wrong in it becomes a `Failure` that a policy can decide upon.
+//!
+//! A plugin gets a log, counters, and the empty shell of WASI that its language's standard library insists on: no
+//! files, no network, no environment, no arguments, no input. Each host capability is one file under `host/`.
+
+mod artifact;
+mod bindings;
+mod cache;
+mod call;
+mod engine;
+mod failure;
+mod guest;
+mod host;
+mod instance;
+mod plugin;
+
+pub use artifact::{Artifact, ArtifactError, CONTRACT_VERSION, Interface, Producer};
+pub use engine::{Engine, EngineError, EngineSettings};
+pub use host::metrics::PluginCounters;
+pub use instance::{Instance, InstanceLimits, InstanceSpec};
+pub use plugin::{Description, LoadError, LoadOptions, Plugin};

@@ -1,0 +1,128 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sluicegate_core::{ErrorKind, Failure, FailureKind, Outcomes, Transform};
+use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec};
+
+use crate::guests::{batch, instance, plugin, spec};
+
+/// What comes of a record with this value that is alone in its batch.
+fn failure(instance: &mut Instance, value: &str) -> Failure {
+    let input = batch(&[value]);
+    let mut outcomes = Outcomes::default();
+    let limits = InstanceLimits::default().output;
+    let result = instance.process(&input, &mut outcomes).and_then(|()| outcomes.validate(&input, 2, &limits));
+    let failure = result.expect_err(value);
+    instance.renew().unwrap();
+    instance.process(&batch(&["fine again"]), &mut outcomes).unwrap();
+    assert_eq!(outcomes.values.data, b"FINE AGAIN", "after {value}");
+    failure
+}
+
+#[test]
+fn every_way_to_fail_has_its_kind_and_its_reason() {
+    let mut hostile = instance("hostile");
+    for (value, kind, reason) in [
+        ("trap", FailureKind::Trap, "aborted"),
+        ("last-words", FailureKind::Trap, "aborted: these are my last words"),
+        ("exit", FailureKind::Trap, "called exit"),
+        ("deep", FailureKind::Trap, "the call stack is exhausted"),
+        ("stack", FailureKind::Trap, "out of bounds memory access, or a stack that is exhausted"),
+        ("loop", FailureKind::Deadline, "the call took longer than limits.deadline, 100ms"),
+        ("sleep", FailureKind::Deadline, "the call took longer than limits.deadline, 100ms"),
+        ("malformed", FailureKind::Malformed, "keys: 2 entries for 1 outputs"),
+        ("short", FailureKind::Malformed, "0 outcomes for 1 records"),
+        ("million", FailureKind::TooMuchOutput, "1000000 outputs for one record; limits.outputs-per-record is 1000"),
+        (
+            "large",
+            FailureKind::TooMuchOutput,
+            "returned more than limits.output-bytes-per-record, 4194304 bytes a record, can allow",
+        ),
+        (
+            "reasons",
+            FailureKind::TooMuchOutput,
+            "returned more than limits.output-bytes-per-record, 4194304 bytes a record, can allow",
+        ),
+    ] {
+        let failure = failure(&mut hostile, value);
+        assert_eq!((failure.kind, failure.reason.as_str()), (kind, reason), "{value}");
+    }
+}
+
+#[test]
+fn a_panic_is_told_in_its_own_words() {
+    for name in ["hostile", "single"] {
+        let failure = failure(&mut instance(name), "panic");
+        assert_eq!(failure.kind, FailureKind::Trap);
+        assert!(failure.reason.starts_with("aborted: thread '"), "{failure}");
+        assert!(failure.reason.contains("src/lib.rs:") && failure.reason.contains(": boom"), "{failure}");
+        assert!(!failure.reason.contains('\n'), "{failure}");
+    }
+}
+
+#[test]
+fn memory_that_is_refused_is_named() {
+    let failure = failure(&mut instance("hostile"), "grow");
+    assert_eq!(failure.kind, FailureKind::Memory);
+    assert!(failure.reason.starts_with("asked for 6"), "{failure}");
+    assert!(failure.reason.contains("bytes of memory; limits.memory is 67108864"), "{failure}");
+}
+
+#[test]
+fn a_record_a_call_fails_alike() {
+    let mut single = instance("single");
+    assert_eq!(failure(&mut single, "loop").kind, FailureKind::Deadline);
+    assert_eq!(failure(&mut single, "large").kind, FailureKind::TooMuchOutput);
+}
+
+#[test]
+fn a_deadline_holds_within_twice_its_length() {
+    let limits = InstanceLimits { deadline: Duration::from_millis(200), ..InstanceLimits::default() };
+    let mut hostile = Instance::new(&plugin("hostile"), &Arc::new(InstanceSpec { limits, ..spec("{}") })).unwrap();
+    for value in ["loop", "sleep"] {
+        let start = Instant::now();
+        let failure = hostile.process(&batch(&[value]), &mut Outcomes::default()).unwrap_err();
+        let took = start.elapsed();
+        assert_eq!(failure.kind, FailureKind::Deadline);
+        assert!(took >= limits.deadline && took < limits.deadline * 2, "{value} took {took:?}");
+        hostile.renew().unwrap();
+    }
+    // The deadline is each call's own.
+    for _ in 0..5 {
+        hostile.process(&batch(&["fine"]), &mut Outcomes::default()).unwrap();
+        std::thread::sleep(limits.deadline / 3);
+    }
+}
+
+#[test]
+fn a_failed_instance_stays_failed_until_it_is_renewed() {
+    let mut hostile = instance("hostile");
+    let mut outcomes = Outcomes::default();
+    hostile.process(&batch(&["trap"]), &mut outcomes).unwrap_err();
+    let failure = hostile.process(&batch(&["fine"]), &mut outcomes).unwrap_err();
+    assert_eq!(failure.reason, "the instance has failed before and was not renewed");
+}
+
+#[test]
+fn configuration_that_does_not_work_is_an_error_of_the_configuration() {
+    let plugin = plugin("hostile");
+    for (config, message) in [
+        ("\"refuse\"", "plugin hostile 0.1.0 refuses its config: no\\nway with [\"large\", \"audit\"]"),
+        ("\"panic\"", "plugin hostile 0.1.0 fails on its config: trap: aborted: thread '"),
+        ("\"loop\"", "plugin hostile 0.1.0 fails on its config: deadline: the call took longer than"),
+        ("\"greedy\"", "plugin hostile 0.1.0 fails on its config: memory: asked for"),
+    ] {
+        let error = Instance::new(&plugin, &Arc::new(spec(config))).err().expect(config);
+        assert_eq!(error.kind, ErrorKind::Config);
+        assert!(error.message.starts_with(message), "{error}");
+    }
+}
+
+#[test]
+fn a_plugin_that_does_not_fit_its_memory_does_not_start() {
+    let limits = InstanceLimits { memory_bytes: 64 << 10, ..InstanceLimits::default() };
+    let spec = Arc::new(InstanceSpec { limits, ..spec("{}") });
+    let error = Instance::new(&plugin("hostile"), &spec).err().unwrap();
+    assert!(error.message.contains("does not start: memory: asked for"), "{error}");
+    assert!(error.message.contains("limits.memory is 65536"), "{error}");
+}

@@ -1,0 +1,55 @@
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use sluicegate_core::{Batch, Partition};
+use sluicegate_wasm::{
+    Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters,
+};
+
+/// The bytes of a guest of `tests/guests`, all of which are built once.
+pub(crate) fn bytes(name: &str) -> Vec<u8> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("guests");
+        let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/Cargo.toml");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--release", "--target", "wasm32-wasip2", "--manifest-path"]).arg(manifest);
+        let status = cargo.arg("--target-dir").arg(&target).env_remove("RUSTFLAGS").status().expect("cargo runs");
+        assert!(status.success(), "tests/guests does not build");
+        target.join("wasm32-wasip2/release")
+    });
+    std::fs::read(built.join(format!("{name}.wasm"))).expect("a guest of that name")
+}
+
+pub(crate) fn engine() -> Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new(&EngineSettings::default()).expect("an engine")).clone()
+}
+
+pub(crate) fn plugin(name: &str) -> Plugin {
+    Plugin::load(&engine(), bytes(name), &LoadOptions::default()).expect("a plugin")
+}
+
+pub(crate) fn spec(config: &str) -> InstanceSpec {
+    InstanceSpec {
+        pipeline: "trades".into(),
+        stage: "first".into(),
+        config: config.into(),
+        outputs: vec!["large".into(), "audit".into()],
+        limits: InstanceLimits::default(),
+        counters: Arc::new(PluginCounters::default()),
+    }
+}
+
+pub(crate) fn instance(name: &str) -> Instance {
+    Instance::new(&plugin(name), &Arc::new(spec("{}"))).expect("an instance")
+}
+
+pub(crate) fn batch(values: &[&str]) -> Batch {
+    let mut batch = Batch { partition: Partition { topic: "trades".into(), number: 3 }, ..Batch::default() };
+    for (offset, value) in values.iter().enumerate() {
+        batch.push(offset as u64, 5, Some(b"key"), Some(value.as_bytes()));
+    }
+    batch
+}

@@ -1,0 +1,7 @@
+//! Real guests in the real sandbox.
+
+mod calls;
+mod failures;
+mod guests;
+mod load;
+mod pipeline;

@@ -1,0 +1,148 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sluicegate_core::*;
+use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec};
+
+use crate::guests::{batch, plugin, spec};
+
+/// Gives one batch, then asks for a stop.
+struct Once(Option<Batch>, Arc<Stop>);
+
+impl Source for Once {
+    fn poll(&mut self, into: &mut Batch, _: Duration) -> Result<Polled, Error> {
+        match self.0.take() {
+            Some(batch) => {
+                *into = batch;
+                Ok(Polled::Batch)
+            }
+            None => {
+                self.1.request();
+                into.clear();
+                Ok(Polled::Idle)
+            }
+        }
+    }
+
+    fn release(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn close(&mut self) {}
+}
+
+/// Destination and value of every output, in order.
+type Written = Rc<RefCell<Vec<(Destination, String)>>>;
+
+struct Collect(Written);
+
+impl Sink for Collect {
+    fn write(&mut self, output: &Output<'_>, _: Ticket) -> Result<(), Error> {
+        let value = String::from_utf8_lossy(output.value.unwrap_or_default()).into_owned();
+        self.0.borrow_mut().push((output.to, value));
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, _: &mut Progress, _: Duration) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+struct Nothing;
+
+impl Transaction for Nothing {
+    fn begin(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn commit(&mut self, _: &Positions) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+struct Real(Instant);
+
+impl Clock for Real {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn unix_ms(&self) -> i64 {
+        0
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// Runs the values through one stage of the guest in core's own loop; what comes out, and what failed how often.
+fn run(guest: &str, values: &[&str]) -> (Vec<(Destination, String)>, Vec<(FailureKind, u64)>) {
+    let limits = InstanceLimits { deadline: Duration::from_millis(50), ..InstanceLimits::default() };
+    let instance = Instance::new(&plugin(guest), &Arc::new(InstanceSpec { limits, ..spec("{}") })).unwrap();
+    let rule = Rule { retries: 0, backoff: Duration::ZERO, then: Action::DeadLetter };
+    let stage = Stage::new("first", Box::new(instance), Policy::uniform(rule), limits.output, 2, limits.deadline);
+    let (stop, meters, written) = (Arc::new(Stop::default()), Arc::new(Meters::new(["first"])), Written::default());
+    let settings = WorkerSettings {
+        pipeline: "trades".into(),
+        delivery: Delivery::ExactlyOnce,
+        commit: CommitEvery { interval: Duration::ZERO, records: 1, bytes: 1 },
+        budget: 64 << 20,
+        drain: Duration::from_secs(1),
+    };
+    let source = Box::new(Once(Some(batch(values)), Arc::clone(&stop)));
+    let sink = Box::new(Collect(Rc::clone(&written)));
+    let clock = Box::new(Real(Instant::now()));
+    Worker::new(settings, source, vec![stage], sink, Box::new(Nothing), clock, Arc::clone(&meters)).run(&stop).unwrap();
+    let failures = meters.failures().filter(|(_, _, count)| *count > 0).map(|(_, kind, count)| (kind, count)).collect();
+    (written.take(), failures)
+}
+
+#[test]
+fn culprits_are_found_and_the_others_outcomes_stand() {
+    let names: Vec<String> = (0..64).map(|i| format!("value {i}")).collect();
+    let mut values: Vec<&str> = names.iter().map(String::as_str).collect();
+    let bad = ["trap", "loop", "grow", "stack", "malformed", "million", "large", "reject"];
+    for (i, value) in bad.iter().enumerate() {
+        values[i * 8 + i % 3] = value;
+    }
+    let (written, mut failures) = run("hostile", &values);
+    let expected: Vec<_> = values
+        .iter()
+        .map(|value| match bad.contains(value) {
+            true => (Destination::DeadLetter, (*value).to_owned()),
+            false => (Destination::Default, value.to_uppercase()),
+        })
+        .collect();
+    let sorted = |mut list: Vec<(Destination, String)>| {
+        list.sort_by_key(|(to, value)| (*to == Destination::DeadLetter, value.clone()));
+        list
+    };
+    assert_eq!(sorted(written), sorted(expected));
+    failures.sort();
+    let kinds: Vec<_> = failures.iter().map(|(kind, count)| (kind.name(), *count)).collect();
+    assert_eq!(
+        kinds,
+        [("rejected", 1), ("trap", 2), ("deadline", 1), ("memory", 1), ("malformed", 1), ("too-much-output", 2)]
+    );
+}
+
+#[test]
+fn a_record_a_call_finds_culprits_too() {
+    let (written, failures) = run("single", &["a", "panic", "b", "split", "route", "drop", "pass"]);
+    let named = |index, value: &str| (Destination::Named(index), value.to_owned());
+    let default = |value: &str| (Destination::Default, value.to_owned());
+    let mut ordinary = written.clone();
+    ordinary.retain(|(to, _)| *to != Destination::DeadLetter);
+    assert_eq!(
+        ordinary,
+        [default("A"), default("B"), default("one"), named(0, "two"), named(1, "routed"), default("pass")]
+    );
+    assert_eq!((written.len(), failures), (7, vec![(FailureKind::Trap, 1)]));
+}

@@ -1,0 +1,214 @@
+//! The program `sluicegate` as its users meet it: a process with arguments, exit codes and output.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::build;
+use crate::http;
+use crate::process::{Process, Signal, tail};
+use crate::wait::eventually;
+
+/// How long [`Program::run`] lets the program run.
+pub const RUN_WITHIN: Duration = Duration::from_secs(120);
+
+/// The program with these arguments; built on the first call, unless `SLUICEGATE_PROGRAM` names
+/// the one to judge.
+pub fn sluicegate<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Program> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let path = build::once(&BUILT, || match std::env::var_os("SLUICEGATE_PROGRAM") {
+        Some(path) if !path.is_empty() => Ok(path.into()),
+        _ => build::program(),
+    })?;
+    Ok(Program::new(&path, args))
+}
+
+/// A program that is about to be run.
+#[derive(Debug)]
+pub struct Program {
+    command: Command,
+    input: Vec<u8>,
+}
+
+/// What a program left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The exit code, unless a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Program {
+    fn new<S: AsRef<OsStr>>(path: &Path, args: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(path);
+        command.args(args);
+        Self { command, input: Vec::new() }
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it in this folder.
+    pub fn folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Gives it this standard input; without, it has an empty one.
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = input.into();
+        self
+    }
+
+    /// Runs it to its end, which must come within [`RUN_WITHIN`].
+    pub fn run(self) -> Result<Output> {
+        self.spawn()?.wait(RUN_WITHIN)
+    }
+
+    /// Starts it.
+    pub fn spawn(mut self) -> Result<Running> {
+        let folder = tempfile::Builder::new().prefix("sluicegate-program-").tempdir()?;
+        let file = |name| folder.path().join(name);
+        fs::write(file("stdin"), &self.input)?;
+        self.command.stdin(Stdio::from(File::open(file("stdin"))?));
+        self.command.stdout(File::create(file("stdout"))?);
+        self.command.stderr(File::create(file("stderr"))?);
+        let process = Process::spawn(&mut self.command, folder.path())?;
+        Ok(Running { process, folder })
+    }
+}
+
+/// A program that runs; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    process: Process,
+    folder: TempDir,
+}
+
+impl Running {
+    /// Its standard output so far.
+    pub fn stdout(&self) -> Result<String> {
+        self.said("stdout")
+    }
+
+    /// Its standard error so far.
+    pub fn stderr(&self) -> Result<String> {
+        self.said("stderr")
+    }
+
+    fn said(&self, file: &str) -> Result<String> {
+        let bytes = fs::read(self.folder.path().join(file))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Waits until `GET /ready` on its admin endpoint answers 200. An error if it ends before.
+    pub fn wait_ready(&mut self, admin: SocketAddr, within: Duration) -> Result<()> {
+        let mut answer = "nothing".to_owned();
+        let process = &mut self.process;
+        let ready = eventually(within, "/ready", || {
+            if let Some(status) = process.ended()? {
+                bail!("it ended: {status}");
+            }
+            let response = http::get(admin, "/ready");
+            answer = format!("{response:?}");
+            Ok(response.is_ok_and(|response| response.status == 200).then_some(()))
+        });
+        let stderr = || tail(&self.folder.path().join("stderr"));
+        ready.with_context(|| format!("{admin} answered {answer}; standard error:\n{}", stderr()))
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.process.ended()?.is_none())
+    }
+
+    /// Kills it on the spot (`kill -9`).
+    pub fn kill(mut self) -> Result<Output> {
+        let status = self.process.kill()?;
+        self.output(status)
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self, within: Duration) -> Result<Output> {
+        let stderr = self.folder.path().join("stderr");
+        let status = self.process.wait(within);
+        let status = status.with_context(|| format!("standard error:\n{}", tail(&stderr)))?;
+        self.output(status)
+    }
+
+    fn output(&self, status: ExitStatus) -> Result<Output> {
+        let (stdout, stderr) = (self.stdout()?, self.stderr()?);
+        Ok(Output { code: status.code(), signal: status.signal(), stdout, stderr })
+    }
+}
+
+/// An address of 127.0.0.1 for an admin endpoint, on a port that nobody listens on now.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Program {
+        Program::new(Path::new("sh"), ["-c", script])
+    }
+
+    #[test]
+    fn a_run_gives_code_and_output() -> Result<()> {
+        let program = sh("cat; echo $A >&2; pwd; exit 3").input("in\n").env("A", "b");
+        let output = program.folder(Path::new("/")).run()?;
+        let expected = Output { code: Some(3), signal: None, stdout: "in\n/\n".into(), stderr: "b\n".into() };
+        assert_eq!(output, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn a_running_program_is_signalled_and_killed() -> Result<()> {
+        let script = "trap 'echo drained; exit 0' TERM; echo up; while :; do sleep 0.05; done";
+        let up =
+            |running: &Running| eventually(RUN_WITHIN, "its word", || Ok((running.stdout()? == "up\n").then_some(())));
+        let mut running = sh(script).spawn()?;
+        up(&running)?;
+        running.signal(Signal::Term)?;
+        let output = running.wait(RUN_WITHIN)?;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(0), "up\ndrained\n"));
+
+        let running = sh(script).spawn()?;
+        up(&running)?;
+        assert_eq!(running.kill()?.signal, Some(9));
+        Ok(())
+    }
+
+    #[test]
+    fn a_program_that_ends_is_not_waited_for() -> Result<()> {
+        let mut running = sh("echo 'no such broker' >&2; exit 3").spawn()?;
+        let error = running.wait_ready(free_address()?, RUN_WITHIN).expect_err("it ended");
+        assert!(!running.is_running()?);
+        let error = format!("{error:#}");
+        assert!(error.contains("no such broker") && error.contains("exit status: 3"), "{error}");
+        Ok(())
+    }
+}
