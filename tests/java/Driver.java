@@ -26,7 +26,14 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -44,6 +51,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * end-offsets TOPIC ISOLATION                PARTITION=OFFSET...
  * committed GROUP TOPIC                      PARTITION=OFFSET... of those that have one
  * commit GROUP TOPIC PARTITION=OFFSET...     for a group without members
+ * refuse TOPIC OPERATION                     to everyone, by an ACL; all else stays allowed
  * </pre>
  */
 public final class Driver {
@@ -101,6 +109,8 @@ public final class Driver {
                 return committed(args.get(0), args.get(1));
             case "commit":
                 return commit(args.get(0), args.get(1), args.subList(2, args.size()));
+            case "refuse":
+                return refuse(args.get(0), AclOperation.fromString(args.get(1)));
             default:
                 throw new IllegalArgumentException("no such command: " + command);
         }
@@ -113,6 +123,14 @@ public final class Driver {
             configs.put(pair[0], pair[1]);
         }
         await(admin.createTopics(List.of(new NewTopic(topic, partitions, (short) 1).configs(configs))).all());
+        return List.of();
+    }
+
+    private List<String> refuse(String topic, AclOperation operation) throws Exception {
+        ResourcePattern resource = new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL);
+        AccessControlEntry all = new AccessControlEntry("User:*", "*", AclOperation.ALL, AclPermissionType.ALLOW);
+        AccessControlEntry one = new AccessControlEntry("User:*", "*", operation, AclPermissionType.DENY);
+        await(admin.createAcls(List.of(new AclBinding(resource, all), new AclBinding(resource, one))).all());
         return List.of();
     }
 

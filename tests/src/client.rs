@@ -104,6 +104,11 @@ impl Client {
         self.wait_for_leaders(topic, 0)
     }
 
+    /// Refuses an operation on a topic, such as `READ` or `WRITE`, to everyone, by an ACL. The broker needs an authorizer.
+    pub fn refuse(&self, topic: &str, operation: &str) -> Result<()> {
+        self.ask(&["refuse", topic, operation]).map(drop)
+    }
+
     fn wait_for_leaders(&self, topic: &str, partitions: i32) -> Result<()> {
         let wanted = [partitions.to_string()];
         eventually(TOPIC_WITHIN, &format!("leaders of {topic}'s {partitions} partitions"), || {

@@ -26,6 +26,7 @@ pub mod client;
 pub mod http;
 pub mod java;
 pub mod kafka;
+pub mod pipeline;
 pub mod plugins;
 pub mod process;
 pub mod program;

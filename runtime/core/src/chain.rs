@@ -216,7 +216,8 @@ impl<'a> EarlyOutputs<'a> {
         let filled = routed.iter().filter(|routed| !routed.to.is_empty());
         let stages = filled.map(|routed| {
             let rows = routed.carried.records.rows().zip(&routed.to).zip(&routed.carried.origins);
-            let emissions = rows.map(|((row, to), origin)| (*origin, Emission { to: Some(*to), ..Emission::pass(&row) }));
+            let emissions =
+                rows.map(|((row, to), origin)| (*origin, Emission { to: Some(*to), ..Emission::pass(&row) }));
             (Box::new(emissions) as Box<dyn Iterator<Item = _>>).peekable()
         });
         EarlyOutputs { stages: stages.collect() }

@@ -27,7 +27,7 @@ pub use column::{Column, Cursor, Entry, INHERIT, NULL};
 pub use error::{Error, ErrorKind};
 pub use failure::{Failure, FailureKind};
 pub use meters::{Meters, Tally};
-pub use outcome::{EMIT_NONE, OutputLimits, Outcomes, PASS, REJECT};
+pub use outcome::{EMIT_NONE, Outcomes, OutputLimits, PASS, REJECT};
 pub use output::{Destination, HeaderSlice, Output};
 pub use policy::{Action, Policy, Rule};
 pub use progress::{Positions, Progress, Ticket};

@@ -74,7 +74,9 @@ impl Meters {
     /// Failed records so far, by stage and kind.
     pub fn failures(&self) -> impl Iterator<Item = (&str, FailureKind, u64)> {
         self.stages.iter().flat_map(|stage| {
-            FailureKind::ALL.iter().map(|kind| (stage.name.as_str(), *kind, stage.failures[*kind as usize].load(Relaxed)))
+            FailureKind::ALL
+                .iter()
+                .map(|kind| (stage.name.as_str(), *kind, stage.failures[*kind as usize].load(Relaxed)))
         })
     }
 

@@ -122,7 +122,10 @@ impl Outcomes {
     }
 
     fn check_bytes(&self, input: &Batch, limits: &OutputLimits) -> Result<(), Failure> {
-        let own = self.keys.data.len() + self.values.data.len() + self.headers.keys.data.len() + self.headers.values.data.len();
+        let own = self.keys.data.len()
+            + self.values.data.len()
+            + self.headers.keys.data.len()
+            + self.headers.values.data.len();
         let most = limits.bytes_per_record.min(limits.bytes_per_output);
         let single = self.outcomes.iter().all(|outcome| *outcome <= 1);
         if single && own + input.bytes() <= most {

@@ -47,7 +47,15 @@ impl Progress {
         let ticket = Ticket(self.first + self.flights.len() as u64);
         self.bytes += bytes;
         self.records += records;
-        self.flights.push_back(Flight { partition, end, bytes, records, outstanding: 0, written: false, counted: false });
+        self.flights.push_back(Flight {
+            partition,
+            end,
+            bytes,
+            records,
+            outstanding: 0,
+            written: false,
+            counted: false,
+        });
         ticket
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::batch::{Batch, Row};
 use crate::error::Error;
 use crate::failure::{Failure, FailureKind};
-use crate::outcome::{Emission, OutputLimits, Outcomes, PASS, REJECT};
+use crate::outcome::{Emission, Outcomes, OutputLimits, PASS, REJECT};
 use crate::policy::Policy;
 use crate::seams::{Clock, Transform};
 
@@ -77,7 +77,14 @@ impl Stage {
     }
 
     /// Gives a record that failed alone the retries that its policy allows.
-    fn retry(&mut self, input: &Batch, row: Range<usize>, first: Failure, result: &mut StageResult, clock: &dyn Clock) -> Result<(), Error> {
+    fn retry(
+        &mut self,
+        input: &Batch,
+        row: Range<usize>,
+        first: Failure,
+        result: &mut StageResult,
+        clock: &dyn Clock,
+    ) -> Result<(), Error> {
         let mut failure = first;
         let mut retries = 0;
         while let Some(wait) = self.policy.retry(failure.kind, retries) {
@@ -167,7 +174,9 @@ impl StageResult {
         if !outcomes.reasons.is_empty() {
             let rejected = rows.clone().zip(&outcomes.outcomes).filter(|(_, outcome)| **outcome == REJECT);
             let reasons = outcomes.reasons.drain(..);
-            self.failed.extend(rejected.zip(reasons).map(|((row, _), reason)| (row, Failure::new(FailureKind::Rejected, reason))));
+            self.failed.extend(
+                rejected.zip(reasons).map(|((row, _), reason)| (row, Failure::new(FailureKind::Rejected, reason))),
+            );
         }
         self.segments.push(Segment { rows, outcomes });
     }

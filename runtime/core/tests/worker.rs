@@ -110,7 +110,12 @@ impl Sink for FakeSink {
             Destination::Named(index) => format!("{index}:{value}@{}.{}", output.offset, output.index),
             Destination::DeadLetter => {
                 let said = |name| output.added.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
-                format!("dead:{value}@{} {} {}", output.offset, said("sluicegate-failure").unwrap(), said("sluicegate-reason").unwrap())
+                format!(
+                    "dead:{value}@{} {} {}",
+                    output.offset,
+                    said("sluicegate-failure").unwrap(),
+                    said("sluicegate-reason").unwrap()
+                )
             }
         };
         self.0.written.borrow_mut().push(line);
@@ -164,7 +169,13 @@ impl Clock for FakeClock {
     }
 }
 
-fn run(world: &Rc<World>, delivery: Delivery, then: Action, stages: usize, events: Vec<Event>) -> (Result<(), Error>, Tally) {
+fn run(
+    world: &Rc<World>,
+    delivery: Delivery,
+    then: Action,
+    stages: usize,
+    events: Vec<Event>,
+) -> (Result<(), Error>, Tally) {
     world.input.borrow_mut().extend(events);
     let limits = OutputLimits { outputs_per_record: 10, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
     let rule = Rule { retries: 1, backoff: Duration::from_millis(5), then };
@@ -204,7 +215,8 @@ fn records(values: &[&'static str]) -> Event {
 fn outputs_come_first_and_offsets_last_in_both_deliveries() {
     for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
         let world = Rc::new(World::default());
-        let (result, tally) = run(&world, delivery, Action::Stop, 1, vec![records(&["a", "two", "drop", "pass", "side"])]);
+        let (result, tally) =
+            run(&world, delivery, Action::Stop, 1, vec![records(&["a", "two", "drop", "pass", "side"])]);
         result.unwrap();
         assert_eq!(*world.written.borrow(), ["A@0.0", "TWO@1.0", "TWO@1.1", "pass@3.0", "0:SIDE@4.0"]);
         assert_eq!(*world.committed.borrow(), ["in[0]=5 after 5"]);
@@ -218,7 +230,15 @@ fn only_the_culprits_are_dead_letters() {
     let batch = ["a1", "a2", "trap1", "a3", "no4", "a5", "trap6"];
     let (result, tally) = run(&world, Delivery::ExactlyOnce, Action::DeadLetter, 1, vec![records(&batch)]);
     result.unwrap();
-    let expected = ["A1@0.0", "A2@1.0", "A3@3.0", "A5@5.0", "dead:trap1@2 trap boom", "dead:no4@4 rejected not no4", "dead:trap6@6 trap boom"];
+    let expected = [
+        "A1@0.0",
+        "A2@1.0",
+        "A3@3.0",
+        "A5@5.0",
+        "dead:trap1@2 trap boom",
+        "dead:no4@4 rejected not no4",
+        "dead:trap6@6 trap boom",
+    ];
     assert_eq!(*world.written.borrow(), expected);
     assert_eq!((tally.outputs, tally.dead_letters, tally.skipped), (4, 3, 0));
     // Each culprit was tried once more, alone, after its backoff; each failed call cost one instance.
@@ -255,7 +275,8 @@ fn stop_commits_what_came_before_and_nothing_of_the_batch() {
 fn a_record_is_whole_across_stages() {
     let world = Rc::new(World::default());
     // Doubled by both stages; what a stage routes aside leaves there; upper-case names mean nothing to stage two.
-    let (result, tally) = run(&world, Delivery::ExactlyOnce, Action::DeadLetter, 2, vec![records(&["two", "side", "pass", "x"])]);
+    let (result, tally) =
+        run(&world, Delivery::ExactlyOnce, Action::DeadLetter, 2, vec![records(&["two", "side", "pass", "x"])]);
     result.unwrap();
     assert_eq!(*world.written.borrow(), ["TWO@0.0", "TWO@0.1", "0:SIDE@1.0", "pass@2.0", "X@3.0"]);
     assert_eq!(tally.outputs, 5);
@@ -264,7 +285,12 @@ fn a_record_is_whole_across_stages() {
 #[test]
 fn a_revoke_finishes_and_a_loss_gives_up() {
     let world = Rc::new(World::default());
-    let events = vec![records(&["a"]), Event::Revoke { lost: false }, Event::Records(vec![(1, "b")]), Event::Revoke { lost: true }];
+    let events = vec![
+        records(&["a"]),
+        Event::Revoke { lost: false },
+        Event::Records(vec![(1, "b")]),
+        Event::Revoke { lost: true },
+    ];
     let (result, _) = run(&world, Delivery::ExactlyOnce, Action::Stop, 1, events);
     result.unwrap();
     assert_eq!(*world.committed.borrow(), ["in[0]=1 after 1"]);

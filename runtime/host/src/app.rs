@@ -203,8 +203,9 @@ impl App {
             },
         };
         let local_source = LocalSource::open(&log, &settings)?;
+        let sink_log = self.log(&sink.path)?;
         let local_sink = LocalSink::open(
-            &self.log(&sink.path)?,
+            &sink_log,
             &SinkSettings {
                 topic: sink.topic.clone(),
                 outputs: sink.outputs.iter().map(|(_, topic)| topic.to_owned()).collect(),
@@ -217,8 +218,8 @@ impl App {
                 id_header: sink.id_header.clone().map(|name| IdHeader { name, pipeline: config.name.clone() }),
             },
         )?;
-        let one_system = source.path == sink.path;
-        let transaction = local_source.transaction(one_system.then_some(&local_sink));
+        // By what the paths lead to: two spellings of one folder are one log.
+        let transaction = local_source.transaction((log == sink_log).then_some(&local_sink));
         Ok(Seams {
             source: Box::new(local_source),
             sink: Box::new(local_sink),
@@ -284,7 +285,7 @@ fn kafka(
         properties: properties(&source.properties),
         batch_records: config.batch.records as usize,
         batch_bytes: config.batch.bytes.bytes(),
-        queue_bytes: QUEUE_BYTES,
+        queue_bytes: FETCH_BYTES,
     };
     let sink = KafkaSinkConfig {
         brokers: sink.brokers.clone(),
@@ -300,7 +301,7 @@ fn kafka(
         properties: properties(&sink.properties),
         delivery: config.delivery.into(),
         transactional_id: format!("{}-{seat}-{index}", config.name),
-        queue_bytes: QUEUE_BYTES,
+        queue_bytes: SEND_BYTES,
     };
     let connection = sluicegate_kafka::connect(&source, &sink)?;
     Ok(Seams {
@@ -311,8 +312,10 @@ fn kafka(
     })
 }
 
-/// What librdkafka may hold of records on their way in, and again on their way out, a worker.
-const QUEUE_BYTES: usize = 16 << 20;
+/// What librdkafka fetches ahead of each partition. More costs memory and gains nothing that was measured.
+const FETCH_BYTES: usize = 2 << 20;
+/// What a worker's outputs may take in librdkafka before the source has to wait.
+const SEND_BYTES: usize = 16 << 20;
 
 /// Checks a stage's configuration against what its plugin says it takes.
 fn check_config(schema: &str, stage: &config::Stage) -> Result<(), Exit> {

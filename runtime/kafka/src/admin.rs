@@ -200,7 +200,8 @@ fn options() -> AdminOptions {
 fn outcome(doing: &str, results: Vec<rdkafka::admin::TopicResult>) -> Result<(), Error> {
     match results.into_iter().next() {
         Some(Ok(_)) => Ok(()),
-        Some(Err((_, code @ RDKafkaErrorCode::TopicAlreadyExists))) => {
+        // Said without the usual remedy, which is for those who want to use the topic.
+        Some(Err((_, code @ (RDKafkaErrorCode::TopicAlreadyExists | RDKafkaErrorCode::UnknownTopicOrPartition)))) => {
             Err(Error::new(ErrorKind::Config, format!("cannot {doing}: {code}")))
         }
         Some(Err((_, code))) => Err(failed(doing, code)),

@@ -15,11 +15,9 @@ use crate::connect::{partitions, reach};
 use crate::context::{Consumer, ConsumerState, Producer, ProducerState};
 use crate::deadline::Bounded;
 use crate::error::{failed, failed_call};
-use crate::native::{
-    BY_KEY, EventQueue, MessageBatch, OutputHeaders, PartitionQueue, Produced, SharedConsumer, SharedProducer,
-    TopicHandle,
-};
+use crate::native::{EventQueue, MessageBatch, OutputHeaders, PartitionQueue, TopicHandle};
 use crate::properties::{Role, is_secret};
+use crate::record::{BY_KEY, Produced, SharedConsumer, SharedProducer};
 use crate::sink::{failed_producer, serve};
 use crate::wake::Wake;
 
@@ -87,7 +85,7 @@ impl Writer {
         let producer: SharedProducer = Arc::new(Bounded::new(producer));
         let broken = || failed(&format!("produce to topic '{topic}'"), RDKafkaErrorCode::InvalidTopic);
         Ok(Writer {
-            events: EventQueue::of_producer(&producer, Arc::new(Wake::default())).ok_or_else(broken)?,
+            events: EventQueue::of_producer(&producer).ok_or_else(broken)?,
             topic: TopicHandle::new(&producer, topic).ok_or_else(broken)?,
             producer,
         })

@@ -46,7 +46,8 @@ pub struct KafkaSourceConfig {
     pub batch_records: usize,
     /// The bytes at which a batch is full; its last record may go beyond.
     pub batch_bytes: usize,
-    /// The bytes that are fetched ahead, all partitions together.
+    /// The bytes of each partition that are fetched ahead. librdkafka counts each partition by itself where partitions
+    /// are read from queues of their own, and may exceed it by one fetch.
     pub queue_bytes: usize,
 }
 
@@ -93,7 +94,7 @@ impl KafkaSourceConfig {
             .set("fetch.wait.max.ms", "100")
             // The default of a second stalls a partition whose queue was full once.
             .set("fetch.queue.backoff.ms", "5")
-            .set("fetch.message.max.bytes", "4194304")
+            .set("fetch.message.max.bytes", "1048576")
             .set("queued.min.messages", "100000")
             .set("queued.max.messages.kbytes", (self.queue_bytes / 1024).clamp(1024, 2_097_151).to_string());
         apply(&mut config, Role::Source(delivery), &self.properties)?;

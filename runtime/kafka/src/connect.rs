@@ -12,7 +12,8 @@ use crate::config::{KafkaSinkConfig, KafkaSourceConfig, PartitionBy};
 use crate::context::{Consumer, ConsumerState, Faults, Producer, ProducerState, is_authentication};
 use crate::deadline::Bounded;
 use crate::error::{failed, failed_call};
-use crate::native::{SharedConsumer, SharedProducer};
+use crate::native::EventQueue;
+use crate::record::{SharedConsumer, SharedProducer};
 use crate::sink::KafkaSink;
 use crate::source::KafkaSource;
 use crate::transaction::KafkaTransaction;
@@ -37,8 +38,8 @@ pub struct Connection {
     pub bytes_per_output: usize,
 }
 
-/// Connects a worker: checks that brokers answer and topics exist, fences whoever had the same transactional id, and
-/// joins the group. Blocks, for some seconds at most where all is well; on any thread.
+/// Connects a worker: checks that brokers answer and topics exist, and fences whoever had the same transactional id.
+/// The group is joined by the first poll. Blocks, for some seconds at most where all is well; on any thread.
 ///
 /// # Errors
 /// [`ErrorKind::Unreachable`]: no broker answers. [`ErrorKind::Config`]: a property that is unknown or may not be set,
@@ -61,20 +62,20 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Con
         .create_with_context(ProducerState::default())
         .map_err(|error| failed_call("make a producer", &error).within("sink"))?;
     let producer: SharedProducer = Arc::new(Bounded::new(producer));
+    let events = EventQueue::of_producer(&producer);
+    let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
+    let events = Arc::new(events);
     let transaction = match sink.delivery {
         Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer)),
         Delivery::ExactlyOnce => {
             let timeout = Duration::from_millis(sink.transaction_timeout_ms());
-            KafkaTransaction::exactly_once(Arc::clone(&consumer), Arc::clone(&producer), timeout)
+            KafkaTransaction::exactly_once(Arc::clone(&consumer), Arc::clone(&producer), Arc::clone(&events), timeout)
                 .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))?
         }
     };
-    // Joining comes last: a member that cannot write would only hold partitions back from others.
-    let topics: Vec<&str> = source.topics.iter().map(String::as_str).collect();
-    consumer.subscribe(&topics).map_err(|error| failed_call(&format!("subscribe to {topics:?}"), &error))?;
     Ok(Connection {
         source: KafkaSource::new(consumer, source)?,
-        sink: KafkaSink::new(producer, sink)?,
+        sink: KafkaSink::new(producer, events, sink)?,
         transaction,
         bytes_per_output: largest.saturating_sub(RECORD_OVERHEAD).max(largest / 2),
     })

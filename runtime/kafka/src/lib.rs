@@ -19,6 +19,7 @@ mod deadline;
 mod error;
 mod native;
 mod properties;
+mod record;
 mod sink;
 mod source;
 mod transaction;

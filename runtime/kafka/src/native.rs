@@ -5,7 +5,6 @@
 use std::any::Any;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{self, NonNull};
-use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -17,17 +16,9 @@ use rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 use rdkafka_sys::rd_kafka_vtype_t::*;
 use sluicegate_core::{Batch, NO_TIMESTAMP};
 
-use crate::context::{Consumer, Producer};
-use crate::deadline::Bounded;
+use crate::context::Producer;
+use crate::record::{Produced, ReadError, SharedConsumer, SharedProducer};
 use crate::wake::Wake;
-
-/// A consumer that outlives every queue and record taken from it.
-pub(crate) type SharedConsumer = Arc<Bounded<Consumer>>;
-/// A producer that outlives every topic handle taken from it.
-pub(crate) type SharedProducer = Arc<Bounded<Producer>>;
-
-/// The partition number that asks for the topic's partitioner.
-pub(crate) const BY_KEY: i32 = -1;
 
 /// What a queue tells when it stops being empty.
 struct Ready {
@@ -76,8 +67,9 @@ impl Drop for Queue {
     }
 }
 
-// SAFETY: librdkafka's queues may be used from any thread; `Ready` is made of types that may too.
+// SAFETY: librdkafka's queues may be used from any thread, and at once; `Ready` is made of types that may too.
 unsafe impl Send for Queue {}
+unsafe impl Sync for Queue {}
 
 /// The queue on which a client's events wait for `poll`.
 pub(crate) struct EventQueue {
@@ -87,18 +79,23 @@ pub(crate) struct EventQueue {
 }
 
 impl EventQueue {
-    /// The producer's; raises `wake` when something comes.
-    pub(crate) fn of_producer(client: &SharedProducer, wake: Arc<Wake>) -> Option<Self> {
+    /// The producer's. At most one a client: the last one made is the one that wakes.
+    pub(crate) fn of_producer(client: &SharedProducer) -> Option<Self> {
         // SAFETY: the client is valid, and kept alive by `_client`.
-        let queue = unsafe { Queue::new(sys::rd_kafka_queue_get_main(client.client().native_ptr()), wake)? };
+        let queue = unsafe { Queue::new(sys::rd_kafka_queue_get_main(client.client().native_ptr()), Arc::default())? };
         Some(EventQueue { queue, _client: Arc::clone(client) as _ })
     }
 
-    /// The consumer's; raises `wake` when something comes.
+    /// The consumer's; raises `wake` when something comes. At most one a client.
     pub(crate) fn of_consumer(client: &SharedConsumer, wake: Arc<Wake>) -> Option<Self> {
         // SAFETY: the client is valid, and kept alive by `_client`.
         let queue = unsafe { Queue::new(sys::rd_kafka_queue_get_consumer(client.client().native_ptr()), wake)? };
         Some(EventQueue { queue, _client: Arc::clone(client) as _ })
+    }
+
+    /// Raised when something comes.
+    pub(crate) fn wake(&self) -> &Wake {
+        &self.queue.ready.wake
     }
 
     /// Whether no event waits.
@@ -161,17 +158,6 @@ pub(crate) struct MessageBatch {
     _client: SharedConsumer,
 }
 
-// SAFETY: the messages are owned, and librdkafka's messages may be read and destroyed on any thread.
-unsafe impl Send for MessageBatch {}
-
-/// Why a partition gives no more records.
-#[derive(Debug)]
-pub(crate) struct ReadError {
-    pub(crate) code: RDKafkaErrorCode,
-    pub(crate) offset: i64,
-    pub(crate) reason: String,
-}
-
 impl MessageBatch {
     /// Room for this many records.
     pub(crate) fn new(client: &SharedConsumer, records: usize) -> Self {
@@ -185,9 +171,7 @@ impl MessageBatch {
 
     /// Drops what is left.
     pub(crate) fn clear(&mut self) {
-        while let Some(message) = self.take() {
-            drop(message);
-        }
+        while self.take().is_some() {}
     }
 
     /// Replaces what is left by the next records of the queue, without waiting. Says whether more may be there.
@@ -281,11 +265,8 @@ impl Message {
 
     #[cold]
     fn error(&self, message: &sys::rd_kafka_message_t) -> ReadError {
-        // SAFETY: the message is valid, and its text a C string or null.
-        let reason = unsafe {
-            let text = sys::rd_kafka_message_errstr(self.0);
-            if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
-        };
+        // SAFETY: the message is valid and an error, which has a text that lives as long.
+        let reason = unsafe { CStr::from_ptr(sys::rd_kafka_message_errstr(self.0)) }.to_string_lossy().into_owned();
         ReadError { code: message.err.into(), offset: message.offset, reason }
     }
 }
@@ -304,7 +285,7 @@ impl Drop for Message {
 #[inline]
 unsafe fn bytes<'a>(pointer: *mut c_void, length: usize) -> Option<&'a [u8]> {
     // SAFETY: not null, and the caller vouches for the rest.
-    (!pointer.is_null()).then(|| unsafe { slice::from_raw_parts(pointer.cast::<u8>(), length) })
+    (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
 }
 
 /// The headers of one output, until the producer takes them.
@@ -333,18 +314,6 @@ impl Drop for OutputHeaders {
     }
 }
 
-/// An output's key, value and the like.
-#[derive(Clone, Copy)]
-pub(crate) struct Produced<'a> {
-    /// [`BY_KEY`], or the number.
-    pub(crate) partition: i32,
-    /// Milliseconds, or [`NO_TIMESTAMP`].
-    pub(crate) timestamp: i64,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
-    pub(crate) ticket: usize,
-}
-
 /// A topic to produce to.
 pub(crate) struct TopicHandle {
     topic: NonNull<sys::rd_kafka_topic_t>,
@@ -352,8 +321,9 @@ pub(crate) struct TopicHandle {
     client: SharedProducer,
 }
 
-// SAFETY: librdkafka's topics may be used from any thread.
+// SAFETY: librdkafka's topics may be used from any thread, and its messages read and destroyed there.
 unsafe impl Send for TopicHandle {}
+unsafe impl Send for MessageBatch {}
 
 impl TopicHandle {
     pub(crate) fn new(client: &SharedProducer, name: &str) -> Option<Self> {
@@ -385,27 +355,18 @@ impl TopicHandle {
         let timestamp = if timestamp == 0 { 1 } else { timestamp };
         // SAFETY: client, topic and headers are valid; key and value are valid for their lengths and are copied; each
         // argument has the type that its tag asks for, and the list is ended.
+        #[rustfmt::skip]
         let err = unsafe {
             sys::rd_kafka_producev(
                 self.client.client().native_ptr(),
-                RD_KAFKA_VTYPE_RKT,
-                self.topic.as_ptr(),
-                RD_KAFKA_VTYPE_PARTITION,
-                output.partition,
-                RD_KAFKA_VTYPE_MSGFLAGS,
-                sys::RD_KAFKA_MSG_F_COPY,
-                RD_KAFKA_VTYPE_TIMESTAMP,
-                timestamp,
-                RD_KAFKA_VTYPE_KEY,
-                key,
-                key_length,
-                RD_KAFKA_VTYPE_VALUE,
-                value,
-                value_length,
-                RD_KAFKA_VTYPE_OPAQUE,
-                output.ticket as *mut c_void,
-                RD_KAFKA_VTYPE_HEADERS,
-                headers_pointer,
+                RD_KAFKA_VTYPE_RKT, self.topic.as_ptr(),
+                RD_KAFKA_VTYPE_PARTITION, output.partition,
+                RD_KAFKA_VTYPE_MSGFLAGS, sys::RD_KAFKA_MSG_F_COPY,
+                RD_KAFKA_VTYPE_TIMESTAMP, timestamp,
+                RD_KAFKA_VTYPE_KEY, key, key_length,
+                RD_KAFKA_VTYPE_VALUE, value, value_length,
+                RD_KAFKA_VTYPE_OPAQUE, output.ticket as *mut c_void,
+                RD_KAFKA_VTYPE_HEADERS, headers_pointer,
                 RD_KAFKA_VTYPE_END,
             )
         };

@@ -9,8 +9,8 @@ use sluicegate_core::{Delivery, Destination, Error, ErrorKind, Output, Progress,
 use crate::config::{KafkaSinkConfig, PartitionBy};
 use crate::context::Producer;
 use crate::error::{failed, kind};
-use crate::native::{BY_KEY, EventQueue, OutputHeaders, Produced, SharedProducer, TopicHandle};
-use crate::wake::Wake;
+use crate::native::{EventQueue, OutputHeaders, TopicHandle};
+use crate::record::{BY_KEY, Produced, SharedProducer};
 
 /// How long [`Sink::write`] blocks at most while the queue is full.
 const FULL_WAIT: Duration = Duration::from_secs(60);
@@ -19,9 +19,8 @@ const FULL_TURN: Duration = Duration::from_millis(2);
 
 /// A producer, as a [`Sink`]. To be used on one thread.
 pub struct KafkaSink {
-    events: EventQueue,
+    events: Arc<EventQueue>,
     producer: SharedProducer,
-    wake: Arc<Wake>,
     default: TopicHandle,
     named: Vec<TopicHandle>,
     dead_letter: Option<TopicHandle>,
@@ -39,10 +38,11 @@ struct IdHeader {
 }
 
 impl KafkaSink {
-    pub(crate) fn new(producer: SharedProducer, config: &KafkaSinkConfig) -> Result<Self, Error> {
-        let wake = Arc::new(Wake::default());
-        let events = EventQueue::of_producer(&producer, Arc::clone(&wake));
-        let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
+    pub(crate) fn new(
+        producer: SharedProducer,
+        events: Arc<EventQueue>,
+        config: &KafkaSinkConfig,
+    ) -> Result<Self, Error> {
         let handle = |topic: &str| {
             let handle = TopicHandle::new(&producer, topic);
             handle.ok_or_else(|| failed(&format!("produce to topic '{topic}'"), RDKafkaErrorCode::InvalidTopic))
@@ -50,7 +50,6 @@ impl KafkaSink {
         let id = config.id_header.clone();
         Ok(KafkaSink {
             events,
-            wake,
             default: handle(&config.topic)?,
             named: config.outputs.iter().map(|(_, topic)| handle(topic)).collect::<Result<_, _>>()?,
             dead_letter: config.dead_letter.as_deref().map(handle).transpose()?,
@@ -72,11 +71,11 @@ impl KafkaSink {
     ) -> Result<(), Error> {
         let end = Instant::now() + FULL_WAIT;
         loop {
-            self.wake.lower();
+            self.events.wake().lower();
             serve(&self.producer, &self.events);
             match topic.produce(produced, headers) {
                 Ok(()) => return Ok(()),
-                Err(RDKafkaErrorCode::QueueFull) if Instant::now() < end => self.wake.wait(FULL_TURN),
+                Err(RDKafkaErrorCode::QueueFull) if Instant::now() < end => self.events.wake().wait(FULL_TURN),
                 Err(RDKafkaErrorCode::QueueFull) => {
                     let message = format!("the queue of topic '{}' stayed full for {FULL_WAIT:?}", topic.name());
                     return Err(Error::new(ErrorKind::Retry, message));
@@ -115,7 +114,7 @@ impl Sink for KafkaSink {
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
         let mut end = None;
         loop {
-            self.wake.lower();
+            self.events.wake().lower();
             serve(&self.producer, &self.events);
             self.durable.clear();
             let refused = self.producer.context().take_reports(&mut self.durable);
@@ -134,7 +133,7 @@ impl Sink for KafkaSink {
             if now >= end {
                 return Ok(());
             }
-            self.wake.wait(end - now);
+            self.events.wake().wait(end - now);
         }
     }
 }

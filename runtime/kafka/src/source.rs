@@ -12,7 +12,8 @@ use crate::config::{KafkaSourceConfig, Start};
 use crate::context::{self, Rebalance};
 use crate::deadline::CLOSE_WAIT;
 use crate::error::{self, failed, failed_call};
-use crate::native::{EventQueue, MessageBatch, PartitionQueue, SharedConsumer};
+use crate::native::{EventQueue, MessageBatch, PartitionQueue};
+use crate::record::SharedConsumer;
 use crate::wake::Wake;
 
 /// A member of a consumer group, as a [`Source`]. To be used on one thread.
@@ -24,6 +25,8 @@ pub struct KafkaSource {
     events: EventQueue,
     wake: Arc<Wake>,
     group: String,
+    /// To be subscribed to by the first poll: a member that does not poll would only hold the others up.
+    topics: Vec<String>,
     start: Start,
     batch_bytes: usize,
     partitions: Vec<Assigned>,
@@ -52,6 +55,7 @@ impl KafkaSource {
             events,
             wake,
             group: config.group.clone(),
+            topics: config.topics.clone(),
             start: config.start,
             batch_bytes: config.batch_bytes.max(1),
             partitions: Vec::new(),
@@ -62,6 +66,13 @@ impl KafkaSource {
             closed: false,
             consumer,
         })
+    }
+
+    #[cold]
+    fn subscribe(&mut self) -> Result<(), Error> {
+        let topics = std::mem::take(&mut self.topics);
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        self.consumer.subscribe(&names).map_err(|error| failed_call(&format!("subscribe to {topics:?}"), &error))
     }
 
     /// Serves librdkafka's events: logs, errors, rebalances. Keeps `max.poll.interval.ms` at bay.
@@ -189,6 +200,9 @@ impl KafkaSource {
 impl Source for KafkaSource {
     fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
         batch.clear();
+        if !self.topics.is_empty() {
+            self.subscribe()?;
+        }
         let mut end = None;
         loop {
             self.wake.lower();

@@ -12,9 +12,9 @@ use sluicegate_core::{Error, ErrorKind, Positions, Transaction};
 use crate::context::{Consumer, Producer};
 use crate::deadline::within;
 use crate::error::failed_call;
-use crate::native::{self, EventQueue, SharedConsumer, SharedProducer};
+use crate::native::{self, EventQueue};
+use crate::record::{SharedConsumer, SharedProducer};
 use crate::sink::{failed_producer, serve};
-use crate::wake::Wake;
 
 /// How long an abort may take; what is left of the transaction then is its successor's to fence.
 const ABORT_WAIT: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ pub struct KafkaTransaction {
 }
 
 struct ExactlyOnce {
-    events: EventQueue,
+    events: Arc<EventQueue>,
     producer: SharedProducer,
     /// How long a transaction may be open.
     timeout: Duration,
@@ -54,10 +54,9 @@ impl KafkaTransaction {
     pub(crate) fn exactly_once(
         consumer: SharedConsumer,
         producer: SharedProducer,
+        events: Arc<EventQueue>,
         timeout: Duration,
     ) -> Result<Self, Error> {
-        let events = EventQueue::of_producer(&producer, Arc::new(Wake::default()));
-        let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
         let exactly_once = ExactlyOnce { events, producer, timeout, open: None, disconnects: 0 };
         exactly_once.call("begin with transactions", timeout, |producer, left| producer.init_transactions(left))?;
         Ok(KafkaTransaction { consumer, exactly_once: Some(exactly_once) })

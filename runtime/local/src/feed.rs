@@ -115,7 +115,9 @@ fn fill(
             continue;
         }
         let records_left = limits.records.saturating_sub(batch.len());
-        let bytes_left = limits.bytes.saturating_sub(batch.bytes());
+        let Some(bytes_left) = limits.bytes.checked_sub(batch.bytes()) else {
+            break;
+        };
         if stop - start > records_left || stored.bytes() > bytes_left {
             if !batch.is_empty() {
                 break;

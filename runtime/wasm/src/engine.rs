@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use wasmparser::WasmFeatures;
 use wasmtime::{Config, Strategy};
 
 use crate::cache;
@@ -88,8 +89,8 @@ fn config() -> Config {
     config.wasm_tail_call(false);
     config.wasm_wide_arithmetic(false);
     config.wasm_custom_page_sizes(false);
-    // wasmtime has a method for it only where GC is compiled in, and it is on where it is not.
-    config.wasm_features(wasmparser::WasmFeatures::FUNCTION_REFERENCES, false);
+    // wasmtime has methods for these only where GC is compiled in; where it is not, what needs no collector stays on.
+    config.wasm_features(WasmFeatures::GC | WasmFeatures::FUNCTION_REFERENCES, false);
     config
 }
 

@@ -1,4 +1,4 @@
-use sluicegate_core::{Failure, FailureKind};
+use sluicegate_core::{Failure, FailureKind, OutputLimits};
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -20,8 +20,11 @@ pub(crate) fn classify(error: &wasmtime::Error, state: &mut State, limits: &Inst
         return Failure::new(FailureKind::Deadline, reason);
     }
     if is_out_of_fuel(error) {
-        let limit = limits.output.bytes_per_record;
-        let reason = format!("returned more than limits.output-bytes-per-record, {limit} bytes a record, can allow");
+        let OutputLimits { outputs_per_record, bytes_per_record, .. } = limits.output;
+        let reason = format!(
+            "returned more than limits.output-bytes-per-record, {bytes_per_record}, \
+             and limits.outputs-per-record, {outputs_per_record}, can allow"
+        );
         return Failure::new(FailureKind::TooMuchOutput, reason);
     }
     if let Some(bytes) = state.limits.refused_bytes {

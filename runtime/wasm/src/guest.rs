@@ -69,10 +69,10 @@ enum Calls {
     Batched(Batched),
 }
 
-/// What a call of the guest did not return.
+/// A guest that failed: why, and what its store remembers of it.
 pub(crate) struct Broken {
     pub(crate) error: wasmtime::Error,
-    pub(crate) state: State,
+    pub(crate) state: Box<State>,
 }
 
 impl Guest {
@@ -109,13 +109,13 @@ impl Guest {
                 deadline_ticks: ticks(limits.deadline),
                 start_ticks: ticks(start_time),
             }),
-            Err(error) => Err(Broken { error, state: store.into_data() }),
+            Err(error) => Err(Broken { error, state: Box::new(store.into_data()) }),
         }
     }
 
     /// Takes the data out of a store that is no longer needed.
     pub(crate) fn break_with(self, error: wasmtime::Error) -> Broken {
-        Broken { error, state: self.store.into_data() }
+        Broken { error, state: Box::new(self.store.into_data()) }
     }
 
     pub(crate) fn describe(&mut self) -> wasmtime::Result<Description> {

@@ -57,7 +57,7 @@ proptest! {
     }
 }
 
-fn pass_on(batch: &Batch, sink: &mut LocalSink) {
+pub(crate) fn pass_on(batch: &Batch, sink: &mut LocalSink) {
     for row in batch.rows() {
         let output = Output {
             to: Destination::Default,

@@ -7,3 +7,4 @@ mod ownership;
 mod reading;
 mod retention;
 mod support;
+mod throughput;

@@ -6,7 +6,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::guests::{batch, instance, plugin, spec};
+use crate::guests::{PATIENT, batch, instance, limits, plugin, spec};
 
 const LIMITS: OutputLimits =
     OutputLimits { outputs_per_record: 9, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
@@ -72,7 +72,7 @@ fn counters_belong_to_the_stage() {
 /// A plugin that says too much, on whatever way, is neither stopped nor heard in full.
 #[test]
 fn talking_is_limited_and_harmless() {
-    let limits = InstanceLimits { log_lines_per_second: 10, ..InstanceLimits::default() };
+    let limits = InstanceLimits { log_lines_per_second: 10, ..limits(PATIENT) };
     let spec = Arc::new(InstanceSpec { limits, ..spec("{}") });
     let mut hostile = Instance::new(&plugin("hostile"), &spec).unwrap();
     let mut outcomes = Default::default();

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 use sluicegate_core::{ErrorKind, Failure, FailureKind, Outcomes, Transform};
 use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec};
 
-use crate::guests::{batch, instance, plugin, spec};
+use crate::guests::{PATIENT, batch, hasty, instance, limits, plugin, spec};
+
+const TOO_MUCH: &str =
+    "returned more than limits.output-bytes-per-record, 4194304, and limits.outputs-per-record, 1000, can allow";
 
 /// What comes of a record with this value that is alone in its batch.
 fn failure(instance: &mut Instance, value: &str) -> Failure {
@@ -28,21 +31,11 @@ fn every_way_to_fail_has_its_kind_and_its_reason() {
         ("exit", FailureKind::Trap, "called exit"),
         ("deep", FailureKind::Trap, "the call stack is exhausted"),
         ("stack", FailureKind::Trap, "out of bounds memory access, or a stack that is exhausted"),
-        ("loop", FailureKind::Deadline, "the call took longer than limits.deadline, 100ms"),
-        ("sleep", FailureKind::Deadline, "the call took longer than limits.deadline, 100ms"),
         ("malformed", FailureKind::Malformed, "keys: 2 entries for 1 outputs"),
         ("short", FailureKind::Malformed, "0 outcomes for 1 records"),
-        ("million", FailureKind::TooMuchOutput, "1000000 outputs for one record; limits.outputs-per-record is 1000"),
-        (
-            "large",
-            FailureKind::TooMuchOutput,
-            "returned more than limits.output-bytes-per-record, 4194304 bytes a record, can allow",
-        ),
-        (
-            "reasons",
-            FailureKind::TooMuchOutput,
-            "returned more than limits.output-bytes-per-record, 4194304 bytes a record, can allow",
-        ),
+        ("million", FailureKind::TooMuchOutput, TOO_MUCH),
+        ("large", FailureKind::TooMuchOutput, TOO_MUCH),
+        ("reasons", FailureKind::TooMuchOutput, TOO_MUCH),
     ] {
         let failure = failure(&mut hostile, value);
         assert_eq!((failure.kind, failure.reason.as_str()), (kind, reason), "{value}");
@@ -70,27 +63,39 @@ fn memory_that_is_refused_is_named() {
 
 #[test]
 fn a_record_a_call_fails_alike() {
-    let mut single = instance("single");
-    assert_eq!(failure(&mut single, "loop").kind, FailureKind::Deadline);
-    assert_eq!(failure(&mut single, "large").kind, FailureKind::TooMuchOutput);
+    assert_eq!(failure(&mut instance("single"), "large").kind, FailureKind::TooMuchOutput);
 }
 
 #[test]
 fn a_deadline_holds_within_twice_its_length() {
-    let limits = InstanceLimits { deadline: Duration::from_millis(200), ..InstanceLimits::default() };
-    let mut hostile = Instance::new(&plugin("hostile"), &Arc::new(InstanceSpec { limits, ..spec("{}") })).unwrap();
-    for value in ["loop", "sleep"] {
-        let start = Instant::now();
-        let failure = hostile.process(&batch(&[value]), &mut Outcomes::default()).unwrap_err();
-        let took = start.elapsed();
-        assert_eq!(failure.kind, FailureKind::Deadline);
-        assert!(took >= limits.deadline && took < limits.deadline * 2, "{value} took {took:?}");
-        hostile.renew().unwrap();
+    let deadline = Duration::from_millis(200);
+    for (guest, value) in [("hostile", "loop"), ("hostile", "sleep"), ("single", "loop")] {
+        let mut instance = hasty(guest, deadline);
+        // A busy machine may be late at any one time; it is never early.
+        let soonest = (0..10).map(|_| overrun(&mut instance, value, deadline)).find(|took| *took < deadline * 2);
+        assert!(soonest.is_some(), "{value} always took too long");
     }
-    // The deadline is each call's own.
-    for _ in 0..5 {
+}
+
+/// How long the call of this value took until its deadline ended it.
+fn overrun(instance: &mut Instance, value: &str, deadline: Duration) -> Duration {
+    let start = Instant::now();
+    let failure = instance.process(&batch(&[value]), &mut Outcomes::default()).unwrap_err();
+    let took = start.elapsed();
+    assert_eq!(failure.to_string(), "deadline: the call took longer than limits.deadline, 200ms");
+    assert!(took >= deadline, "{value} was stopped after {took:?}");
+    instance.renew().unwrap();
+    took
+}
+
+/// Else a worker's second batch would inherit what its first has used up.
+#[test]
+fn each_call_has_a_deadline_of_its_own() {
+    let deadline = Duration::from_millis(500);
+    let mut hostile = hasty("hostile", deadline);
+    for _ in 0..4 {
         hostile.process(&batch(&["fine"]), &mut Outcomes::default()).unwrap();
-        std::thread::sleep(limits.deadline / 3);
+        std::thread::sleep(deadline / 3);
     }
 }
 
@@ -106,13 +111,14 @@ fn a_failed_instance_stays_failed_until_it_is_renewed() {
 #[test]
 fn configuration_that_does_not_work_is_an_error_of_the_configuration() {
     let plugin = plugin("hostile");
+    let limits = limits(Duration::from_secs(2));
     for (config, message) in [
         ("\"refuse\"", "plugin hostile 0.1.0 refuses its config: no\\nway with [\"large\", \"audit\"]"),
         ("\"panic\"", "plugin hostile 0.1.0 fails on its config: trap: aborted: thread '"),
         ("\"loop\"", "plugin hostile 0.1.0 fails on its config: deadline: the call took longer than"),
         ("\"greedy\"", "plugin hostile 0.1.0 fails on its config: memory: asked for"),
     ] {
-        let error = Instance::new(&plugin, &Arc::new(spec(config))).err().expect(config);
+        let error = Instance::new(&plugin, &Arc::new(InstanceSpec { limits, ..spec(config) })).err().expect(config);
         assert_eq!(error.kind, ErrorKind::Config);
         assert!(error.message.starts_with(message), "{error}");
     }
@@ -120,7 +126,7 @@ fn configuration_that_does_not_work_is_an_error_of_the_configuration() {
 
 #[test]
 fn a_plugin_that_does_not_fit_its_memory_does_not_start() {
-    let limits = InstanceLimits { memory_bytes: 64 << 10, ..InstanceLimits::default() };
+    let limits = InstanceLimits { memory_bytes: 64 << 10, ..limits(PATIENT) };
     let spec = Arc::new(InstanceSpec { limits, ..spec("{}") });
     let error = Instance::new(&plugin("hostile"), &spec).err().unwrap();
     assert!(error.message.contains("does not start: memory: asked for"), "{error}");

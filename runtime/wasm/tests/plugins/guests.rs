@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use sluicegate_core::{Batch, Partition};
 use sluicegate_wasm::{
@@ -31,19 +32,31 @@ pub(crate) fn plugin(name: &str) -> Plugin {
     Plugin::load(&engine(), bytes(name), &LoadOptions::default()).expect("a plugin")
 }
 
+/// Longer than any stall of a busy machine: for calls that are not to fail for time.
+pub(crate) const PATIENT: Duration = Duration::from_secs(30);
+
+pub(crate) fn limits(deadline: Duration) -> InstanceLimits {
+    InstanceLimits { deadline, ..InstanceLimits::default() }
+}
+
 pub(crate) fn spec(config: &str) -> InstanceSpec {
     InstanceSpec {
         pipeline: "trades".into(),
         stage: "first".into(),
         config: config.into(),
         outputs: vec!["large".into(), "audit".into()],
-        limits: InstanceLimits::default(),
+        limits: limits(PATIENT),
         counters: Arc::new(PluginCounters::default()),
     }
 }
 
 pub(crate) fn instance(name: &str) -> Instance {
-    Instance::new(&plugin(name), &Arc::new(spec("{}"))).expect("an instance")
+    hasty(name, PATIENT)
+}
+
+pub(crate) fn hasty(name: &str, deadline: Duration) -> Instance {
+    let spec = InstanceSpec { limits: limits(deadline), ..spec("{}") };
+    Instance::new(&plugin(name), &Arc::new(spec)).expect("an instance")
 }
 
 pub(crate) fn batch(values: &[&str]) -> Batch {

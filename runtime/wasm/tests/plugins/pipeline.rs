@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluicegate_core::*;
-use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec};
+use sluicegate_wasm::{Instance, InstanceSpec};
 
-use crate::guests::{batch, plugin, spec};
+use crate::guests::{batch, limits, plugin, spec};
 
 /// Gives one batch, then asks for a stop.
 struct Once(Option<Batch>, Arc<Stop>);
@@ -34,9 +34,9 @@ impl Source for Once {
 }
 
 /// Destination and value of every output, in order.
-type Written = Rc<RefCell<Vec<(Destination, String)>>>;
+type Written = Vec<(Destination, String)>;
 
-struct Collect(Written);
+struct Collect(Rc<RefCell<Written>>);
 
 impl Sink for Collect {
     fn write(&mut self, output: &Output<'_>, _: Ticket) -> Result<(), Error> {
@@ -83,12 +83,13 @@ impl Clock for Real {
 }
 
 /// Runs the values through one stage of the guest in core's own loop; what comes out, and what failed how often.
-fn run(guest: &str, values: &[&str]) -> (Vec<(Destination, String)>, Vec<(FailureKind, u64)>) {
-    let limits = InstanceLimits { deadline: Duration::from_millis(50), ..InstanceLimits::default() };
+fn run(guest: &str, values: &[&str]) -> (Written, Vec<(FailureKind, u64)>) {
+    let limits = limits(Duration::from_millis(300));
     let instance = Instance::new(&plugin(guest), &Arc::new(InstanceSpec { limits, ..spec("{}") })).unwrap();
     let rule = Rule { retries: 0, backoff: Duration::ZERO, then: Action::DeadLetter };
     let stage = Stage::new("first", Box::new(instance), Policy::uniform(rule), limits.output, 2, limits.deadline);
-    let (stop, meters, written) = (Arc::new(Stop::default()), Arc::new(Meters::new(["first"])), Written::default());
+    let (stop, meters) = (Arc::new(Stop::default()), Arc::new(Meters::new(["first"])));
+    let written = Rc::new(RefCell::new(Written::new()));
     let settings = WorkerSettings {
         pipeline: "trades".into(),
         delivery: Delivery::ExactlyOnce,
@@ -120,7 +121,7 @@ fn culprits_are_found_and_the_others_outcomes_stand() {
             false => (Destination::Default, value.to_uppercase()),
         })
         .collect();
-    let sorted = |mut list: Vec<(Destination, String)>| {
+    let sorted = |mut list: Written| {
         list.sort_by_key(|(to, value)| (*to == Destination::DeadLetter, value.clone()));
         list
     };

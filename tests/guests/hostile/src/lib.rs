@@ -25,7 +25,7 @@ impl lifecycle::Guest for Hostile {
             "\"refuse\"" => Err(format!("no\nway with {outputs:?}")),
             "\"panic\"" => panic!("cannot be configured"),
             "\"loop\"" => spin(),
-            "\"greedy\"" => Ok(drop(black_box(vec![1u8; 256 << 20]))),
+            "\"greedy\"" => Ok(drop(black_box(Vec::<u8>::with_capacity(256 << 20)))),
             _ => Ok(()),
         }
     }
@@ -64,7 +64,7 @@ fn record(value: &[u8], outcomes: &mut Outcomes) {
         b"loop" => spin(),
         b"sleep" => std::thread::sleep(std::time::Duration::from_secs(3600)),
         b"grow" => loop {
-            std::mem::forget(black_box(vec![1u8; 1 << 20]));
+            std::mem::forget(black_box(Vec::<u8>::with_capacity(1 << 20)));
         },
         b"deep" => drop(black_box(deepen(value.len() as u64))),
         b"stack" => drop(black_box(recurse(1))),
@@ -75,7 +75,7 @@ fn record(value: &[u8], outcomes: &mut Outcomes) {
         }
         b"million" => return emit(outcomes, 1_000_000, b""),
         b"large" => return emit(outcomes, 1, &vec![b'x'; 5 << 20]),
-        b"reasons" => outcomes.reasons = vec!["a reason".repeat(1000); 100_000],
+        b"reasons" => outcomes.reasons = vec!["a reason".repeat(1000); 1000],
         b"drop" => return outcomes.outcomes.push(0),
         b"pass" => return outcomes.outcomes.push(-1),
         b"reject" => {

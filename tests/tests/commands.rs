@@ -1,0 +1,209 @@
+//! The commands, one after the other, as a user types them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use sluicegate_tests::build::{project, target_folder};
+use sluicegate_tests::client::{Client, Isolation};
+use sluicegate_tests::http;
+use sluicegate_tests::kafka::Kafka;
+use sluicegate_tests::plugins::plugin;
+use sluicegate_tests::process::Signal;
+use sluicegate_tests::program::{Output, free_address, sluicegate};
+use sluicegate_tests::record::Record;
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const BUILT_WITHIN: Duration = Duration::from_secs(600);
+const DONE_WITHIN: Duration = Duration::from_secs(60);
+const DRAINED_WITHIN: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_new_plugin_builds_and_passes_its_cases() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sdk = project().join("plugins/sdk/rust");
+    let sdk = sdk.to_str().context("UTF-8")?;
+    done(sluicegate(["new", "rust", "my-plugin", "--sdk", sdk])?.folder(folder.path()).run()?)?;
+    let made = folder.path().join("my-plugin");
+    // In the target folder of the ready-made plugins: what all plugins depend on is compiled once.
+    plugin("uppercase")?;
+    let build =
+        sluicegate(["build", "--json"])?.folder(&made).env("CARGO_TARGET_DIR", target_folder()?.join("plugins"));
+    let built: Value = serde_json::from_str(&done(build.spawn()?.wait(BUILT_WITHIN)?)?)?;
+    ensure!(built["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{built}");
+    ensure!(made.join("my-plugin.wasm").is_file() || made.join("my_plugin.wasm").is_file(), "{built}");
+    let tested: Value = serde_json::from_str(&done(sluicegate(["test", "--json"])?.folder(&made).run()?)?)?;
+    ensure!(tested["failed"] == 0 && tested["passed"].as_u64() > Some(0), "{tested}");
+    Ok(())
+}
+
+#[test]
+fn the_ready_made_plugins_pass_their_cases() -> Result<()> {
+    for name in ["filter", "redact", "route", "uppercase"] {
+        let cases = project().join("plugins").join(name);
+        let plugin = plugin(name)?;
+        let tested =
+            sluicegate(["test".as_ref(), cases.as_os_str(), "--plugin".as_ref(), plugin.as_os_str()])?.run()?;
+        let tested = done(tested)?;
+        ensure!(tested.contains("0 failed"), "{tested}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_case_that_fails_is_told() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let case = folder.path().join("wrong.yaml");
+    fs::write(&case, "cases:\n  - name: wrong\n    record: { value: buy }\n    expect: { emit: [{ value: sell }] }\n")?;
+    let plugin = plugin("uppercase")?;
+    let tested = sluicegate(["test".as_ref(), case.as_os_str(), "--plugin".as_ref(), plugin.as_os_str()])?.run()?;
+    ensure!(tested.code == Some(1), "{tested:?}");
+    ensure!(["wrong", "BUY", "sell"].iter().all(|word| tested.stdout.contains(word)), "{tested:?}");
+    Ok(())
+}
+
+#[test]
+fn what_machines_read_parses() -> Result<()> {
+    let redact = plugin("redact")?;
+    let inspected = sluicegate(["inspect".as_ref(), redact.as_os_str(), "--json".as_ref()])?.run()?;
+    let inspected: Value = serde_json::from_str(&done(inspected)?)?;
+    assert_eq!(inspected["name"], "redact");
+    let schema: Value = serde_json::from_str(&done(sluicegate(["schema"])?.run()?)?)?;
+    ensure!(schema["properties"]["stages"].is_object(), "{schema}");
+
+    let folder = tempfile::tempdir()?;
+    lay_out_trades(folder.path())?;
+    let validated: Value = serde_json::from_str(&done(
+        sluicegate(["validate", "pipeline.yaml", "--json"])?.folder(folder.path()).run()?,
+    )?)?;
+    assert_eq!((&validated[0]["name"], &validated[0]["ok"]), (&json!("trades"), &json!(true)));
+    let validated = done(sluicegate(["validate", "pipeline.yaml"])?.folder(folder.path()).run()?)?;
+    ensure!(validated.contains("ok: trades"), "{validated}");
+    Ok(())
+}
+
+#[test]
+fn records_go_round_trip_on_the_embedded_log() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("log");
+    round_trip(&["--local", log.to_str().context("UTF-8")?])
+}
+
+#[test]
+fn records_go_round_trip_on_kafka() -> Result<()> {
+    round_trip(&["--brokers", &Kafka::shared()?.bootstrap()])?;
+    let seen = Client::shared()?.consume("round-trip", Isolation::ReadCommitted)?;
+    ensure!(seen.iter().any(|record| record.value.as_deref() == Some(&[255, 0])), "{seen:?}");
+    Ok(())
+}
+
+fn round_trip(place: &[&str]) -> Result<()> {
+    let run = |args: &[&str], input: &str| done(sluicegate(args.iter().chain(place))?.input(input).run()?);
+    run(&["topics", "create", "round-trip", "--partitions", "2"], "")?;
+    let listed: Value = serde_json::from_str(&run(&["topics", "list", "--json"], "")?)?;
+    let there = json!({ "name": "round-trip", "partitions": 2 });
+    ensure!(listed.as_array().is_some_and(|topics| topics.contains(&there)), "{listed}");
+
+    let records = [
+        json!({ "partition": 1, "timestamp": 1_767_623_400_001_i64, "key": "k", "value": "{\"qty\":3}",
+                "headers": [["trace", "a"], ["trace", "b"], ["none", null], ["empty", ""]] }),
+        json!({ "partition": 1, "timestamp": 1_767_623_400_002_i64, "key": null, "value": null, "headers": [] }),
+        json!({ "partition": 1, "timestamp": 1_767_623_400_003_i64, "key": "", "value": "", "headers": [] }),
+        json!({ "partition": 1, "timestamp": 1_767_623_400_004_i64, "key": "k", "value": { "base64": "/wA=" },
+                "headers": [["raw", { "base64": "wyg=" }]] }),
+    ];
+    let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+    run(&["produce", "round-trip"], &lines)?;
+    let mut seen = Vec::new();
+    for line in run(&["consume", "round-trip"], "")?.lines() {
+        let mut record: Value = serde_json::from_str(line)?;
+        assert_eq!(record["offset"], seen.len());
+        record.as_object_mut().context("an object")?.remove("offset");
+        seen.push(record);
+    }
+    assert_eq!(seen, records);
+    Ok(())
+}
+
+#[test]
+fn the_demo_shows_what_comes_out() -> Result<()> {
+    let shown = done(sluicegate(["demo", "--duration", "3s"])?.run()?)?;
+    let clean: Vec<_> = shown.lines().filter(|line| line.trim_start().starts_with("trades.clean")).collect();
+    ensure!(!clean.is_empty(), "{shown}");
+    ensure!(clean.iter().all(|line| line.contains(r#""account":"****""#)), "{shown}");
+    ensure!(shown.contains("lag") && shown.contains("/v1/pipelines"), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn two_pipelines_run_in_one_process_and_tell_how_they_are() -> Result<()> {
+    let (client, brokers, uppercase) = (Client::shared()?, Kafka::shared()?.bootstrap(), plugin("uppercase")?);
+    let folder = tempfile::tempdir()?;
+    for name in ["one", "two"] {
+        client.create_topic(name, 2, &[])?;
+        client.create_topic(&format!("{name}.clean"), 2, &[])?;
+        client.produce(name, &[Record::new("a", name).in_partition(0), Record::new("b", name).in_partition(1)])?;
+        let text = format!(
+            "name: {name}\n\
+             source: {{ kafka: {{ brokers: '{brokers}', topics: [{name}], start: earliest }} }}\n\
+             stages: [{{ plugin: {} }}]\n\
+             sink: {{ kafka: {{ topic: {name}.clean }} }}\n",
+            uppercase.display()
+        );
+        fs::write(folder.path().join(format!("{name}.yaml")), text)?;
+    }
+    let admin = free_address()?;
+    let args = ["run", "one.yaml", "two.yaml", "--admin", &admin.to_string(), "--log-format", "json"];
+    let mut running = sluicegate(args)?.folder(folder.path()).spawn()?;
+    running.wait_ready(admin, READY_WITHIN)?;
+    for name in ["one", "two"] {
+        client.wait_until_consumed(name, name, DONE_WITHIN)?;
+        let seen = client.consume(&format!("{name}.clean"), Isolation::ReadCommitted)?;
+        let shouted = name.to_uppercase().into_bytes();
+        ensure!(seen.len() == 2 && seen.iter().all(|record| record.value.as_ref() == Some(&shouted)), "{seen:?}");
+    }
+
+    assert_eq!(http::get(admin, "/live")?.status, 200);
+    let metrics = http::get(admin, "/metrics")?;
+    for name in ["one", "two"] {
+        let line = format!("sluicegate_records_in_total{{pipeline=\"{name}\"}} 2");
+        ensure!(metrics.status == 200 && metrics.body.contains(&line), "no {line} in {}", metrics.body);
+    }
+    let list: Value = serde_json::from_str(&http::get(admin, "/v1/pipelines")?.body)?;
+    let by_name: BTreeMap<_, _> =
+        list.as_array().context("a list")?.iter().map(|status| (status["name"].as_str(), status)).collect();
+    for name in ["one", "two"] {
+        let status = by_name.get(&Some(name)).with_context(|| format!("no {name}: {list}"))?;
+        assert_eq!((&status["records_in"], &status["outputs"]), (&json!(2), &json!(2)), "{list}");
+        assert_eq!((&status["ready"], &status["delivery"]), (&json!(true), &json!("exactly-once")), "{list}");
+        assert_eq!(status["stages"][0]["plugin"], "uppercase", "{list}");
+    }
+    assert_eq!(http::get(admin, "/no-such-page")?.status, 404);
+
+    running.signal(Signal::Int)?;
+    let end = running.wait(DRAINED_WITHIN)?;
+    ensure!(end.code == Some(0), "{end:?}");
+    for line in end.stderr.lines() {
+        serde_json::from_str::<Value>(line).with_context(|| line.to_owned())?;
+    }
+    Ok(())
+}
+
+/// The example `trades` with its plugins beside it.
+fn lay_out_trades(folder: &Path) -> Result<()> {
+    fs::create_dir(folder.join("plugins"))?;
+    fs::copy(project().join("examples/trades/pipeline.yaml"), folder.join("pipeline.yaml"))?;
+    for name in ["redact", "route"] {
+        fs::copy(plugin(name)?, folder.join(format!("plugins/{name}.wasm")))?;
+    }
+    Ok(())
+}
+
+/// The standard output of a command that did its work.
+fn done(output: Output) -> Result<String> {
+    ensure!(output.code == Some(0), "{:?}: {}\n{}", output.code, output.stdout, output.stderr);
+    Ok(output.stdout)
+}
