@@ -69,7 +69,9 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Con
         Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer)),
         Delivery::ExactlyOnce => {
             let timeout = Duration::from_millis(sink.transaction_timeout_ms());
-            KafkaTransaction::exactly_once(Arc::clone(&consumer), Arc::clone(&producer), Arc::clone(&events), timeout)
+            let topics = sink.topics().join(", ");
+            let (consumer, producer) = (Arc::clone(&consumer), Arc::clone(&producer));
+            KafkaTransaction::exactly_once(consumer, producer, Arc::clone(&events), topics, timeout)
                 .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))?
         }
     };
@@ -160,7 +162,9 @@ pub(crate) fn reach<C: rdkafka::ClientContext>(
         }
         if Instant::now() >= end {
             let reason = fault.map_or_else(|| error.to_string(), |fault| fault.reason);
-            let message = format!("no broker of '{brokers}' answered within {REACH_WAIT:?}: {reason}");
+            let message = format!(
+                "no broker of '{brokers}' answered within {REACH_WAIT:?}: {reason}; check the address, and that a broker runs"
+            );
             return Err(Error::new(ErrorKind::Unreachable, message));
         }
     }

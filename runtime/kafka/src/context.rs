@@ -47,7 +47,10 @@ impl Faults {
             self.disconnects.fetch_add(1, Relaxed);
         }
         let mut last = locked(&self.last);
-        let repeated = last.as_ref().is_some_and(|last| last.code == code && last.at.elapsed() < REPEAT);
+        let repeated = last.as_ref().is_some_and(|last| {
+            // It comes many times a second, after the reason for it was said.
+            (last.code == code || code == RDKafkaErrorCode::AllBrokersDown) && last.at.elapsed() < REPEAT
+        });
         if repeated {
             tracing::debug!(target: "librdkafka", "{code}: {reason}");
         } else {

@@ -31,6 +31,8 @@ pub struct KafkaTransaction {
 }
 
 struct ExactlyOnce {
+    /// The sink's topics, for an error of which the coordinator does not say to which it belongs.
+    topics: String,
     events: Arc<EventQueue>,
     producer: SharedProducer,
     /// How long a transaction may be open.
@@ -55,9 +57,10 @@ impl KafkaTransaction {
         consumer: SharedConsumer,
         producer: SharedProducer,
         events: Arc<EventQueue>,
+        topics: String,
         timeout: Duration,
     ) -> Result<Self, Error> {
-        let exactly_once = ExactlyOnce { events, producer, timeout, open: None, disconnects: 0 };
+        let exactly_once = ExactlyOnce { topics, events, producer, timeout, open: None, disconnects: 0 };
         exactly_once.call("begin with transactions", timeout, |producer, left| producer.init_transactions(left))?;
         Ok(KafkaTransaction { consumer, exactly_once: Some(exactly_once) })
     }
@@ -193,6 +196,9 @@ impl ExactlyOnce {
 
     fn failed(&self, doing: &str, error: &KafkaError) -> Error {
         let error = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                failed_call(doing, error).within(&format!("sink topics {}", self.topics))
+            }
             Some(RDKafkaErrorCode::Fatal) => failed_producer(&self.producer, doing, RDKafkaErrorCode::Fatal),
             _ => failed_call(doing, error),
         };
