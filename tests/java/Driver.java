@@ -10,8 +10,11 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.UUID;
 import java.util.concurrent.ExecutionException;
@@ -19,17 +22,29 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.ConsumerGroupDescription;
+import org.apache.kafka.clients.admin.ListOffsetsOptions;
+import org.apache.kafka.clients.admin.ListTopicsOptions;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.common.GroupState;
+import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
 import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
@@ -40,17 +55,23 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 /**
  * Kafka's own clients, driven by lines: one request a line on standard input, its fields parted by
  * tabs; one reply a line on standard output, "ok" or "error" and its fields. Records travel in files
- * ({@link RecordFile}). The process ends when its input does. Argument: the bootstrap servers.
+ * ({@link RecordFile}). The process ends when its input does. Arguments: the bootstrap servers, and
+ * KEY=VALUE of settings that override those below.
  *
  * <pre>
  * create TOPIC PARTITIONS [KEY=VALUE]...
+ * grow TOPIC PARTITIONS
  * delete TOPIC
+ * delete-records TOPIC PARTITION=OFFSET...    those before the offset
  * partitions TOPIC                           how many partitions have a leader; 0 for no topic
+ * out-of-sync                                how many partitions, of all topics, lack a replica
  * produce FILE TOPIC plain|commit|abort      commit and abort: all records in one transaction
  * consume FILE TOPIC ISOLATION               up to the end offsets at the time of the request
  * end-offsets TOPIC ISOLATION                PARTITION=OFFSET...
  * committed GROUP TOPIC                      PARTITION=OFFSET... of those that have one
  * commit GROUP TOPIC PARTITION=OFFSET...     for a group without members
+ * members GROUP                              how many members read, once the group is settled; else 0
+ * configure-group GROUP KEY=VALUE...
  * refuse TOPIC OPERATION                     to everyone, by an ACL; all else stays allowed
  * </pre>
  */
@@ -59,17 +80,21 @@ public final class Driver {
     private static final Duration POLL = Duration.ofMillis(200);
 
     private final String bootstrap;
+    private final List<String> overrides;
     private final Admin admin;
+    /** Kept open: a load of many small requests would otherwise be a load of producers. */
+    private KafkaProducer<byte[], byte[]> plain;
 
-    private Driver(String bootstrap) {
+    private Driver(String bootstrap, List<String> overrides) {
         this.bootstrap = bootstrap;
+        this.overrides = overrides;
         this.admin = Admin.create(settings());
     }
 
     public static void main(String[] args) throws IOException {
         PrintStream replies = new PrintStream(System.out, true, StandardCharsets.UTF_8);
         System.setOut(System.err);
-        Driver driver = new Driver(args[0]);
+        Driver driver = new Driver(args[0], List.of(args).subList(1, args.length));
         BufferedReader requests = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = requests.readLine(); line != null; line = requests.readLine()) {
             replies.println(driver.reply(List.of(line.split("\t", -1))));
@@ -92,23 +117,33 @@ public final class Driver {
         switch (command) {
             case "create":
                 return create(args.get(0), Integer.parseInt(args.get(1)), args.subList(2, args.size()));
+            case "grow":
+                NewPartitions partitions = NewPartitions.increaseTo(Integer.parseInt(args.get(1)));
+                await(admin.createPartitions(Map.of(args.get(0), partitions)).all());
+                return List.of();
             case "delete":
                 await(admin.deleteTopics(List.of(args.get(0))).all());
                 return List.of();
+            case "delete-records":
+                return deleteRecords(args.get(0), args.subList(1, args.size()));
             case "partitions":
                 return List.of(Long.toString(led(args.get(0))));
+            case "out-of-sync":
+                return List.of(Long.toString(outOfSync()));
             case "produce":
                 return produce(Path.of(args.get(0)), args.get(1), args.get(2));
             case "consume":
                 return consume(Path.of(args.get(0)), args.get(1), args.get(2));
             case "end-offsets":
-                try (KafkaConsumer<byte[], byte[]> consumer = consumer(args.get(1))) {
-                    return byPartition(endOffsets(consumer, args.get(0)));
-                }
+                return byPartition(endOffsets(args.get(0), args.get(1)));
             case "committed":
                 return committed(args.get(0), args.get(1));
             case "commit":
                 return commit(args.get(0), args.get(1), args.subList(2, args.size()));
+            case "members":
+                return List.of(Long.toString(members(args.get(0))));
+            case "configure-group":
+                return configureGroup(args.get(0), args.subList(1, args.size()));
             case "refuse":
                 return refuse(args.get(0), AclOperation.fromString(args.get(1)));
             default:
@@ -122,7 +157,42 @@ public final class Driver {
             String[] pair = setting.split("=", 2);
             configs.put(pair[0], pair[1]);
         }
-        await(admin.createTopics(List.of(new NewTopic(topic, partitions, (short) 1).configs(configs))).all());
+        NewTopic created = new NewTopic(topic, Optional.of(partitions), Optional.empty()).configs(configs);
+        await(admin.createTopics(List.of(created)).all());
+        return List.of();
+    }
+
+    private List<String> deleteRecords(String topic, List<String> offsets) throws Exception {
+        Map<TopicPartition, RecordsToDelete> before = new HashMap<>();
+        parse(topic, offsets).forEach((partition, offset) ->
+                before.put(partition, RecordsToDelete.beforeOffset(offset)));
+        await(admin.deleteRecords(before).all());
+        return List.of();
+    }
+
+    private long members(String group) throws Exception {
+        try {
+            ConsumerGroupDescription described =
+                    await(admin.describeConsumerGroups(List.of(group)).describedGroups().get(group));
+            return described.groupState() != GroupState.STABLE ? 0 : described.members().stream()
+                    .filter(member -> !member.assignment().topicPartitions().isEmpty())
+                    .count();
+        } catch (ExecutionException error) {
+            if (error.getCause() instanceof GroupIdNotFoundException) {
+                return 0;
+            }
+            throw error;
+        }
+    }
+
+    private List<String> configureGroup(String group, List<String> settings) throws Exception {
+        List<AlterConfigOp> operations = new ArrayList<>();
+        for (String setting : settings) {
+            String[] pair = setting.split("=", 2);
+            operations.add(new AlterConfigOp(new ConfigEntry(pair[0], pair[1]), AlterConfigOp.OpType.SET));
+        }
+        ConfigResource resource = new ConfigResource(ConfigResource.Type.GROUP, group);
+        await(admin.incrementalAlterConfigs(Map.of(resource, operations)).all());
         return List.of();
     }
 
@@ -147,46 +217,69 @@ public final class Driver {
         }
     }
 
+    private long outOfSync() throws Exception {
+        Set<String> topics = await(admin.listTopics(new ListTopicsOptions().listInternal(true)).names());
+        return await(admin.describeTopics(topics).allTopicNames()).values().stream()
+                .flatMap(topic -> topic.partitions().stream())
+                .filter(partition -> partition.isr().size() < partition.replicas().size())
+                .count();
+    }
+
     private List<String> produce(Path file, String topic, String ending) throws Exception {
-        Properties settings = settings();
-        settings.put("acks", "all");
-        settings.put("enable.idempotence", "true");
-        settings.put("max.request.size", Integer.toString(64 << 20));
-        settings.put("delivery.timeout.ms", Integer.toString(DEADLINE_MS));
-        boolean transaction = !ending.equals("plain");
-        if (transaction) {
-            settings.put("transactional.id", "driver-" + UUID.randomUUID());
+        if (ending.equals("plain")) {
+            if (plain == null) {
+                plain = producer(null);
+            }
+            send(plain, file, topic);
+            return List.of();
         }
-        ByteArraySerializer bytes = new ByteArraySerializer();
-        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(settings, bytes, bytes)) {
-            if (transaction) {
-                producer.initTransactions();
-                producer.beginTransaction();
-            }
-            AtomicReference<Exception> failure = new AtomicReference<>();
-            RecordFile.read(file, topic, record -> producer.send(record, (metadata, error) -> {
-                if (error != null) {
-                    failure.compareAndSet(null, error);
-                }
-            }));
-            producer.flush(); // So that an aborted record too was in the log first.
-            if (failure.get() != null) {
-                throw failure.get();
-            }
+        try (KafkaProducer<byte[], byte[]> producer = producer("driver-" + UUID.randomUUID())) {
+            producer.initTransactions();
+            producer.beginTransaction();
+            send(producer, file, topic); // So that an aborted record too was in the log first.
             if (ending.equals("commit")) {
                 producer.commitTransaction();
-            } else if (ending.equals("abort")) {
+            } else {
                 producer.abortTransaction();
             }
         }
         return List.of();
     }
 
+    /** Returns once all records are acknowledged. */
+    private static void send(KafkaProducer<byte[], byte[]> producer, Path file, String topic) throws Exception {
+        AtomicReference<Exception> failure = new AtomicReference<>();
+        RecordFile.read(file, topic, record -> producer.send(record, (metadata, error) -> {
+            if (error != null) {
+                failure.compareAndSet(null, error);
+            }
+        }));
+        producer.flush();
+        if (failure.get() != null) {
+            throw failure.get();
+        }
+    }
+
+    private KafkaProducer<byte[], byte[]> producer(String transactionalId) {
+        Properties settings = settings();
+        settings.put("acks", "all");
+        settings.put("enable.idempotence", "true");
+        // A broker that has not heard of a new topic yet refuses one request, and would take the next before it.
+        settings.put("max.in.flight.requests.per.connection", "1");
+        settings.put("max.request.size", Integer.toString(64 << 20));
+        settings.put("delivery.timeout.ms", Integer.toString(DEADLINE_MS));
+        if (transactionalId != null) {
+            settings.put("transactional.id", transactionalId);
+        }
+        ByteArraySerializer bytes = new ByteArraySerializer();
+        return new KafkaProducer<>(settings, bytes, bytes);
+    }
+
     /** One partition after the other, so the file is in order of partition and offset. */
     private List<String> consume(Path file, String topic, String isolation) throws Exception {
         try (KafkaConsumer<byte[], byte[]> consumer = consumer(isolation);
                 DataOutputStream out = RecordFile.create(file)) {
-            for (Map.Entry<TopicPartition, Long> end : endOffsets(consumer, topic).entrySet()) {
+            for (Map.Entry<TopicPartition, Long> end : endOffsets(topic, isolation).entrySet()) {
                 consumer.assign(List.of(end.getKey()));
                 consumer.seekToBeginning(List.of(end.getKey()));
                 consumePartition(consumer, end.getKey(), end.getValue(), out);
@@ -217,14 +310,14 @@ public final class Driver {
         }
     }
 
-    private Map<TopicPartition, Long> endOffsets(KafkaConsumer<byte[], byte[]> consumer, String topic) {
-        List<TopicPartition> partitions = new ArrayList<>();
-        consumer.partitionsFor(topic).forEach(p -> partitions.add(new TopicPartition(topic, p.partition())));
-        if (partitions.isEmpty()) {
-            throw new UnknownTopicOrPartitionException("no such topic: " + topic);
-        }
+    private Map<TopicPartition, Long> endOffsets(String topic, String isolation) throws Exception {
+        Map<TopicPartition, OffsetSpec> wanted = new HashMap<>();
+        await(admin.describeTopics(List.of(topic)).allTopicNames()).get(topic).partitions().forEach(partition ->
+                wanted.put(new TopicPartition(topic, partition.partition()), OffsetSpec.latest()));
+        IsolationLevel level = IsolationLevel.valueOf(isolation.toUpperCase(Locale.ROOT));
         TreeMap<TopicPartition, Long> ends = new TreeMap<>((a, b) -> Integer.compare(a.partition(), b.partition()));
-        ends.putAll(consumer.endOffsets(partitions));
+        await(admin.listOffsets(wanted, new ListOffsetsOptions(level)).all()).forEach((partition, end) ->
+                ends.put(partition, end.offset()));
         return ends;
     }
 
@@ -240,10 +333,7 @@ public final class Driver {
 
     private List<String> commit(String group, String topic, List<String> offsets) throws Exception {
         Map<TopicPartition, OffsetAndMetadata> commits = new HashMap<>();
-        for (String offset : offsets) {
-            long[] pair = Arrays.stream(offset.split("=", 2)).mapToLong(Long::parseLong).toArray();
-            commits.put(new TopicPartition(topic, (int) pair[0]), new OffsetAndMetadata(pair[1]));
-        }
+        parse(topic, offsets).forEach((partition, offset) -> commits.put(partition, new OffsetAndMetadata(offset)));
         await(admin.alterConsumerGroupOffsets(group, commits).all());
         return List.of();
     }
@@ -263,7 +353,20 @@ public final class Driver {
         settings.put("bootstrap.servers", bootstrap);
         settings.put("request.timeout.ms", "20000");
         settings.put("default.api.timeout.ms", Integer.toString(DEADLINE_MS));
+        for (String override : overrides) {
+            String[] pair = override.split("=", 2);
+            settings.put(pair[0], pair[1]);
+        }
         return settings;
+    }
+
+    private static Map<TopicPartition, Long> parse(String topic, List<String> offsets) {
+        Map<TopicPartition, Long> parsed = new HashMap<>();
+        for (String offset : offsets) {
+            long[] pair = Arrays.stream(offset.split("=", 2)).mapToLong(Long::parseLong).toArray();
+            parsed.put(new TopicPartition(topic, (int) pair[0]), pair[1]);
+        }
+        return parsed;
     }
 
     private static List<String> byPartition(Map<TopicPartition, Long> offsets) {

@@ -22,10 +22,16 @@ pub struct Artifact {
     pub path: PathBuf,
 }
 
-/// The folder that the project is checked out in.
+/// The folder that the project is checked out in: that of the package that cargo runs. Where this was compiled says
+/// less, as checkouts may share a target folder.
 pub fn project() -> &'static Path {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().unwrap_or(tests)
+    static PROJECT: OnceLock<PathBuf> = OnceLock::new();
+    PROJECT.get_or_init(|| {
+        let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let running = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| compiled.to_owned(), PathBuf::from);
+        let root = running.ancestors().find(|folder| folder.join("rust-toolchain.toml").is_file());
+        root.unwrap_or(&running).to_owned()
+    })
 }
 
 /// The folder that cargo builds the project into, wherever it was told to.

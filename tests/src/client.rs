@@ -75,9 +75,16 @@ impl Client {
 
     /// Starts the Java clients of this Kafka. They live through a restart of it.
     pub fn connect(kafka: &Kafka) -> Result<Self> {
+        Self::connect_to(&kafka.bootstrap(), &[])
+    }
+
+    /// The same for brokers at these addresses, with settings that override those of the harness, such as
+    /// `request.timeout.ms`.
+    pub fn connect_to(bootstrap: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("sluicegate-client-").tempdir()?;
         let mut java = java(&["-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])?;
-        java.args(["Driver", &kafka.bootstrap()]);
+        java.args(["Driver", bootstrap]);
+        java.args(settings.iter().map(|(name, value)| format!("{name}={value}")));
         java.stdin(Stdio::piped()).stdout(Stdio::piped());
         java.stderr(File::create(folder.path().join("driver.log"))?);
         let mut process = Process::spawn(&mut java, folder.path())?;
@@ -98,6 +105,26 @@ impl Client {
         self.wait_for_leaders(topic, partitions)
     }
 
+    /// Raises a topic's partitions to this number and waits for their leaders.
+    pub fn grow_topic(&self, topic: &str, partitions: i32) -> Result<()> {
+        self.ask(&["grow", topic, &partitions.to_string()])?;
+        self.wait_for_leaders(topic, partitions)
+    }
+
+    /// Deletes each partition's records before an offset, as retention would.
+    pub fn delete_records(&self, topic: &str, before: &Offsets) -> Result<()> {
+        let mut request = vec!["delete-records".to_owned(), topic.into()];
+        request.extend(pairs(before));
+        self.ask(&request).map(drop)
+    }
+
+    /// Sets a group's own settings, such as `consumer.session.timeout.ms`.
+    pub fn configure_group(&self, group: &str, settings: &[(&str, &str)]) -> Result<()> {
+        let mut request = vec!["configure-group".to_owned(), group.into()];
+        request.extend(settings.iter().map(|(name, value)| format!("{name}={value}")));
+        self.ask(&request).map(drop)
+    }
+
     /// Deletes a topic and waits until it is gone.
     pub fn delete_topic(&self, topic: &str) -> Result<()> {
         self.ask(&["delete", topic])?;
@@ -114,6 +141,16 @@ impl Client {
         eventually(TOPIC_WITHIN, &format!("leaders of {topic}'s {partitions} partitions"), || {
             Ok((self.ask(&["partitions", topic])? == wanted).then_some(()))
         })
+    }
+
+    /// How many partitions, of all topics, lack a replica that is in sync.
+    pub fn out_of_sync(&self) -> Result<u64> {
+        count(&self.ask(&["out-of-sync"])?)
+    }
+
+    /// How many members of the group have partitions to read; none while it rebalances.
+    pub fn members(&self, group: &str) -> Result<u64> {
+        count(&self.ask(&["members", group])?)
     }
 
     /// Produces these records, in order, and waits for their acknowledgements (idempotence,
@@ -158,7 +195,7 @@ impl Client {
     /// Commits offsets in the name of a group that has no members.
     pub fn commit(&self, group: &str, topic: &str, offsets: &Offsets) -> Result<()> {
         let mut request = vec!["commit".to_owned(), group.into(), topic.into()];
-        request.extend(offsets.iter().map(|(partition, offset)| format!("{partition}={offset}")));
+        request.extend(pairs(offsets));
         self.ask(&request).map(drop)
     }
 
@@ -213,6 +250,14 @@ impl Client {
 
 fn path(file: &Path) -> Result<&str> {
     file.to_str().context("a temporary folder whose name is not UTF-8")
+}
+
+fn count(fields: &[String]) -> Result<u64> {
+    Ok(fields.first().context("a count")?.parse()?)
+}
+
+fn pairs(offsets: &Offsets) -> impl Iterator<Item = String> {
+    offsets.iter().map(|(partition, offset)| format!("{partition}={offset}"))
 }
 
 fn offsets(fields: &[String]) -> Result<Offsets> {

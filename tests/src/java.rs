@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::build::project;
 use crate::cache;
 use crate::process::output;
 
@@ -71,7 +72,7 @@ fn pom() -> String {
 
 /// The compiled classes, in a folder of the cache that the sources' hash names.
 fn classes(libs: &Path) -> Result<PathBuf> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("java");
+    let sources = project().join("tests/java");
     let files = files(&sources)?;
     let mut hash = DefaultHasher::new();
     hash.write(KAFKA_VERSION.as_bytes());

@@ -21,12 +21,10 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 /// How often free ports are chosen anew when another process took one before the broker did.
 const PORT_TRIES: usize = 3;
 
-/// A Kafka broker and its data. Both end with this, or with the test process.
+/// A Kafka of one node, and its data. Both end with this, or with the test process.
 #[derive(Debug)]
 pub struct Kafka {
-    process: Option<Process>,
-    port: u16,
-    folder: TempDir,
+    node: Node,
 }
 
 impl Kafka {
@@ -47,14 +45,12 @@ impl Kafka {
     pub fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
         let mut tries = 1;
         loop {
-            let folder = tempfile::Builder::new().prefix("sluicegate-kafka-").tempdir()?;
             let (port, controller) = free_ports()?;
-            let properties = properties(&folder.path().join("data"), port, controller, settings)?;
-            fs::write(folder.path().join("server.properties"), properties)?;
-            let mut kafka = Self { process: None, port, folder };
-            match kafka.up() {
-                Ok(()) => return Ok(kafka),
-                Err(_) if tries < PORT_TRIES && kafka.port_was_taken() => tries += 1,
+            let address = ([127, 0, 0, 1], port).into();
+            let mut node = Node::new(address, "768m", |data| properties(data, port, controller, settings))?;
+            match node.start() {
+                Ok(()) => return Ok(Self { node }),
+                Err(_) if tries < PORT_TRIES && node.port_was_taken() => tries += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -67,49 +63,96 @@ impl Kafka {
 
     /// The same, as an address.
     pub fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        self.node.address()
     }
 
     /// The broker's log.
     pub fn log(&self) -> PathBuf {
-        self.folder.path().join("server.log")
+        self.node.log()
     }
 
     /// Stops the broker in good order.
     pub fn stop(&mut self) -> Result<()> {
-        let mut process = self.process.take().context("the broker does not run")?;
-        process.signal(Signal::Term)?;
-        process.wait(STOP_WITHIN).with_context(|| tail(&self.log()))?;
-        Ok(())
+        self.node.stop()
     }
 
     /// Kills the broker on the spot.
     pub fn kill(&mut self) -> Result<()> {
-        let mut process = self.process.take().context("the broker does not run")?;
-        process.kill().map(drop)
+        self.node.kill()
     }
 
     /// Sends the broker a signal, such as [`Signal::Stop`] to make it hang.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        self.process.as_mut().context("the broker does not run")?.signal(signal)
+        self.node.signal(signal)
     }
 
     /// Stops the broker if it runs, and starts it on the same port and data.
     pub fn restart(&mut self) -> Result<()> {
-        if self.process.is_some() {
+        if self.node.runs() {
             self.stop()?;
         }
-        self.up()
+        self.node.start()
+    }
+}
+
+/// One node of a Kafka: a process, where it listens, its settings, its data. All end with this, or with the test
+/// process.
+#[derive(Debug)]
+pub struct Node {
+    process: Option<Process>,
+    address: SocketAddr,
+    heap: &'static str,
+    folder: TempDir,
+}
+
+impl Node {
+    /// A node that does not run yet. Its clients connect to `address`; `properties` gives its settings, for the folder
+    /// that its data are to be in.
+    pub fn new(
+        address: SocketAddr,
+        heap: &'static str,
+        properties: impl FnOnce(&Path) -> Result<String>,
+    ) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("sluicegate-kafka-").tempdir()?;
+        fs::write(folder.path().join("server.properties"), properties(&folder.path().join("data"))?)?;
+        Ok(Self { process: None, address, heap, folder })
     }
 
-    fn up(&mut self) -> Result<()> {
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The node's log.
+    pub fn log(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    /// Whether the process is there, if only stopped by a signal.
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Starts the node and waits until it serves.
+    pub fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        self.wait_ready()
+    }
+
+    /// Starts the node.
+    pub fn launch(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
-        let mut java = java(&["-Xms256m", "-Xmx768m", "-XX:+UseG1GC"])?;
+        let mut java = java(&["-Xms128m", &format!("-Xmx{}", self.heap), "-XX:+UseG1GC"])?;
         java.arg("Broker").arg(self.folder.path().join("server.properties")).arg(CLUSTER_ID);
         java.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let process = self.process.insert(Process::spawn(&mut java, self.folder.path())?);
-        // The clients' port opens only when the broker is ready for them.
-        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        self.process = Some(Process::spawn(&mut java, self.folder.path())?);
+        Ok(())
+    }
+
+    /// Waits until the node serves: its clients' port opens only when it is ready for them.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let process = self.process.as_mut().context("the node does not run")?;
+        let address = self.address;
         let ready = eventually(START_WITHIN, "Kafka to listen", || {
             if let Some(status) = process.ended()? {
                 bail!("Kafka ended: {status}");
@@ -119,7 +162,27 @@ impl Kafka {
         ready.with_context(|| format!("{address}; the end of its log:\n{}", tail(&self.log())))
     }
 
-    fn port_was_taken(&self) -> bool {
+    /// Stops the node in good order.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the node does not run")?;
+        process.signal(Signal::Term)?;
+        process.wait(STOP_WITHIN).with_context(|| tail(&self.log()))?;
+        Ok(())
+    }
+
+    /// Kills the node on the spot.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the node does not run")?;
+        process.kill().map(drop)
+    }
+
+    /// Sends the node a signal, such as [`Signal::Stop`] to make it hang.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.as_mut().context("the node does not run")?.signal(signal)
+    }
+
+    /// Whether the node ended, or will, because another process had one of its ports.
+    pub fn port_was_taken(&self) -> bool {
         let log = fs::read_to_string(self.log());
         log.is_ok_and(|log| log.contains("BindException") || log.contains("Address already in use"))
     }

@@ -133,6 +133,11 @@ impl Running {
         ready.with_context(|| format!("{admin} answered {answer}; standard error:\n{}", stderr()))
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         self.process.signal(signal)

@@ -1,4 +1,5 @@
 use std::iter::Peekable;
+use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::error::Error;
@@ -8,19 +9,27 @@ use crate::output::{Destination, Output};
 use crate::seams::Clock;
 use crate::stage::{Stage, StageResult};
 
-/// The stages of a pipeline, in order, and what they made of one batch.
+/// The stages of a pipeline, in order.
 ///
 /// What a stage routes to a named output leaves the pipeline there; the rest is the next stage's input. A record is
 /// whole: if a later stage fails on anything that came of it, none of its outputs is written.
 pub(crate) struct Chain {
     stages: Vec<Stage>,
+}
+
+/// One batch's way through the chain, as far as it came.
+pub(crate) struct Passage {
+    /// The stage that has not yet done all of its part.
+    stage: usize,
+    /// Whether it has begun with it.
+    began: bool,
     results: Vec<StageResult>,
     /// `carried[k]` is what stage k hands to stage k + 1, unless it passed everything.
     carried: Vec<Carried>,
     /// `routed[k]` is what stage k, not the last, routed to named outputs.
     routed: Vec<Routed>,
-    /// The input of the last stage: an index into `carried`, or none for the batch itself.
-    last_input: Option<usize>,
+    /// The input of the present stage: an index into `carried`, or none for the batch itself.
+    input: Option<usize>,
     failed: Vec<FailedRecord>,
 }
 
@@ -63,64 +72,103 @@ impl Carried {
 
 impl Chain {
     pub(crate) fn new(stages: Vec<Stage>) -> Self {
-        let mut chain = Chain {
-            stages,
-            results: Vec::new(),
-            carried: Vec::new(),
-            routed: Vec::new(),
-            last_input: None,
-            failed: Vec::new(),
-        };
-        chain.results.resize_with(chain.stages.len(), Default::default);
-        chain.carried.resize_with(chain.stages.len(), Default::default);
-        chain.routed.resize_with(chain.stages.len(), Default::default);
-        chain
+        Chain { stages }
     }
 
     pub(crate) fn stage(&self, index: usize) -> &Stage {
         &self.stages[index]
     }
 
+    /// A passage that no batch has begun.
+    pub(crate) fn passage(&self) -> Passage {
+        let mut passage = Passage {
+            stage: 0,
+            began: false,
+            results: Vec::new(),
+            carried: Vec::new(),
+            routed: Vec::new(),
+            input: None,
+            failed: Vec::new(),
+        };
+        passage.results.resize_with(self.stages.len(), Default::default);
+        passage.carried.resize_with(self.stages.len(), Default::default);
+        passage.routed.resize_with(self.stages.len(), Default::default);
+        passage
+    }
+
+    /// Runs the batch through the stages that it has not passed. If a record waits for another try, the pause is
+    /// returned, and the next call goes on from there.
+    ///
+    /// # Errors
+    /// A plugin cannot be started again, or its breaker tripped.
+    pub(crate) fn run(
+        &mut self,
+        batch: &Batch,
+        passage: &mut Passage,
+        clock: &dyn Clock,
+    ) -> Result<Option<Duration>, Error> {
+        while let Some(stage) = self.stages.get_mut(passage.stage) {
+            let began = std::mem::replace(&mut passage.began, true);
+            let (input, result) = passage.present(batch);
+            if !began {
+                stage.begin(input.len(), result);
+            }
+            if let Some(wait) = stage.run(input, result, clock)? {
+                return Ok(Some(wait));
+            }
+            passage.advance(batch)?;
+        }
+        // A record that failed more than once keeps its first failure.
+        passage.failed.sort_by_key(|failed| failed.row);
+        passage.failed.dedup_by_key(|failed| failed.row);
+        Ok(None)
+    }
+}
+
+impl Passage {
     /// The records that failed for good, by row, each once.
     pub(crate) fn failed(&self) -> &[FailedRecord] {
         &self.failed
     }
 
-    /// Runs the batch through all stages.
-    ///
-    /// # Errors
-    /// A plugin cannot be started again.
-    pub(crate) fn run(&mut self, batch: &Batch, clock: &dyn Clock) -> Result<(), Error> {
+    /// From now on this is the passage of another batch.
+    pub(crate) fn restart(&mut self) {
+        (self.stage, self.began, self.input) = (0, false, None);
         self.failed.clear();
-        self.last_input = None;
-        for index in 0..self.stages.len() {
-            let (done, rest) = self.carried.split_at_mut(index);
-            let from = self.last_input.map(|at| &done[at]);
-            let input = from.map_or(batch, |carried| &carried.records);
-            let origin = |row: usize| from.map_or(row, |carried| carried.origins[row]);
-            let result = &mut self.results[index];
-            self.stages[index].run(input, result, clock)?;
-            let failed = result.failed().iter();
-            self.failed.extend(failed.map(|(row, failure)| FailedRecord {
-                row: origin(*row),
-                stage: index,
-                failure: failure.clone(),
-            }));
-            self.routed[index].carried.clear();
-            self.routed[index].to.clear();
-            if index + 1 < self.stages.len() && !result.passes_all() {
-                hand_over(input, result, origin, &mut rest[0], &mut self.routed[index])?;
-                self.last_input = Some(index);
-            }
+    }
+
+    /// The input of the present stage, and what it makes of it.
+    fn present<'a>(&'a mut self, batch: &'a Batch) -> (&'a Batch, &'a mut StageResult) {
+        let input = self.input.map_or(batch, |at| &self.carried[at].records);
+        (input, &mut self.results[self.stage])
+    }
+
+    /// The present stage has done its part: what it made is the next one's input.
+    fn advance(&mut self, batch: &Batch) -> Result<(), Error> {
+        let index = self.stage;
+        let (done, rest) = self.carried.split_at_mut(index);
+        let from = self.input.map(|at| &done[at]);
+        let input = from.map_or(batch, |carried| &carried.records);
+        let origin = |row: usize| from.map_or(row, |carried| carried.origins[row]);
+        let (result, routed) = (&self.results[index], &mut self.routed[index]);
+        let failed = result.failed().iter();
+        self.failed.extend(failed.map(|(row, failure)| FailedRecord {
+            row: origin(*row),
+            stage: index,
+            failure: failure.clone(),
+        }));
+        routed.carried.clear();
+        routed.to.clear();
+        if index + 1 < self.results.len() && !result.passes_all() {
+            hand_over(input, result, origin, &mut rest[0], routed)?;
+            self.input = Some(index);
         }
-        // A record that failed more than once keeps its first failure.
-        self.failed.sort_by_key(|failed| failed.row);
-        self.failed.dedup_by_key(|failed| failed.row);
+        (self.stage, self.began) = (index + 1, false);
         Ok(())
     }
 
     /// Calls `each` for every output of the batch, in the order of the records that caused them, leaving out the
-    /// records that failed.
+    /// records that failed. The batch has passed all stages.
     ///
     /// # Errors
     /// The first error of `each`.
@@ -134,7 +182,7 @@ impl Chain {
             let mut rows = batch.rows().enumerate();
             return rows.try_for_each(|(row, record)| numbering.number(row, &Emission::pass(&record), &mut each));
         };
-        let from = self.last_input.map(|at| &self.carried[at]);
+        let from = self.input.map(|at| &self.carried[at]);
         let input = from.map_or(batch, |carried| &carried.records);
         let mut early = EarlyOutputs::new(&self.routed);
         last.visit(input, |row, emission| {

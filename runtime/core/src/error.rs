@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Promise,
     /// A policy said stop, or the program itself is at fault.
     Stopped,
+    /// A stage's breaker: the plugin seems broken. Start again from the committed offsets, after a long pause.
+    Tripped,
 }
 
 impl Error {

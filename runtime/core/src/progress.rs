@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::batch::Partition;
 
@@ -29,6 +30,7 @@ struct Flight {
     end: u64,
     bytes: usize,
     records: usize,
+    since: Duration,
     /// Outputs handed over less those acknowledged; below zero while acknowledgements overtake [`Progress::written`].
     outstanding: i64,
     written: bool,
@@ -42,8 +44,8 @@ impl Flight {
 }
 
 impl Progress {
-    /// A batch that ends before offset `end` of `partition` sets out.
-    pub fn begin(&mut self, partition: Partition, end: u64, records: usize, bytes: usize) -> Ticket {
+    /// A batch that ends before offset `end` of `partition` sets out at time `now`.
+    pub fn begin(&mut self, partition: Partition, end: u64, records: usize, bytes: usize, now: Duration) -> Ticket {
         let ticket = Ticket(self.first + self.flights.len() as u64);
         self.bytes += bytes;
         self.records += records;
@@ -52,6 +54,7 @@ impl Progress {
             end,
             bytes,
             records,
+            since: now,
             outstanding: 0,
             written: false,
             counted: false,
@@ -116,6 +119,11 @@ impl Progress {
     /// Input records whose outputs are not all known to be durable.
     pub fn records(&self) -> usize {
         self.records
+    }
+
+    /// When the oldest batch in flight set out.
+    pub fn oldest(&self) -> Option<Duration> {
+        self.flights.front().map(|flight| flight.since)
     }
 
     /// Whether nothing is in flight.
@@ -187,7 +195,7 @@ mod tests {
                     Step::Write { partition: number, outputs } => {
                         ends[number as usize] += 10;
                         let end = ends[number as usize];
-                        let ticket = progress.begin(partition(number), end, 10, 100);
+                        let ticket = progress.begin(partition(number), end, 10, 100, Duration::ZERO);
                         progress.written(ticket, outputs);
                         model.push((number, end, ticket, outputs));
                     }
@@ -226,11 +234,11 @@ mod tests {
         fn early_and_late_acknowledgements(outputs in 1..5u64, early in 0..5u64) {
             let early = early.min(outputs);
             let mut progress = Progress::default();
-            let lost = progress.begin(partition(0), 5, 5, 50);
+            let lost = progress.begin(partition(0), 5, 5, 50, Duration::ZERO);
             progress.written(lost, 1);
             progress.forget();
             progress.acknowledge(lost, 1);
-            let ticket = progress.begin(partition(0), 9, 9, 90);
+            let ticket = progress.begin(partition(0), 9, 9, 90, Duration::ZERO);
             progress.acknowledge(ticket, early);
             prop_assert!(progress.reached().is_empty());
             progress.written(ticket, outputs);
@@ -243,7 +251,7 @@ mod tests {
     fn a_committed_transaction_settles_all() {
         let mut progress = Progress::default();
         for (number, end) in [(0, 3), (1, 7), (0, 6)] {
-            let ticket = progress.begin(partition(number), end, 3, 30);
+            let ticket = progress.begin(partition(number), end, 3, 30, Duration::ZERO);
             progress.written(ticket, 2);
         }
         assert!(progress.reached().is_empty());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Partition};
 use crate::error::Error;
 use crate::failure::Failure;
 use crate::outcome::Outcomes;
@@ -33,11 +33,15 @@ pub trait Source {
     /// The worker ends; a new one starts from the committed offsets.
     fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error>;
 
-    /// Gives up the partitions that [`Polled::Revoked`] announced.
+    /// Gives up the partitions that [`Polled::Revoked`] announced, and says which. What was held of them is forgotten.
     ///
     /// # Errors
     /// The worker ends.
-    fn release(&mut self) -> Result<(), Error>;
+    fn release(&mut self) -> Result<Vec<Partition>, Error>;
+
+    /// While `held`, no batch of this partition is given; the others flow on, and the membership of the group is kept.
+    /// A partition that is not this member's is ignored.
+    fn hold(&mut self, partition: &Partition, held: bool);
 
     /// Leaves the group, so that others take over at once. Called last, once; nothing is polled afterwards.
     /// Must return within seconds whatever the broker does.
@@ -118,6 +122,4 @@ pub trait Clock {
     fn now(&self) -> Duration;
     /// Milliseconds since the Unix epoch, for dead letters.
     fn unix_ms(&self) -> i64;
-    /// Lets time pass, for a policy's backoff.
-    fn sleep(&self, time: Duration);
 }

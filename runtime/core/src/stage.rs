@@ -2,7 +2,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::batch::{Batch, Row};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::failure::{Failure, FailureKind};
 use crate::outcome::{Emission, Outcomes, OutputLimits, PASS, REJECT};
 use crate::policy::Policy;
@@ -17,6 +17,7 @@ pub struct Stage {
     /// The number of named outputs that results may be routed to.
     outputs: usize,
     pace: Pace,
+    breaker: Breaker,
     part: Batch,
 }
 
@@ -31,7 +32,16 @@ impl Stage {
         deadline: Duration,
     ) -> Self {
         let pace = Pace { deadline, rows: usize::MAX };
-        Stage { name: name.into(), transform, policy, limits, outputs, pace, part: Batch::default() }
+        let breaker = Breaker { failures: 0, most: None };
+        Stage { name: name.into(), transform, policy, limits, outputs, pace, breaker, part: Batch::default() }
+    }
+
+    /// The same stage with a breaker: it stops the worker once this many records in a row made the plugin fail.
+    /// Rejections are answers, not failures of the plugin.
+    #[must_use]
+    pub fn with_breaker(mut self, failures: u32) -> Self {
+        self.breaker.most = Some(failures);
+        self
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -46,61 +56,54 @@ impl Stage {
         &*self.transform
     }
 
-    /// Runs the batch through the plugin. Whatever the plugin does, each record ends either in one of the result's
-    /// segments or among its failures.
-    ///
-    /// A failed call says nothing about which record is to blame: the instance is thrown away and each half of the
-    /// batch is run in a fresh one, until the record is alone.
-    ///
-    /// # Errors
-    /// The plugin cannot be started again.
-    pub(crate) fn run(&mut self, input: &Batch, result: &mut StageResult, clock: &dyn Clock) -> Result<(), Error> {
+    /// Makes `result` that of a batch of `len` records of which nothing is done yet.
+    pub(crate) fn begin(&self, len: usize, result: &mut StageResult) {
         result.clear();
-        // The ranges still to do, the next one last.
-        let mut todo = self.pace.split(input.len());
-        while let Some(rows) = todo.pop() {
-            match self.call(input, rows.clone(), clock) {
-                Ok(outcomes) => result.add(rows, outcomes),
-                Err(failure) => {
-                    self.transform.renew().map_err(|error| error.within(&format!("stage '{}'", self.name)))?;
-                    if rows.len() > 1 {
-                        let middle = rows.start + rows.len() / 2;
-                        todo.push(middle..rows.end);
-                        todo.push(rows.start..middle);
-                    } else {
-                        self.retry(input, rows, failure, result, clock)?;
-                    }
-                }
-            }
-        }
-        Ok(())
+        self.pace.split(len, &mut result.todo);
     }
 
-    /// Gives a record that failed alone the retries that its policy allows.
-    fn retry(
+    /// Runs what is left of the batch through the plugin. Whatever the plugin does, each record ends either in one of
+    /// the result's segments or among its failures.
+    ///
+    /// A failed call says nothing about which record is to blame: the instance is thrown away and each half of the
+    /// batch is run in a fresh one, until the record is alone. If its policy then gives it another try after a pause,
+    /// that pause is returned, and the next call goes on from there.
+    ///
+    /// # Errors
+    /// The plugin cannot be started again, or its breaker tripped.
+    pub(crate) fn run(
         &mut self,
         input: &Batch,
-        row: Range<usize>,
-        first: Failure,
         result: &mut StageResult,
         clock: &dyn Clock,
-    ) -> Result<(), Error> {
-        let mut failure = first;
-        let mut retries = 0;
-        while let Some(wait) = self.policy.retry(failure.kind, retries) {
-            clock.sleep(wait);
-            match self.call(input, row.clone(), clock) {
+    ) -> Result<Option<Duration>, Error> {
+        while let Some(rows) = result.todo.pop() {
+            let failure = match self.call(input, rows.clone(), clock) {
                 Ok(outcomes) => {
-                    result.add(row, outcomes);
-                    return Ok(());
+                    self.breaker.failures = 0;
+                    result.retries = 0;
+                    result.add(rows, outcomes);
+                    continue;
                 }
-                Err(next) => failure = next,
-            }
+                Err(failure) => failure,
+            };
             self.transform.renew().map_err(|error| error.within(&format!("stage '{}'", self.name)))?;
-            retries += 1;
+            if rows.len() > 1 {
+                let middle = rows.start + rows.len() / 2;
+                result.todo.push(middle..rows.end);
+                result.todo.push(rows.start..middle);
+            } else if let Some(wait) = self.policy.retry(failure.kind, result.retries) {
+                let wait = jittered(wait, input.offsets[rows.start], result.retries);
+                result.retries += 1;
+                result.todo.push(rows);
+                return Ok(Some(wait));
+            } else {
+                result.retries = 0;
+                self.breaker.count(&self.name, &failure)?;
+                result.failed.push((rows.start, failure));
+            }
         }
-        result.failed.push((row.start, failure));
-        Ok(())
+        Ok(None)
     }
 
     fn call(&mut self, input: &Batch, rows: Range<usize>, clock: &dyn Clock) -> Result<Outcomes, Failure> {
@@ -141,21 +144,56 @@ impl Pace {
         }
     }
 
-    /// The ranges in which to run `len` records, the first one last.
-    fn split(&self, len: usize) -> Vec<Range<usize>> {
-        if len == 0 {
-            return Vec::new();
-        }
-        let rows = self.rows.min(len);
-        (0..len.div_ceil(rows)).rev().map(|i| i * rows..((i + 1) * rows).min(len)).collect()
+    /// Adds the ranges in which to run `len` records, the first one last.
+    fn split(&self, len: usize, ranges: &mut Vec<Range<usize>>) {
+        let rows = self.rows.min(len).max(1);
+        ranges.extend((0..len.div_ceil(rows)).rev().map(|i| i * rows..((i + 1) * rows).min(len)));
     }
 }
 
-/// What became of a batch in one stage.
+/// Notices a plugin that is broken, rather than met by a few bad records.
+#[derive(Debug)]
+struct Breaker {
+    /// Records in a row that made the plugin fail.
+    failures: u32,
+    most: Option<u32>,
+}
+
+impl Breaker {
+    fn count(&mut self, stage: &str, failure: &Failure) -> Result<(), Error> {
+        self.failures = self.failures.saturating_add(1);
+        if self.most.is_none_or(|most| self.failures < most) {
+            return Ok(());
+        }
+        let message = format!(
+            "stage '{stage}': the breaker tripped, as the plugin failed on {} records in a row, lastly with {failure}; \
+             mend the plugin, or raise on-failure.breaker if its records are to blame",
+            self.failures
+        );
+        Err(Error::new(ErrorKind::Tripped, message))
+    }
+}
+
+/// Between half of the pause and all of it, so that what failed together is not tried again together. The same for the
+/// same record and retry.
+fn jittered(wait: Duration, offset: u64, retry: u32) -> Duration {
+    // The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+    let mut mixed = (offset ^ (u64::from(retry) << 48)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let part = ((mixed ^ (mixed >> 31)) >> 40) as u32;
+    wait / 2 + (wait / 2).mul_f64(f64::from(part) / f64::from(1u32 << 24))
+}
+
+/// What became of a batch in one stage, as far as it is done.
 #[derive(Debug, Default)]
 pub(crate) struct StageResult {
     segments: Vec<Segment>,
     failed: Vec<(usize, Failure)>,
+    /// The ranges still to do, the next one last.
+    todo: Vec<Range<usize>>,
+    /// How often the next one, a record that failed alone, was tried again.
+    retries: u32,
 }
 
 #[derive(Debug)]
@@ -168,6 +206,8 @@ impl StageResult {
     fn clear(&mut self) {
         self.segments.clear();
         self.failed.clear();
+        self.todo.clear();
+        self.retries = 0;
     }
 
     fn add(&mut self, rows: Range<usize>, mut outcomes: Outcomes) {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::batch::{Batch, Partition};
-use crate::chain::{Chain, FailedRecord};
+use crate::chain::{Chain, FailedRecord, Passage};
 use crate::error::{Error, ErrorKind};
 use crate::meters::{Meters, Tally};
 use crate::output::{Destination, Output};
@@ -26,10 +26,16 @@ pub struct Worker {
     meters: Arc<Meters>,
     progress: Progress,
     batch: Batch,
+    /// The batch's way through the stages.
+    passage: Passage,
+    /// Batches that wait before a record of theirs is tried again, at most one a partition.
+    parked: Vec<Parked>,
     /// When the oldest uncommitted batch set out; none if there is none.
     open_since: Option<Duration>,
     /// Input since the last commit.
-    uncommitted: Uncommitted,
+    fresh: Amount,
+    /// Input whose offsets are not committed: what a crash now would repeat.
+    uncommitted: Amount,
     lag: BTreeMap<Partition, u64>,
 }
 
@@ -54,9 +60,29 @@ pub struct CommitEvery {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Uncommitted {
+struct Amount {
     records: usize,
     bytes: usize,
+}
+
+impl Amount {
+    fn add(&mut self, records: usize, bytes: usize) {
+        self.records += records;
+        self.bytes += bytes;
+    }
+}
+
+impl CommitEvery {
+    /// Whether the amount is one commit's worth, or this part of it.
+    fn is_reached(&self, amount: Amount, part: usize) -> bool {
+        amount.records >= self.records / part || amount.bytes >= self.bytes / part
+    }
+}
+
+struct Parked {
+    batch: Batch,
+    passage: Passage,
+    due: Duration,
 }
 
 /// What a worker is told once.
@@ -92,6 +118,9 @@ impl Stop {
 
 /// The longest wait for records: bounds how late a stop is noticed.
 const WAIT_MAX: Duration = Duration::from_millis(50);
+/// At least once, each commit takes up this part of a commit's worth: while one part is being acknowledged the next is
+/// written, and both together are what a crash repeats.
+const PARTS: usize = 2;
 
 impl Worker {
     /// A worker over these seams. `meters` must have been made for the same stages.
@@ -104,10 +133,13 @@ impl Worker {
         clock: Box<dyn Clock>,
         meters: Arc<Meters>,
     ) -> Self {
+        let chain = Chain::new(stages);
         Worker {
             settings,
             source,
-            chain: Chain::new(stages),
+            passage: chain.passage(),
+            parked: Vec::new(),
+            chain,
             sink,
             transaction,
             clock,
@@ -115,7 +147,8 @@ impl Worker {
             progress: Progress::default(),
             batch: Batch::default(),
             open_since: None,
-            uncommitted: Uncommitted::default(),
+            fresh: Amount::default(),
+            uncommitted: Amount::default(),
             lag: BTreeMap::new(),
         }
     }
@@ -137,15 +170,22 @@ impl Worker {
 
     fn flow(&mut self, stop: &Stop) -> Result<(), Error> {
         while !stop.requested() {
-            if self.progress.bytes() >= self.settings.budget {
+            if self.is_full() {
                 self.make_room()?;
                 continue;
             }
-            let wait = self.wait();
-            match self.source.poll(&mut self.batch, wait)? {
-                Polled::Batch => self.process()?,
-                Polled::Idle => {}
-                Polled::Revoked { lost } => self.revoke(lost)?,
+            if let Some(index) = self.due() {
+                self.resume(index)?;
+            } else {
+                let wait = self.wait();
+                match self.source.poll(&mut self.batch, wait)? {
+                    Polled::Batch => {
+                        self.passage.restart();
+                        self.process()?;
+                    }
+                    Polled::Idle => {}
+                    Polled::Revoked { lost } => self.revoke(lost)?,
+                }
             }
             self.sink.acknowledged(&mut self.progress, Duration::ZERO)?;
             if self.commit_is_due() {
@@ -155,24 +195,64 @@ impl Worker {
         self.finish()
     }
 
-    /// One batch, from the source's records to the sink.
+    /// One batch, as far as it comes: to the sink, or until a record of it has to wait.
     fn process(&mut self) -> Result<(), Error> {
-        self.chain.run(&self.batch, &*self.clock)?;
-        if let Err(error) = self.refuse_to_pass_over() {
-            self.finish()?;
-            return Err(error);
+        match self.run_stages() {
+            Ok(None) => self.write(),
+            Ok(Some(wait)) => {
+                self.park(wait);
+                Ok(())
+            }
+            // What came before it is done, and stays done.
+            Err(error) => self.finish().and(Err(error)),
         }
+    }
+
+    fn run_stages(&mut self) -> Result<Option<Duration>, Error> {
+        let wait = self.chain.run(&self.batch, &mut self.passage, &*self.clock)?;
+        if wait.is_none() {
+            self.refuse_to_pass_over()?;
+        }
+        Ok(wait)
+    }
+
+    /// Puts the batch aside for some time, and its partition with it: the others flow on.
+    fn park(&mut self, wait: Duration) {
+        self.source.hold(&self.batch.partition, true);
+        let batch = std::mem::take(&mut self.batch);
+        let passage = std::mem::replace(&mut self.passage, self.chain.passage());
+        self.parked.push(Parked { batch, passage, due: self.clock.now() + wait });
+    }
+
+    /// A parked batch whose time has come.
+    fn due(&self) -> Option<usize> {
+        if self.parked.is_empty() {
+            return None;
+        }
+        let now = self.clock.now();
+        self.parked.iter().position(|parked| parked.due <= now)
+    }
+
+    fn resume(&mut self, index: usize) -> Result<(), Error> {
+        let parked = self.parked.swap_remove(index);
+        (self.batch, self.passage) = (parked.batch, parked.passage);
+        self.source.hold(&self.batch.partition, false);
+        self.process()
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
         if self.open_since.is_none() {
             self.transaction.begin()?;
-            self.open_since = Some(self.clock.now());
+            self.open_since = Some(now);
         }
         let (records, bytes) = (self.batch.len(), self.batch.bytes());
         let Some(end) = self.batch.offsets.last().map(|last| last + 1) else {
             return Ok(());
         };
-        let ticket = self.progress.begin(self.batch.partition.clone(), end, records, bytes);
-        self.uncommitted.records += records;
-        self.uncommitted.bytes += bytes;
+        let ticket = self.progress.begin(self.batch.partition.clone(), end, records, bytes, now);
+        self.fresh.add(records, bytes);
+        self.uncommitted.add(records, bytes);
         let mut tally = Tally { records_in: records as u64, bytes_in: bytes as u64, ..Tally::default() };
         self.write_outputs(ticket, &mut tally)?;
         self.write_dead_letters(ticket, &mut tally)?;
@@ -186,7 +266,7 @@ impl Worker {
 
     /// An error where a policy says stop: nothing of the batch is written, what came before it is committed.
     fn refuse_to_pass_over(&self) -> Result<(), Error> {
-        for failed in self.chain.failed() {
+        for failed in self.passage.failed() {
             let stage = self.chain.stage(failed.stage);
             if stage.policy().action(failed.failure.kind) == Action::Stop {
                 self.meters.add_failure(failed.stage, failed.failure.kind);
@@ -207,7 +287,7 @@ impl Worker {
 
     fn write_outputs(&mut self, ticket: Ticket, tally: &mut Tally) -> Result<(), Error> {
         let sink = &mut *self.sink;
-        self.chain.outputs(&self.batch, |output| {
+        self.passage.outputs(&self.batch, |output| {
             tally.outputs += 1;
             sink.write(output, ticket)
         })
@@ -216,7 +296,7 @@ impl Worker {
     /// For each failed record its policy's word: a dead letter, or nothing.
     fn write_dead_letters(&mut self, ticket: Ticket, tally: &mut Tally) -> Result<(), Error> {
         let mut rows = self.batch.rows().enumerate();
-        for failed in self.chain.failed() {
+        for failed in self.passage.failed() {
             self.meters.add_failure(failed.stage, failed.failure.kind);
             if self.chain.stage(failed.stage).policy().action(failed.failure.kind) == Action::Skip {
                 tally.skipped += 1;
@@ -271,13 +351,15 @@ impl Worker {
                 self.transaction.abort()?;
             }
             self.progress.forget();
-            self.uncommitted = Uncommitted::default();
+            (self.fresh, self.uncommitted) = Default::default();
         } else {
             self.finish()?;
         }
-        self.meters.forget_lag(self.lag.keys());
-        self.lag.clear();
-        self.source.release()
+        let gone = self.source.release()?;
+        self.parked.retain(|parked| !gone.contains(&parked.batch.partition));
+        self.meters.forget_lag(gone.iter());
+        self.lag.retain(|partition, _| !gone.contains(partition));
+        Ok(())
     }
 
     /// Waits until everything in flight is durable, and commits it.
@@ -302,15 +384,23 @@ impl Worker {
         Err(Error::new(ErrorKind::Retry, message))
     }
 
+    /// Whether no more may be read for now: the budget is used up, or a crash would repeat more than a commit's worth.
+    fn is_full(&self) -> bool {
+        let WorkerSettings { commit, budget, delivery, .. } = &self.settings;
+        self.progress.bytes() >= *budget
+            || *delivery == Delivery::AtLeastOnce
+                && (commit.is_reached(self.uncommitted, 1) || self.is_past(self.progress.oldest(), commit.interval))
+    }
+
     fn make_room(&mut self) -> Result<(), Error> {
-        match self.settings.delivery {
-            Delivery::ExactlyOnce => self.commit(),
-            Delivery::AtLeastOnce => {
-                self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
-                self.progress.reached();
-                if self.commit_is_due() { self.commit() } else { Ok(()) }
-            }
+        if self.settings.delivery == Delivery::ExactlyOnce {
+            return self.commit();
         }
+        self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
+        self.progress.reached();
+        // Of what is acknowledged little by little, not each bit is worth a commit.
+        let waiting = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
+        if self.commit_is_due() || !self.settings.commit.is_reached(waiting, PARTS) { self.commit() } else { Ok(()) }
     }
 
     fn commit(&mut self) -> Result<(), Error> {
@@ -324,33 +414,49 @@ impl Worker {
             }
             Delivery::AtLeastOnce => {
                 let reached = self.progress.reached();
-                if !reached.is_empty() {
-                    self.transaction.commit(reached)?;
+                if reached.is_empty() {
+                    self.fresh = Amount::default();
+                    self.open_since = Some(self.clock.now());
+                    return Ok(());
                 }
+                self.transaction.commit(reached)?;
             }
         }
         self.progress.committed();
-        self.uncommitted = Uncommitted::default();
+        self.fresh = Amount::default();
+        self.uncommitted = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
         self.meters.add_commit(&self.lag);
         self.open_since = if self.progress.is_idle() { None } else { Some(self.clock.now()) };
         Ok(())
     }
 
     fn commit_is_due(&self) -> bool {
-        let commit = &self.settings.commit;
-        self.open_since.is_some_and(|since| {
-            self.uncommitted.bytes >= commit.bytes
-                || self.uncommitted.records >= commit.records
-                || self.clock.now().saturating_sub(since) >= commit.interval
-        })
+        self.open_since.is_some()
+            && (self.settings.commit.is_reached(self.fresh, self.parts())
+                || self.is_past(self.open_since, self.commit_interval()))
     }
 
-    /// How long the source may wait: not past the next commit.
+    fn is_past(&self, since: Option<Duration>, time: Duration) -> bool {
+        since.is_some_and(|since| self.clock.now().saturating_sub(since) >= time)
+    }
+
+    fn commit_interval(&self) -> Duration {
+        self.settings.commit.interval / self.parts() as u32
+    }
+
+    /// In how many parts a commit's worth is committed.
+    fn parts(&self) -> usize {
+        if self.settings.delivery == Delivery::AtLeastOnce { PARTS } else { 1 }
+    }
+
+    /// How long the source may wait: not past the next commit, nor the next retry.
     fn wait(&self) -> Duration {
-        let Some(since) = self.open_since else {
+        let commit = self.open_since.map(|since| since + self.commit_interval());
+        let parked = self.parked.iter().map(|parked| parked.due);
+        let Some(next) = parked.chain(commit).min() else {
             return WAIT_MAX;
         };
-        (since + self.settings.commit.interval).saturating_sub(self.clock.now()).min(WAIT_MAX)
+        next.saturating_sub(self.clock.now()).min(WAIT_MAX)
     }
 }
 

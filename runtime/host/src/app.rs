@@ -257,7 +257,8 @@ impl LoadedPipeline {
             let instance = Instance::new(&loaded.plugin, &Arc::new(spec)).map_err(|error| error.within(&place))?;
             let policy = config.on_failure.policy(has_dead_letter);
             let deadline = config.limits.deadline.0;
-            Ok(Stage::new(config.name.clone(), Box::new(instance), policy, output, outputs.len(), deadline))
+            let stage = Stage::new(config.name.clone(), Box::new(instance), policy, output, outputs.len(), deadline);
+            Ok(stage.with_breaker(config.on_failure.breaker))
         });
         stages.collect()
     }
@@ -313,9 +314,9 @@ fn kafka(
 }
 
 /// What librdkafka fetches ahead of each partition. More costs memory and gains nothing that was measured.
-const FETCH_BYTES: usize = 2 << 20;
+const FETCH_BYTES: usize = 1 << 20;
 /// What a worker's outputs may take in librdkafka before the source has to wait.
-const SEND_BYTES: usize = 16 << 20;
+const SEND_BYTES: usize = 4 << 20;
 
 /// Checks a stage's configuration against what its plugin says it takes.
 fn check_config(schema: &str, stage: &config::Stage) -> Result<(), Exit> {
@@ -348,9 +349,5 @@ impl Clock for SystemClock {
     fn unix_ms(&self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    }
-
-    fn sleep(&self, time: Duration) {
-        std::thread::sleep(time);
     }
 }

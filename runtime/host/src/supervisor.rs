@@ -13,6 +13,9 @@ use crate::exit::Exit;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// The pause after a stage's breaker tripped.
+const PAUSE_FIRST: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// A worker that ran this long is taken to be well again.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 
@@ -26,6 +29,11 @@ pub enum WorkerState {
     Running,
     /// It failed and will start again.
     Restarting {
+        /// Why.
+        reason: String,
+    },
+    /// A stage's breaker tripped. It will try again.
+    Paused {
         /// Why.
         reason: String,
     },
@@ -151,7 +159,13 @@ fn keep_running(app: &App, running: &Running, worker: u32, stopping: &(Mutex<boo
             running.set(worker, WorkerState::Stopped);
             return;
         };
-        if !may_pass(&error, running) || running.stop.requested() {
+        let may_pass = may_pass(&error, running);
+        if may_pass && running.stop.requested() {
+            tracing::warn!(pipeline = %name, worker, "{error}; the next start goes on from the committed offsets");
+            running.set(worker, WorkerState::Stopped);
+            return;
+        }
+        if !may_pass {
             tracing::error!(pipeline = %name, worker, "{error}");
             running.set(worker, WorkerState::Failed { reason: error.message.clone() });
             lock(&running.failure).get_or_insert(error);
@@ -162,18 +176,23 @@ fn keep_running(app: &App, running: &Running, worker: u32, stopping: &(Mutex<boo
         if started.elapsed() >= WELL_AFTER {
             backoff = BACKOFF_FIRST;
         }
+        let tripped = error.kind == ErrorKind::Tripped;
+        if tripped {
+            backoff = backoff.max(PAUSE_FIRST);
+        }
         tracing::warn!(pipeline = %name, worker, "{error}; starting again in {backoff:?} from the committed offsets");
-        running.set(worker, WorkerState::Restarting { reason: error.message });
+        let reason = error.message;
+        running.set(worker, if tripped { WorkerState::Paused { reason } } else { WorkerState::Restarting { reason } });
         let stopped = stopping.1.wait_timeout_while(lock(&stopping.0), backoff, |stop| !*stop);
         drop(stopped);
-        backoff = (backoff * 2).min(BACKOFF_MAX);
+        backoff = (backoff * 2).min(if tripped { PAUSE_MAX } else { BACKOFF_MAX });
     }
 }
 
 /// An unreachable broker at the first start is most likely a wrong address, later most likely a passing fault.
 fn may_pass(error: &Error, running: &Running) -> bool {
     match error.kind {
-        ErrorKind::Retry => true,
+        ErrorKind::Retry | ErrorKind::Tripped => true,
         ErrorKind::Unreachable => running.connected_once.load(Relaxed),
         ErrorKind::Config | ErrorKind::Promise | ErrorKind::Stopped => false,
     }

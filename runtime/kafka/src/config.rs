@@ -94,7 +94,8 @@ impl KafkaSourceConfig {
             .set("fetch.wait.max.ms", "100")
             // The default of a second stalls a partition whose queue was full once.
             .set("fetch.queue.backoff.ms", "5")
-            .set("fetch.message.max.bytes", "1048576")
+            // A fetch comes whole, whatever room the queue has left. A larger record is fetched all the same.
+            .set("fetch.message.max.bytes", (self.queue_bytes / 4).clamp(1024, 1_000_000_000).to_string())
             .set("queued.min.messages", "100000")
             .set("queued.max.messages.kbytes", (self.queue_bytes / 1024).clamp(1024, 2_097_151).to_string());
         apply(&mut config, Role::Source(delivery), &self.properties)?;

@@ -28,13 +28,11 @@ pub struct KafkaSource {
     /// To be subscribed to by the first poll: a member that does not poll would only hold the others up.
     topics: Vec<String>,
     start: Start,
+    batch_records: usize,
     batch_bytes: usize,
     partitions: Vec<Assigned>,
     /// Which partition is read next.
     turn: usize,
-    /// Records of `partitions[reading]` that the last batch had no room for.
-    rest: MessageBatch,
-    reading: usize,
     revoked: Option<TopicPartitionList>,
     closed: bool,
 }
@@ -42,6 +40,9 @@ pub struct KafkaSource {
 struct Assigned {
     partition: Partition,
     queue: PartitionQueue,
+    /// Records that the last batch had no room for.
+    rest: MessageBatch,
+    held: bool,
     /// The offset after the last record given.
     next: u64,
 }
@@ -57,11 +58,10 @@ impl KafkaSource {
             group: config.group.clone(),
             topics: config.topics.clone(),
             start: config.start,
+            batch_records: config.batch_records,
             batch_bytes: config.batch_bytes.max(1),
             partitions: Vec::new(),
             turn: 0,
-            rest: MessageBatch::new(&consumer, config.batch_records),
-            reading: 0,
             revoked: None,
             closed: false,
             consumer,
@@ -136,7 +136,8 @@ impl KafkaSource {
             let queue = PartitionQueue::split(&self.consumer, name, number, Arc::clone(&self.wake));
             let queue =
                 queue.ok_or_else(|| failed(&format!("read {partition}"), RDKafkaErrorCode::UnknownPartition))?;
-            self.partitions.push(Assigned { partition, queue, next: 0 });
+            let rest = MessageBatch::new(&self.consumer, self.batch_records);
+            self.partitions.push(Assigned { partition, queue, rest, held: false, next: 0 });
         }
         self.turn = 0;
         context::assign(&self.consumer, &begin).map_err(|error| failed_call("take over partitions", &error))?;
@@ -149,51 +150,60 @@ impl KafkaSource {
     /// Fills the batch with the next records that wait, if any do.
     fn read(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         let count = self.partitions.len();
-        for _ in 0..=count {
-            while !self.rest.is_empty() {
-                if self.copy(batch)? {
-                    return Ok(true);
-                }
-            }
-            let Some(next) =
-                (0..count).map(|step| (self.turn + step) % count).find(|i| self.partitions[*i].queue.take_ready())
-            else {
-                return Ok(false);
-            };
-            self.turn = next + 1;
-            self.reading = next;
-            let queue = &self.partitions[next].queue;
-            if self.rest.fill(queue) {
-                queue.set_ready();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            let assigned = &mut self.partitions[at];
+            if !assigned.held && assigned.read(batch, self.batch_bytes)? {
+                // Another's turn, once its rest is used up.
+                self.turn = if assigned.rest.is_empty() { at + 1 } else { at };
+                return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn copy(&mut self, batch: &mut Batch) -> Result<bool, Error> {
-        let assigned = &mut self.partitions[self.reading];
-        batch.partition.clone_from(&assigned.partition);
+    /// Forgets the partitions that are being given up, and says which of this member's they are.
+    fn forget(&mut self, partitions: &TopicPartitionList) -> Vec<Partition> {
+        let given_up = |assigned: &mut Assigned| {
+            let Partition { topic, number } = &assigned.partition;
+            partitions.find_partition(topic, number.cast_signed()).is_some()
+        };
+        self.turn = 0;
+        self.partitions.extract_if(.., given_up).map(|assigned| assigned.partition).collect()
+    }
+}
+
+impl Assigned {
+    /// Fills the batch with the partition's next records that wait, if any do.
+    fn read(&mut self, batch: &mut Batch, batch_bytes: usize) -> Result<bool, Error> {
+        loop {
+            while !self.rest.is_empty() {
+                if self.copy(batch, batch_bytes)? {
+                    return Ok(true);
+                }
+            }
+            if !self.queue.take_ready() {
+                return Ok(false);
+            }
+            if self.rest.fill(&self.queue) {
+                self.queue.set_ready();
+            }
+        }
+    }
+
+    fn copy(&mut self, batch: &mut Batch, batch_bytes: usize) -> Result<bool, Error> {
+        batch.partition.clone_from(&self.partition);
         // A repeated offset would be a repeated record; none is let through, whatever librdkafka does.
-        self.rest.copy_into(batch, self.batch_bytes, assigned.next).map_err(|error| {
+        self.rest.copy_into(batch, batch_bytes, self.next).map_err(|error| {
             let place = if error.offset < 0 { String::new() } else { format!(" offset {}", error.offset) };
-            failed(&format!("read {}{place} ({})", assigned.partition, error.reason), error.code)
+            failed(&format!("read {}{place} ({})", self.partition, error.reason), error.code)
         })?;
         let Some(last) = batch.offsets.last() else {
             return Ok(false);
         };
-        assigned.next = last + 1;
-        batch.log_end = assigned.queue.log_end();
+        self.next = last + 1;
+        batch.log_end = self.queue.log_end();
         Ok(true)
-    }
-
-    /// Forgets the queues of partitions that are being given up.
-    fn forget(&mut self, partitions: &TopicPartitionList) {
-        self.rest.clear();
-        let given_up = |partition: &Partition| {
-            partitions.find_partition(&partition.topic, partition.number.cast_signed()).is_some()
-        };
-        self.partitions.retain(|assigned| !given_up(&assigned.partition));
-        self.turn = 0;
     }
 }
 
@@ -225,19 +235,25 @@ impl Source for KafkaSource {
         Ok(Polled::Idle)
     }
 
-    fn release(&mut self) -> Result<(), Error> {
+    fn release(&mut self) -> Result<Vec<Partition>, Error> {
         let Some(partitions) = self.revoked.take() else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let lost = self.consumer.assignment_lost();
-        self.forget(&partitions);
+        let gone = self.forget(&partitions);
         context::unassign(&self.consumer, &partitions).map_err(|error| failed_call("give up partitions", &error))?;
         tracing::info!(group = %self.group, partitions = partitions.count(), lost, "partitions given up");
         if lost && !self.partitions.is_empty() {
             // What was in flight of these was given up too, and has to be read again.
             return Err(Error::new(ErrorKind::Retry, "some partitions were lost, those that are left are read again"));
         }
-        Ok(())
+        Ok(gone)
+    }
+
+    fn hold(&mut self, partition: &Partition, held: bool) {
+        if let Some(assigned) = self.partitions.iter_mut().find(|assigned| assigned.partition == *partition) {
+            assigned.held = held;
+        }
     }
 
     fn close(&mut self) {
@@ -245,7 +261,6 @@ impl Source for KafkaSource {
             return;
         }
         self.consumer.context().close();
-        self.rest.clear();
         self.partitions.clear();
         let mut unanswered: Vec<Rebalance> = self.revoked.take().map(Rebalance::Revoke).into_iter().collect();
         unanswered.extend(std::iter::from_fn(|| self.consumer.context().next_rebalance()));

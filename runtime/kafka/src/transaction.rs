@@ -92,9 +92,9 @@ fn commit_offsets(consumer: &Consumer, offsets: &TopicPartitionList) -> Result<(
     let end = Instant::now() + REBALANCE_WAIT;
     loop {
         match consumer.commit(offsets, CommitMode::Sync) {
-            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::RebalanceInProgress))
-                if Instant::now() < end && !consumer.assignment_lost() =>
-            {
+            Err(KafkaError::ConsumerCommit(
+                RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration,
+            )) if Instant::now() < end && !consumer.assignment_lost() => {
                 thread::sleep(PAUSE);
             }
             result => return result.map_err(|error| failed_call("commit offsets", &error)),

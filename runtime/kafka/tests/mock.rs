@@ -159,7 +159,7 @@ fn nothing_of_a_record_is_lost_or_changed() {
     let mut connection = connect(&config, &sink(&brokers, Delivery::AtLeastOnce)).unwrap();
     let (sent, mut progress) = (awkward(), Progress::default());
     let partition = Partition { topic: "in".into(), number: 0 };
-    let ticket = progress.begin(partition.clone(), 6, 6, sent.bytes());
+    let ticket = progress.begin(partition.clone(), 6, 6, sent.bytes(), Duration::ZERO);
     for output in output(&partition, &sent) {
         connection.sink.write(&output, ticket).unwrap();
     }

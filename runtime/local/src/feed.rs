@@ -28,6 +28,8 @@ pub(crate) struct Slot {
     pub(crate) position: u64,
     /// Nothing is read from here on.
     pub(crate) until: u64,
+    /// Passed over for now.
+    pub(crate) held: bool,
 }
 
 impl Feed {
@@ -76,7 +78,7 @@ fn next(slots: &[Slot], turn: usize, ends: &HashMap<i64, u64>) -> Option<Result<
         let slot = &slots[at];
         match ends.get(&slot.id) {
             None => Some(Err(config(format!("topic '{}' was deleted while it was read", slot.partition.topic)))),
-            Some(end) if slot.position < slot.until.min(*end) => Some(Ok((at, *end))),
+            Some(end) if !slot.held && slot.position < slot.until.min(*end) => Some(Ok((at, *end))),
             Some(_) => None,
         }
     })

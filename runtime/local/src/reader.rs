@@ -24,7 +24,13 @@ impl Reader {
         let slots = log.read("find where to begin", |connection| {
             let slot = |(number, id): (u32, &i64)| {
                 let partition = Partition { topic: topic.name.clone(), number };
-                Ok(Slot { partition, id: *id, position: first_offset(connection, *id, start)?, until: u64::MAX })
+                Ok(Slot {
+                    partition,
+                    id: *id,
+                    position: first_offset(connection, *id, start)?,
+                    until: u64::MAX,
+                    held: false,
+                })
             };
             all.map(slot).collect::<Result<Vec<_>, _>>()
         })?;

@@ -109,7 +109,7 @@ impl LocalSource {
                         start
                     }
                 };
-                slots.push(Slot { partition: partition.clone(), id: *id, position, until: u64::MAX });
+                slots.push(Slot { partition: partition.clone(), id: *id, position, until: u64::MAX, held: false });
             }
             Ok((member, slots))
         })?;
@@ -135,8 +135,12 @@ impl Source for LocalSource {
         Ok(if self.feed.poll(batch, wait)? { Polled::Batch } else { Polled::Idle })
     }
 
-    fn release(&mut self) -> Result<(), Error> {
-        Ok(())
+    fn release(&mut self) -> Result<Vec<Partition>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn hold(&mut self, partition: &Partition, held: bool) {
+        self.feed.slots_mut().iter_mut().filter(|slot| slot.partition == *partition).for_each(|slot| slot.held = held);
     }
 
     /// Nothing to do: the next worker takes over by opening its source.

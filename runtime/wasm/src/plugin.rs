@@ -67,7 +67,7 @@ pub enum LoadError {
     },
     /// The file is larger than allowed.
     #[error(
-        "the file has {size} bytes; the limit on a plugin's file is {max} (and never more than {FILE_SIZE_CAP}): build it without debug information, or raise plugin-file-size"
+        "the file has {size} bytes; the limit on a plugin's file is {max} (and never more than {FILE_SIZE_CAP}): build it without debug information, or raise limits.file-size"
     )]
     TooLarge {
         /// The file's size, in bytes.
@@ -85,7 +85,7 @@ pub enum LoadError {
     #[error("does not compile: {0}")]
     Compile(String),
     /// Compilation takes too long.
-    #[error("compiling takes longer than {max:?}: raise plugin-compile-time, or make the plugin smaller")]
+    #[error("compiling takes longer than {max:?}: make the plugin smaller")]
     CompileTime {
         /// The limit.
         max: Duration,

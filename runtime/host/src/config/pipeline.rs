@@ -110,13 +110,17 @@ pub struct OnFailure {
     pub backoff: Time,
     /// What follows; by default dead-letter where the pipeline has a dead-letter topic, else stop.
     pub then: Option<Then>,
+    /// After this many records in a row that made the plugin fail (rejections do not count), the stage's breaker trips:
+    /// nothing of them is passed over, and the pipeline pauses before it tries again.
+    #[schemars(range(min = 1))]
+    pub breaker: u32,
     /// Exceptions for single kinds of failure.
     pub kinds: Kinds,
 }
 
 impl Default for OnFailure {
     fn default() -> Self {
-        OnFailure { retries: 0, backoff: Time::ms(100), then: None, kinds: Kinds::default() }
+        OnFailure { retries: 0, backoff: Time::ms(100), then: None, breaker: 100, kinds: Kinds::default() }
     }
 }
 

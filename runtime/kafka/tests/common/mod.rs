@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::mocking::MockCluster;
@@ -66,9 +65,6 @@ impl Clock for Real {
     }
     fn unix_ms(&self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
-    }
-    fn sleep(&self, time: Duration) {
-        thread::sleep(time);
     }
 }
 

@@ -73,7 +73,7 @@ fn without_a_transaction_outputs_are_acknowledged_when_durable() {
     let mut progress = Progress::default();
     let at = partition(2);
     for end in 1..=3 {
-        let ticket = progress.begin(at.clone(), end, 1, 10);
+        let ticket = progress.begin(at.clone(), end, 1, 10, Duration::ZERO);
         sink.write(&output(&at, "a"), ticket).unwrap();
         sink.write(&output(&at, "b"), ticket).unwrap();
         progress.written(ticket, 2);

@@ -234,8 +234,4 @@ impl Clock for Wall {
     fn unix_ms(&self) -> i64 {
         0
     }
-
-    fn sleep(&self, time: Duration) {
-        std::thread::sleep(time);
-    }
 }

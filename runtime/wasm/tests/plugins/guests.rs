@@ -13,7 +13,9 @@ pub(crate) fn bytes(name: &str) -> Vec<u8> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("guests");
-        let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/Cargo.toml");
+        // Asked at run time: checkouts may share a target folder.
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo");
+        let manifest = PathBuf::from(package).join("../../tests/guests/Cargo.toml");
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--release", "--target", "wasm32-wasip2", "--manifest-path"]).arg(manifest);
         let status = cargo.arg("--target-dir").arg(&target).env_remove("RUSTFLAGS").status().expect("cargo runs");

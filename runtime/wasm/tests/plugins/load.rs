@@ -38,13 +38,10 @@ fn limits_name_themselves() {
     assert_eq!(
         refusal(b"0123456789".to_vec(), &small),
         "the file has 10 bytes; the limit on a plugin's file is 9 (and never more than 134217728): \
-         build it without debug information, or raise plugin-file-size"
+         build it without debug information, or raise limits.file-size"
     );
     let hurry = LoadOptions { compile_time_max: Duration::ZERO, ..LoadOptions::default() };
-    assert_eq!(
-        refusal(bytes("hostile"), &hurry),
-        "compiling takes longer than 0ns: raise plugin-compile-time, or make the plugin smaller"
-    );
+    assert_eq!(refusal(bytes("hostile"), &hurry), "compiling takes longer than 0ns: make the plugin smaller");
     let greedy = LoadOptions { allow: vec!["http".into()], ..LoadOptions::default() };
     assert_eq!(
         refusal(bytes("hostile"), &greedy),

@@ -26,8 +26,10 @@ impl Source for Once {
         }
     }
 
-    fn release(&mut self) -> Result<(), Error> {
-        Ok(())
+    fn hold(&mut self, _: &Partition, _: bool) {}
+
+    fn release(&mut self) -> Result<Vec<Partition>, Error> {
+        Ok(Vec::new())
     }
 
     fn close(&mut self) {}
@@ -75,10 +77,6 @@ impl Clock for Real {
 
     fn unix_ms(&self) -> i64 {
         0
-    }
-
-    fn sleep(&self, time: Duration) {
-        std::thread::sleep(time);
     }
 }
 

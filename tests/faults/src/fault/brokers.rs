@@ -1,0 +1,45 @@
+//! Faults of brokers.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use sluicegate_tests::process::Signal;
+
+use crate::cluster::NODES;
+use crate::scene::Scene;
+
+/// Past `broker.session.timeout.ms`, so that the others have taken over.
+const GONE: Duration = Duration::from_secs(5);
+
+pub(super) fn kill(scene: &mut Scene<'_>) -> Result<()> {
+    let node = any(scene)?;
+    scene.cluster.node(node)?.kill()?;
+    scene.last(GONE)?;
+    scene.cluster.node(node)?.start()?;
+    scene.journal.note(&format!("broker {node} is back"));
+    Ok(())
+}
+
+pub(super) fn restart(scene: &mut Scene<'_>) -> Result<()> {
+    let node = any(scene)?;
+    scene.cluster.node(node)?.stop()?;
+    scene.cluster.node(node)?.start()?;
+    scene.journal.note(&format!("broker {node} is back"));
+    Ok(())
+}
+
+pub(super) fn freeze(scene: &mut Scene<'_>) -> Result<()> {
+    let node = any(scene)?;
+    scene.cluster.node(node)?.signal(Signal::Stop)?;
+    scene.last(GONE)?;
+    scene.cluster.node(node)?.signal(Signal::Cont)?;
+    scene.journal.note(&format!("broker {node} is back"));
+    Ok(())
+}
+
+fn any(scene: &mut Scene<'_>) -> Result<usize> {
+    scene.some_progress()?;
+    let node = scene.random.below(NODES as u64) as usize;
+    scene.journal.note(&format!("broker {node} goes"));
+    Ok(node)
+}
