@@ -115,8 +115,7 @@ fn kill_often(
     kills: &AtomicUsize,
 ) -> Result<[Running; 2]> {
     let mut random = Random::new(seed);
-    let admins = [free_address()?, free_address()?];
-    let mut processes = [pipeline.start(admins[0])?, pipeline.start(admins[1])?];
+    let mut processes = [pipeline.start(free_address()?)?, pipeline.start(free_address()?)?];
     let reached = || anyhow::Ok(watcher.end_offsets(output, Isolation::ReadUncommitted)?.values().sum::<i64>());
     for kill in 0..KILLS {
         let until = reached()? + 100 + random.below(PORTION as u64 / 2) as i64;
@@ -130,7 +129,8 @@ fn kill_often(
         });
         waited.with_context(|| format!("kill {kill} at output {until}; {seen} are there"))?;
         let victim = kill % 2;
-        let restarted = pipeline.start(admins[victim]);
+        // Its successor starts while it still runs, and holds its address.
+        let restarted = pipeline.start(free_address()?);
         let killed = std::mem::replace(&mut processes[victim], restarted?).kill()?;
         ensure!(killed.signal == Some(9), "{killed:?}");
         kills.fetch_add(1, SeqCst);
