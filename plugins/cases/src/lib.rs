@@ -35,12 +35,14 @@ fn no_config() -> Value {
     Value::Object(Map::new())
 }
 
-/// Runs all case files of the plugin whose crate lies in `folder`.
+/// Runs all case files of the plugin whose crate cargo is testing. Cargo is asked when the test runs: checkouts may
+/// share a target folder.
 ///
 /// # Panics
 /// Where a case fails, a file cannot be read, a configuration does not fit the plugin's schema, or there is no file.
-pub fn run<P: Plugin>(folder: &str) {
-    let folder = Path::new(folder).join("cases");
+pub fn run<P: Plugin>() {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo");
+    let folder = Path::new(&package).join("cases");
     let entries = std::fs::read_dir(&folder).expect("a folder of cases");
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));

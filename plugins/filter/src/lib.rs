@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn cases() {
-        cases::run::<Filter>(env!("CARGO_MANIFEST_DIR"));
+        cases::run::<Filter>();
     }
 
     #[test]

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn cases() {
-        cases::run::<Route>(env!("CARGO_MANIFEST_DIR"));
+        cases::run::<Route>();
     }
 
     #[test]

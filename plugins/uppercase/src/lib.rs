@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn cases() {
-        cases::run::<Uppercase>(env!("CARGO_MANIFEST_DIR"));
+        cases::run::<Uppercase>();
     }
 
     #[test]
