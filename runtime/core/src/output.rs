@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use crate::batch::Partition;
 use crate::column::Cursor;
 
@@ -33,6 +35,17 @@ pub struct Output<'a> {
     pub headers: HeaderSlice<'a>,
     /// Headers that the runtime adds after those; a dead letter's story.
     pub added: &'a [(&'static str, String)],
+}
+
+impl Output<'_> {
+    /// Replaces `id` by the output's stable id, `pipeline/topic/partition/offset/index` of the record that caused it: the
+    /// same text for the same output, whatever crashes. `id` keeps its room, so that a sink allocates nothing per output.
+    pub fn write_id(&self, pipeline: &str, id: &mut String) {
+        let Output { source, offset, index, .. } = self;
+        id.clear();
+        // Writing to a string does not fail.
+        let _ = write!(id, "{pipeline}/{}/{}/{offset}/{index}", source.topic, source.number);
+    }
 }
 
 /// The headers of one record, in order, with duplicates: an iterator of names and values.

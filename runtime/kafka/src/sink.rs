@@ -1,4 +1,3 @@
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -164,13 +163,7 @@ fn headers_of(output: &Output<'_>, id: Option<&mut IdHeader>) -> Option<OutputHe
         headers.add(name.as_bytes(), Some(value.as_bytes()));
     }
     if let Some(IdHeader { name, pipeline, value }) = id {
-        value.clear();
-        // Writing to a string does not fail.
-        let _ = write!(
-            value,
-            "{pipeline}/{}/{}/{}/{}",
-            output.source.topic, output.source.number, output.offset, output.index
-        );
+        output.write_id(pipeline, value);
         headers.add(name.as_bytes(), Some(value.as_bytes()));
     }
     Some(headers)

@@ -1,5 +1,4 @@
 use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -164,10 +163,8 @@ impl Sink for LocalSink {
         let topic = self.topic_of(output.to)?;
         let count = self.outbox.borrow().buffer.topic(topic).partitions.len() as u32;
         let partition = self.partition_of(output, topic, count, ticket)?;
-        self.id.clear();
         if let Some(IdHeader { pipeline, .. }) = &self.id_header {
-            let Output { source, offset, index, .. } = output;
-            let _ = write!(self.id, "{pipeline}/{}/{}/{offset}/{index}", source.topic, source.number);
+            output.write_id(pipeline, &mut self.id);
         }
         let added: usize = output.added.iter().map(|(name, value)| name.len() + value.len()).sum();
         let id = self.id_header.as_ref().map(|header| (header.name.as_bytes(), self.id.as_bytes()));
