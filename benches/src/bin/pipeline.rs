@@ -75,7 +75,7 @@ fn main() -> anyhow::Result<()> {
         writeln!(table, "\n{}: {records} records of 200 B, {rounds} rounds", delivery.name())?;
         writeln!(
             table,
-            "| contender | CPU µs/record (median, least–most) | records/s | peak memory MiB |\n|---|---|---|---|"
+            "| contender | CPU µs/record (median, least–most) | records/s | peak memory MiB (median, least–most) |\n|---|---|---|---|"
         )?;
         row(&mut table, "bare rdkafka poll loop, no plugin", &bares)?;
         row(&mut table, "sluicegate, uppercase plugin", &ours)?;
@@ -89,7 +89,9 @@ fn main() -> anyhow::Result<()> {
 fn row(table: &mut String, name: &str, runs: &[Measured]) -> anyhow::Result<()> {
     let cpu = spread(runs.iter().map(|run| run.cpu_us));
     let (rate, memory) = (spread(runs.iter().map(|run| run.rate)), spread(runs.iter().map(|run| run.memory_mib)));
-    writeln!(table, "| {name} | {:.2} ({:.2}–{:.2}) | {:.0} | {:.0} |", cpu.1, cpu.0, cpu.2, rate.1, memory.2)?;
+    let (cpu, rate) = (format!("{:.2} ({:.2}–{:.2})", cpu.1, cpu.0, cpu.2), rate.1);
+    let memory = format!("{:.0} ({:.0}–{:.0})", memory.1, memory.0, memory.2);
+    writeln!(table, "| {name} | {cpu} | {rate:.0} | {memory} |")?;
     Ok(())
 }
 

@@ -47,24 +47,13 @@ pub struct Connection {
 pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Connection, Error> {
     let consumer = consumer(source, sink.delivery)?;
     let partitions = check_source(&consumer, source)?;
-    let admin = Topics::over(&sink.client(MESSAGE_BYTES_DEFAULT)?, &sink.brokers)?;
-    check_sink(&admin, sink, partitions)?;
+    let admin = check_sink(sink, partitions)?;
     if sink.delivery == Delivery::ExactlyOnce && source.brokers != sink.brokers {
         check_same_cluster(&consumer, &admin)?;
     }
-    // Whoever sets it knows it.
-    let set = sink.properties.get("message.max.bytes").and_then(|value| value.parse().ok());
-    let largest = set.or_else(|| admin.message_bytes_max(&sink.topics())).unwrap_or(MESSAGE_BYTES_DEFAULT);
+    let bytes_max = record_bytes_max(&admin, sink);
     drop(admin);
-
-    let producer: Producer = sink
-        .client(largest)?
-        .create_with_context(ProducerState::default())
-        .map_err(|error| failed_call("make a producer", &error).within("sink"))?;
-    let producer: SharedProducer = Arc::new(Bounded::new(producer));
-    let events = EventQueue::of_producer(&producer);
-    let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
-    let events = Arc::new(events);
+    let (producer, events) = producer(sink, bytes_max)?;
     let transaction = match sink.delivery {
         Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer)),
         Delivery::ExactlyOnce => {
@@ -79,8 +68,55 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Con
         source: KafkaSource::new(consumer, source)?,
         sink: KafkaSink::new(producer, events, sink)?,
         transaction,
-        bytes_per_output: largest.saturating_sub(RECORD_OVERHEAD).max(largest / 2),
+        bytes_per_output: bytes_per_output(bytes_max),
     })
+}
+
+/// As [`connect`], of a source alone: its outputs go to another system, so its offsets are committed at least once.
+/// Also returns the most partitions that one of its topics has.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_source(source: &KafkaSourceConfig) -> Result<(KafkaSource, KafkaTransaction, usize), Error> {
+    let consumer = consumer(source, Delivery::AtLeastOnce)?;
+    let partitions = check_source(&consumer, source)?;
+    let transaction = KafkaTransaction::at_least_once(Arc::clone(&consumer));
+    Ok((KafkaSource::new(consumer, source)?, transaction, partitions))
+}
+
+/// As [`connect`], of a sink alone, at least once: its source is another system's, with topics of at most so many
+/// partitions. Also returns [`Connection::bytes_per_output`].
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_sink(sink: &KafkaSinkConfig, source_partitions: usize) -> Result<(KafkaSink, usize), Error> {
+    let admin = check_sink(sink, source_partitions)?;
+    let bytes_max = record_bytes_max(&admin, sink);
+    drop(admin);
+    let (producer, events) = producer(sink, bytes_max)?;
+    Ok((KafkaSink::new(producer, events, sink)?, bytes_per_output(bytes_max)))
+}
+
+/// The largest batch that the sink's topics take, in bytes.
+fn record_bytes_max(admin: &Topics, sink: &KafkaSinkConfig) -> usize {
+    // Whoever sets it knows it.
+    let set = sink.properties.get("message.max.bytes").and_then(|value| value.parse().ok());
+    set.or_else(|| admin.message_bytes_max(&sink.topics())).unwrap_or(MESSAGE_BYTES_DEFAULT)
+}
+
+fn bytes_per_output(bytes_max: usize) -> usize {
+    bytes_max.saturating_sub(RECORD_OVERHEAD).max(bytes_max / 2)
+}
+
+fn producer(sink: &KafkaSinkConfig, bytes_max: usize) -> Result<(SharedProducer, Arc<EventQueue>), Error> {
+    let producer: Producer = sink
+        .client(bytes_max)?
+        .create_with_context(ProducerState::default())
+        .map_err(|error| failed_call("make a producer", &error).within("sink"))?;
+    let producer: SharedProducer = Arc::new(Bounded::new(producer));
+    let events = EventQueue::of_producer(&producer);
+    let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
+    Ok((producer, Arc::new(events)))
 }
 
 fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<SharedConsumer, Error> {
@@ -108,7 +144,9 @@ fn check_source(consumer: &SharedConsumer, source: &KafkaSourceConfig) -> Result
     Ok(most)
 }
 
-fn check_sink(admin: &Topics, sink: &KafkaSinkConfig, source_partitions: usize) -> Result<(), Error> {
+/// Checks that the sink's topics exist, and have as many partitions as they need.
+fn check_sink(sink: &KafkaSinkConfig, source_partitions: usize) -> Result<Topics, Error> {
+    let admin = Topics::over(&sink.client(MESSAGE_BYTES_DEFAULT)?, &sink.brokers)?;
     for topic in sink.topics() {
         let count = admin.partitions(topic).map_err(|error| error.within("sink"))?;
         let by_number = sink.partition == PartitionBy::Same && sink.dead_letter.as_deref() != Some(topic);
@@ -122,7 +160,7 @@ fn check_sink(admin: &Topics, sink: &KafkaSinkConfig, source_partitions: usize) 
             ));
         }
     }
-    Ok(())
+    Ok(admin)
 }
 
 fn check_same_cluster(consumer: &SharedConsumer, admin: &Topics) -> Result<(), Error> {

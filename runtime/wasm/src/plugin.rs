@@ -58,7 +58,7 @@ pub struct Description {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read {}: {reason}", path.display())]
+    #[error("cannot read plugin {}: {reason}{}", path.display(), remedy(reason))]
     Read {
         /// The file.
         path: PathBuf,
@@ -85,7 +85,7 @@ pub enum LoadError {
     #[error("does not compile: {0}")]
     Compile(String),
     /// Compilation takes too long.
-    #[error("compiling takes longer than {max:?}: make the plugin smaller")]
+    #[error("compiling takes longer than {max:?}: make the plugin smaller, or raise limits.compile-time")]
     CompileTime {
         /// The limit.
         max: Duration,
@@ -168,6 +168,13 @@ impl Plugin {
 
     pub(crate) fn linked(&self) -> &Linked {
         &self.inner.linked
+    }
+}
+
+fn remedy(reason: &std::io::Error) -> &'static str {
+    match reason.kind() {
+        std::io::ErrorKind::NotFound => "; build it first, e.g. with `sluicegate build`, or mend the path",
+        _ => "",
     }
 }
 

@@ -41,8 +41,7 @@ fn load(app: &App, files: &[PathBuf]) -> Result<Vec<LoadedPipeline>, Exit> {
             let message = format!("there is another pipeline named '{}'; names are unique in a process", pipeline.name);
             return Err(ConfigError::of_file(file, message).into());
         }
-        let named = app.load(pipeline).map_err(|exit| exit.within(&file.display().to_string()))?;
-        loaded.push(named);
+        loaded.push(app.load(pipeline)?);
     }
     Ok(loaded)
 }

@@ -3,6 +3,8 @@
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
+use sluicegate_kafka::Role;
+
 use super::endpoint::{Sink, Source};
 use super::error::{ConfigError, Text, nearest};
 use super::pipeline::{Delivery, OnFailure, Pipeline, Stage, Then};
@@ -17,21 +19,6 @@ const CAPABILITIES: &[&str] = &[];
 const NAME_LENGTH_MAX: usize = 100;
 const STAGES_MAX: usize = 64;
 const OUTPUTS_MAX: usize = 256;
-
-/// Properties that are the pipeline's own business: overriding them would break the promise.
-const REFUSED: &[(&str, &str)] = &[
-    ("bootstrap.servers", "use 'brokers'"),
-    ("metadata.broker.list", "use 'brokers'"),
-    ("group.id", "use 'group'"),
-    ("auto.offset.reset", "use 'start'"),
-    ("enable.auto.commit", "offsets are committed with the outputs; see 'commit'"),
-    ("enable.auto.offset.store", "offsets are committed with the outputs; see 'commit'"),
-    ("isolation.level", "'delivery' decides it"),
-    ("enable.idempotence", "'delivery' decides it"),
-    ("transactional.id", "'delivery' decides it"),
-    ("acks", "'delivery' decides it"),
-    ("request.required.acks", "'delivery' decides it"),
-];
 
 /// The file that is checked, for the places of errors.
 pub(super) struct Checked<'a> {
@@ -107,14 +94,16 @@ fn check_endpoints(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), Config
     }
     if let Source::Kafka(kafka) = &pipeline.source {
         check_brokers(&kafka.brokers, &["source", "kafka", "brokers"], file)?;
-        check_properties(&kafka.properties, &["source", "kafka", "properties"], file)?;
+        let role = Role::Source(pipeline.delivery.into());
+        check_properties(&kafka.properties, role, &["source", "kafka", "properties"], file)?;
     }
     if let Sink::Kafka(kafka) = &pipeline.sink {
         if kafka.brokers.is_empty() && !file.says(&["sink", "kafka", "brokers"]) {
             return file.refuse(&["sink", "kafka"], "'kafka' needs the key 'brokers', as the source is not Kafka");
         }
         check_brokers(&kafka.brokers, &["sink", "kafka", "brokers"], file)?;
-        check_properties(&kafka.properties, &["sink", "kafka", "properties"], file)?;
+        let role = Role::Sink(pipeline.delivery.into());
+        check_properties(&kafka.properties, role, &["sink", "kafka", "properties"], file)?;
     }
     let sink = pipeline.sink.kind();
     if pipeline.sink.id_header() == Some("") {
@@ -139,12 +128,15 @@ fn check_brokers(brokers: &str, path: Path<'_>, file: &Checked<'_>) -> Result<()
     Ok(())
 }
 
-fn check_properties(properties: &Properties, path: Path<'_>, file: &Checked<'_>) -> Result<(), ConfigError> {
-    for (name, _) in properties.iter() {
-        if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
-            let path: Vec<&str> = path.iter().copied().chain([name]).collect();
-            return file.refuse(&path, format!("the property {name} cannot be set: {instead}"));
-        }
+fn check_properties(
+    properties: &Properties,
+    role: Role,
+    path: Path<'_>,
+    file: &Checked<'_>,
+) -> Result<(), ConfigError> {
+    for (name, value) in properties.iter() {
+        let path: Vec<&str> = path.iter().copied().chain([name]).collect();
+        sluicegate_kafka::check(role, name, value).map_err(|error| file.error(&path, error.message))?;
     }
     Ok(())
 }
@@ -201,7 +193,8 @@ fn check_limits(stage: &Stage, at: Path<'_>, file: &Checked<'_>) -> Result<(), C
     file.time(&path("deadline"), limits.deadline, Time::ms(1), Time::ms(60_000))?;
     file.count(&path("outputs-per-record"), limits.outputs_per_record.into(), 1, 1_000_000)?;
     file.size(&path("output-bytes-per-record"), limits.output_bytes_per_record, Size(1), Size::mib(1024))?;
-    file.size(&path("file-size"), limits.file_size, Size(1), Size::mib(128))
+    file.size(&path("file-size"), limits.file_size, Size(1), Size::mib(128))?;
+    file.time(&path("compile-time"), limits.compile_time, Time::ms(1000), Time::ms(600_000))
 }
 
 fn check_on_failure(

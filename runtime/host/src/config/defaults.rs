@@ -1,14 +1,18 @@
 //! What a pipeline means where its file says nothing.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::endpoint::{Sink, Source};
+use super::error::Text;
+use super::origin::Origin;
 use super::pipeline::Pipeline;
 use super::secret::Properties;
 use super::tree::{Kind, Node};
 
-/// Gives the keys that were left out the values that depend on others, and marks what came from outside the file.
-pub(super) fn fill_in(pipeline: &mut Pipeline, root: &Node) {
+/// Gives the keys that were left out the values that depend on others, and notes what came from outside the
+/// file, and where stages stand in it.
+pub(super) fn fill_in(pipeline: &mut Pipeline, root: &Node, source: &Arc<Text>) {
     let is_said = |path: &[&str]| root.get(path).is_some();
     if !is_said(&["source", pipeline.source.kind(), "group"]) {
         let group = match &mut pipeline.source {
@@ -31,6 +35,7 @@ pub(super) fn fill_in(pipeline: &mut Pipeline, root: &Node) {
         if !is_said(&["stages", &index, "name"]) {
             stage.name = stage.plugin.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         }
+        stage.origin = root.get(&["stages", &index]).map_or_else(Origin::default, |node| Origin::new(source, node));
         if root.get(&["stages", &index, "config"]).is_some_and(Node::is_expanded) {
             stage.config.hide();
         }

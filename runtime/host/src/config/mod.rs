@@ -9,6 +9,7 @@ mod defaults;
 mod endpoint;
 mod error;
 mod expand;
+mod origin;
 mod pipeline;
 mod quantity;
 mod secret;
@@ -19,6 +20,7 @@ mod tree;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -26,6 +28,7 @@ use serde_json::Value;
 pub use endpoint::{KafkaSink, KafkaSource, LocalSink, LocalSource, Outputs, Partitioning, Sink, Source};
 pub use error::{ConfigError, Place};
 pub use expand::{Process, Surroundings};
+pub use origin::Origin;
 pub use pipeline::{
     Admin, BatchLimits, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure, Pipeline, Stage, Then,
 };
@@ -51,11 +54,11 @@ pub fn load(file: &Path) -> Result<Pipeline, ConfigError> {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn parse(text: &str, file: &Path, surroundings: &dyn Surroundings) -> Result<Pipeline, ConfigError> {
-    let source = Text::of(text, file);
+    let source = Arc::new(Text::of(text, file));
     let folder = folder_of(file);
     let root = tree(&source, &folder, surroundings)?;
     let mut pipeline: Pipeline = decode::decode(&source, &root)?;
-    defaults::fill_in(&mut pipeline, &root);
+    defaults::fill_in(&mut pipeline, &root, &source);
     check::check(&pipeline, &check::Checked { source: &source, root: &root })?;
     defaults::resolve_paths(&mut pipeline, &folder);
     Ok(pipeline)

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sluicegate_core::{Action, CommitEvery, FailureKind, Policy, Rule};
 
 use super::endpoint::{Sink, Source};
+use super::origin::Origin;
 use super::quantity::{Digest, Size, Time, address};
 use super::secret::PluginConfig;
 
@@ -68,6 +69,9 @@ pub struct Stage {
     /// What becomes of a record that the plugin fails on.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// Where the stage stands in its file.
+    #[serde(skip)]
+    pub origin: Origin,
 }
 
 /// What a plugin may use up.
@@ -85,6 +89,8 @@ pub struct Limits {
     pub output_bytes_per_record: Size,
     /// Size of the plugin's file: 128MiB at most.
     pub file_size: Size,
+    /// Time of compiling it, once a machine: 1s to 10m.
+    pub compile_time: Time,
 }
 
 impl Default for Limits {
@@ -95,6 +101,7 @@ impl Default for Limits {
             outputs_per_record: 1000,
             output_bytes_per_record: Size::mib(4),
             file_size: Size::mib(32),
+            compile_time: Time::ms(60_000),
         }
     }
 }

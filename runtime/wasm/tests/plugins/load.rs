@@ -60,7 +60,7 @@ fn files_are_read_up_to_the_limit() {
     let endless = Plugin::open(&engine(), Path::new("/dev/zero"), &small).unwrap_err().to_string();
     assert!(endless.starts_with("the file has 10 bytes"), "{endless}");
     let missing = Plugin::open(&engine(), &directory.path().join("no.wasm"), &small).unwrap_err().to_string();
-    assert!(missing.starts_with("cannot read ") && missing.contains("no.wasm: "), "{missing}");
+    assert!(missing.starts_with("cannot read plugin ") && missing.contains("no.wasm: "), "{missing}");
 }
 
 /// Names alone do not make a plugin.

@@ -1,0 +1,174 @@
+use std::collections::BTreeMap;
+
+use sluicegate_core::{Error, Sink, Source, Transaction};
+use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig};
+use sluicegate_local::{IdHeader, LocalSink, LocalSource, Log, SinkSettings, SourceSettings};
+
+use super::App;
+use crate::config::{self, Partitioning, Pipeline};
+
+/// The sink's own bound on one record where it has none: the embedded log.
+pub(super) const LOCAL_OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// What librdkafka fetches ahead of each partition. More costs memory and gains nothing that was measured.
+const FETCH_BYTES: usize = 1 << 20;
+/// What a worker's outputs may take in librdkafka before the source has to wait.
+const SEND_BYTES: usize = 4 << 20;
+
+/// A worker's seams but the transforms, connected.
+pub(super) struct Seams {
+    pub(super) source: Box<dyn Source>,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) transaction: Box<dyn Transaction>,
+    /// The most bytes that the sink takes in one record.
+    pub(super) bytes_per_output: usize,
+}
+
+impl Seams {
+    /// Connects worker number `index`. From one system to another there is no common transaction: at least once, which
+    /// the configuration has made sure of.
+    ///
+    /// # Errors
+    /// A system cannot be reached, or refuses.
+    pub(super) fn connect(app: &App, config: &Pipeline, seat: &str, index: u32) -> Result<Self, Error> {
+        match (&config.source, &config.sink) {
+            (config::Source::Kafka(source), config::Sink::Kafka(sink)) => {
+                let (source, sink) = (kafka_source(config, source, index), kafka_sink(config, sink, seat, index));
+                let connection = sluicegate_kafka::connect(&source, &sink)?;
+                let bytes_per_output = connection.bytes_per_output;
+                Ok(Seams::new(connection.source, connection.sink, connection.transaction, bytes_per_output))
+            }
+            (config::Source::Local(source), config::Sink::Local(sink)) => {
+                let (log, source, partitions) = local_source(app, config, source, index)?;
+                let (sink_log, sink) = local_sink(app, config, sink, partitions)?;
+                // By what the paths lead to: two spellings of one folder are one log.
+                let transaction = source.transaction((log == sink_log).then_some(&sink));
+                Ok(Seams::new(source, sink, transaction, LOCAL_OUTPUT_BYTES_MAX))
+            }
+            (config::Source::Kafka(source), config::Sink::Local(sink)) => {
+                let (source, transaction, partitions) =
+                    sluicegate_kafka::connect_source(&kafka_source(config, source, index))?;
+                let (_, sink) = local_sink(app, config, sink, u32::try_from(partitions).unwrap_or(u32::MAX))?;
+                Ok(Seams::new(source, sink, transaction, LOCAL_OUTPUT_BYTES_MAX))
+            }
+            (config::Source::Local(source), config::Sink::Kafka(sink)) => {
+                let (_, source, partitions) = local_source(app, config, source, index)?;
+                let sink = kafka_sink(config, sink, seat, index);
+                let (sink, bytes_per_output) = sluicegate_kafka::connect_sink(&sink, partitions as usize)?;
+                let transaction = source.transaction(None);
+                Ok(Seams::new(source, sink, transaction, bytes_per_output))
+            }
+        }
+    }
+
+    fn new(
+        source: impl Source + 'static,
+        sink: impl Sink + 'static,
+        transaction: impl Transaction + 'static,
+        bytes_per_output: usize,
+    ) -> Self {
+        Seams {
+            source: Box::new(source),
+            sink: Box::new(sink),
+            transaction: Box::new(transaction),
+            bytes_per_output,
+        }
+    }
+}
+
+/// Opens the log and this worker's share of its topics; also says how many partitions they have.
+fn local_source(
+    app: &App,
+    config: &Pipeline,
+    source: &config::LocalSource,
+    index: u32,
+) -> Result<(Log, LocalSource, u32), Error> {
+    let log = app.log(&source.path)?;
+    let settings = SourceSettings {
+        topics: source.topics.clone(),
+        group: source.group.clone(),
+        start: match source.start {
+            config::Start::Earliest => sluicegate_local::Start::Earliest,
+            config::Start::Latest => sluicegate_local::Start::Latest,
+            config::Start::At(ms) => sluicegate_local::Start::Timestamp(ms),
+        },
+        worker: index,
+        workers: config.workers,
+        batch: sluicegate_local::BatchLimits {
+            records: config.batch.records as usize,
+            bytes: config.batch.bytes.bytes(),
+        },
+    };
+    let opened = LocalSource::open(&log, &settings)?;
+    let partitions = log.partitions_of(source.topics.iter().map(String::as_str))?;
+    Ok((log, opened, partitions))
+}
+
+/// Opens the log and its topics; those that are not there are made with so many partitions.
+fn local_sink(
+    app: &App,
+    config: &Pipeline,
+    sink: &config::LocalSink,
+    new_partitions: u32,
+) -> Result<(Log, LocalSink), Error> {
+    let log = app.log(&sink.path)?;
+    let settings = SinkSettings {
+        topic: sink.topic.clone(),
+        outputs: sink.outputs.iter().map(|(_, topic)| topic.to_owned()).collect(),
+        dead_letter: config.dead_letter.as_ref().map(|dead_letter| dead_letter.topic.clone()),
+        partition: match sink.partition {
+            Partitioning::ByKey => sluicegate_local::PartitionBy::Key,
+            Partitioning::Same => sluicegate_local::PartitionBy::Same,
+        },
+        new_partitions,
+        id_header: sink.id_header.clone().map(|name| IdHeader { name, pipeline: config.name.clone() }),
+    };
+    let opened = LocalSink::open(&log, &settings)?;
+    Ok((log, opened))
+}
+
+fn kafka_source(config: &Pipeline, source: &config::KafkaSource, index: u32) -> KafkaSourceConfig {
+    let mut properties = properties(&source.properties);
+    if config.workers > 1
+        && let Some(id) = properties.get_mut("group.instance.id")
+    {
+        // Members that share one fence each other.
+        *id = format!("{id}-{index}");
+    }
+    KafkaSourceConfig {
+        brokers: source.brokers.clone(),
+        topics: source.topics.clone(),
+        group: source.group.clone(),
+        start: match source.start {
+            config::Start::Earliest => sluicegate_kafka::Start::Earliest,
+            config::Start::Latest => sluicegate_kafka::Start::Latest,
+            config::Start::At(ms) => sluicegate_kafka::Start::Timestamp(ms),
+        },
+        properties,
+        batch_records: config.batch.records as usize,
+        batch_bytes: config.batch.bytes.bytes(),
+        queue_bytes: FETCH_BYTES,
+    }
+}
+
+fn kafka_sink(config: &Pipeline, sink: &config::KafkaSink, seat: &str, index: u32) -> KafkaSinkConfig {
+    KafkaSinkConfig {
+        brokers: sink.brokers.clone(),
+        topic: sink.topic.clone(),
+        outputs: sink.outputs.iter().map(|(name, topic)| (name.to_owned(), topic.to_owned())).collect(),
+        dead_letter: config.dead_letter.as_ref().map(|dead_letter| dead_letter.topic.clone()),
+        partition: match sink.partition {
+            Partitioning::ByKey => sluicegate_kafka::PartitionBy::Key,
+            Partitioning::Same => sluicegate_kafka::PartitionBy::Same,
+        },
+        id_header: sink.id_header.clone(),
+        pipeline: config.name.clone(),
+        properties: properties(&sink.properties),
+        delivery: config.delivery.into(),
+        transactional_id: format!("{}-{seat}-{index}", config.name),
+        queue_bytes: SEND_BYTES,
+    }
+}
+
+fn properties(properties: &config::Properties) -> BTreeMap<String, String> {
+    properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
