@@ -75,12 +75,16 @@ fn a_plugin_that_is_none_is_refused() -> Result<()> {
     for (name, bytes, words) in table {
         let file = folder.path().join(format!("{name}.wasm"));
         fs::write(&file, bytes)?;
-        let place = [file.to_str().context("UTF-8")?, "pipeline.yaml", "'bad'"];
+        let place = [file.to_str().context("UTF-8")?, "pipeline.yaml:4:23: ", "'bad'"];
         let words: Vec<_> = place.into_iter().chain(words.iter().copied()).collect();
         judge(&with_plugin(&file, "{}"), CONFIG, &words)?;
     }
     let missing = folder.path().join("missing.wasm");
-    judge(&with_plugin(&missing, "{}"), CONFIG, &["pipeline.yaml", "'bad'", "missing.wasm", "No such file"])
+    judge(
+        &with_plugin(&missing, "{}"),
+        CONFIG,
+        &["pipeline.yaml:4:23: ", "'bad'", "missing.wasm", "No such file", "sluicegate build"],
+    )
 }
 
 #[test]
@@ -89,10 +93,13 @@ fn a_plugin_that_cannot_be_configured_says_why() -> Result<()> {
     judge(
         &with_plugin(&filter, "{ keep: { key: true, equals: [1] } }"),
         CONFIG,
-        &["pipeline.yaml", "'bad'", "config"],
+        &["pipeline.yaml:4:", "'bad'", "config"],
     )?;
-    judge(&with_plugin(&redact, "{ fields: 7 }"), CONFIG, &["pipeline.yaml", "'bad'", "fields", "sluicegate inspect"])?;
-    judge(&with_plugin(&outward, "{}"), CONFIG, &["pipeline.yaml", "'bad'", "imports"])
+    let fields = ["pipeline.yaml:4:", "'bad'", "config.fields", "array", "sluicegate inspect"];
+    judge(&with_plugin(&redact, "{ fields: 7 }"), CONFIG, &fields)?;
+    let field = ["pipeline.yaml:4:", "'bad'", "'field' was unexpected", "sluicegate inspect"];
+    judge(&with_plugin(&redact, "{ field: [a] }"), CONFIG, &field)?;
+    judge(&with_plugin(&outward, "{}"), CONFIG, &["pipeline.yaml:4:23: ", "'bad'", "imports"])
 }
 
 #[test]

@@ -100,6 +100,41 @@ fn records_go_round_trip_on_kafka() -> Result<()> {
     Ok(())
 }
 
+/// One process runs the pipeline; the commands are others.
+#[test]
+fn records_are_written_and_read_beside_a_pipeline_on_the_embedded_log() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let text = format!(
+        "name: beside\n\
+         source: {{ local: {{ path: log, topics: [in] }} }}\n\
+         stages: [{{ plugin: {} }}]\n\
+         sink: {{ local: {{ path: log, topic: out }} }}\n",
+        plugin("uppercase")?.display()
+    );
+    fs::write(folder.path().join("pipeline.yaml"), text)?;
+    let run = |args: &[&str], input: &str| {
+        done(sluicegate(args.iter().chain(&["--local", "log"]))?.folder(folder.path()).input(input).run()?)
+    };
+    run(&["topics", "create", "in", "--retention", "7d", "--retention-bytes", "1GiB"], "")?;
+    let admin = free_address()?;
+    let mut running =
+        sluicegate(["run", "pipeline.yaml", "--admin", &admin.to_string()])?.folder(folder.path()).spawn()?;
+    running.wait_ready(admin, READY_WITHIN)?;
+    for (number, value) in ["first", "second"].iter().enumerate() {
+        run(&["produce", "in"], &format!("{}\n", json!({ "value": value })))?;
+        let seen = run(&["consume", "out", "--follow", "-n", &(number + 1).to_string()], "")?;
+        let last: Value = serde_json::from_str(seen.lines().last().context("a line")?)?;
+        assert_eq!(last["value"], value.to_uppercase());
+    }
+    // A second pipeline on the same log is told who has it.
+    let second = sluicegate(["run", "pipeline.yaml"])?.folder(folder.path()).run()?;
+    ensure!(second.code == Some(2) && second.stderr.contains("is using it"), "{second:?}");
+    running.signal(Signal::Term)?;
+    let end = running.wait(DRAINED_WITHIN)?;
+    ensure!(end.code == Some(0), "{end:?}");
+    Ok(())
+}
+
 fn round_trip(place: &[&str]) -> Result<()> {
     let run = |args: &[&str], input: &str| done(sluicegate(args.iter().chain(place))?.input(input).run()?);
     run(&["topics", "create", "round-trip", "--partitions", "2"], "")?;

@@ -198,7 +198,11 @@ fn refuse(stage: &config::Stage, path: &[&str], message: impl std::fmt::Display)
 /// Checks a stage's configuration against what its plugin says it takes.
 fn check_config(schema: &str, stage: &config::Stage) -> Result<(), Exit> {
     let broken = |what: &str, error: &dyn std::fmt::Display| {
-        refuse(stage, &["plugin"], format!("the plugin's config-schema is no {what}: {error}; its author has to mend it"))
+        refuse(
+            stage,
+            &["plugin"],
+            format!("the plugin's config-schema is no {what}: {error}; its author has to mend it"),
+        )
     };
     let schema = serde_json::from_str(schema).map_err(|error| broken("JSON", &error))?;
     let validator = jsonschema::validator_for(&schema).map_err(|error| broken("JSON Schema", &error))?;

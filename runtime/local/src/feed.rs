@@ -32,8 +32,12 @@ pub(crate) struct Slot {
     pub(crate) held: bool,
 }
 
+/// How long a reader sleeps before it looks for what other processes wrote.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 impl Feed {
     pub(crate) fn new(log: &Log, slots: Vec<Slot>, limits: BatchLimits) -> Result<Self, Error> {
+        log.look_around()?;
         Ok(Feed { connection: log.connect()?, log: log.clone(), slots, turn: 0, limits })
     }
 
@@ -46,7 +50,8 @@ impl Feed {
     }
 
     /// Replaces `batch` by the next records of one partition, waiting at most `wait` for the first; says whether there
-    /// are any. Waiting costs no CPU, and ends with the commit that brings records.
+    /// are any. Waiting costs next to no CPU, and ends with the commit that brings records, or, if it is another
+    /// process's, soon after.
     ///
     /// # Errors
     /// `Config` if a topic was deleted or the database is damaged; else what [`crate::error::explain`] says.
@@ -54,8 +59,13 @@ impl Feed {
         batch.clear();
         let deadline = Instant::now() + wait;
         loop {
-            let next = self.log.ends().wait_for(deadline, |ends| next(&self.slots, self.turn, ends));
+            let nap = deadline.min(Instant::now() + LOOK_EVERY);
+            let next = self.log.ends().wait_for(nap, |ends| next(&self.slots, self.turn, ends));
             let Some(found) = next else {
+                self.log.look_around()?;
+                if Instant::now() < deadline {
+                    continue;
+                }
                 return Ok(false);
             };
             let (at, end) = found?;

@@ -48,8 +48,8 @@ fn taken(directory: &Path, file: &mut File) -> Error {
     Error::new(
         ErrorKind::Config,
         format!(
-            "local log {}: process{owner} is using it, and only one can; stop that process, or talk to it through its \
-             admin endpoint",
+            "local log {}: process{owner} is using it, and pipelines on it run in one only; stop that process, or give \
+             it both pipelines (`produce`, `consume` and `topics` work beside it)",
             directory.display()
         ),
     )

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -13,7 +13,7 @@ use crate::schema;
 
 const FILE: &str = "log.db";
 
-/// Topics, their records and the groups' offsets, in a directory that this process owns.
+/// Topics, their records and the groups' offsets, in a directory that this process owns, or visits.
 ///
 /// Cheap to clone; all clones are the same log, and may be used on any thread. Whoever writes takes a turn at the one
 /// writing connection; readers have connections of their own and are never held up. The directory must be on a local
@@ -28,14 +28,16 @@ struct Inner {
     file: PathBuf,
     desk: Mutex<Desk>,
     ends: Ends,
-    /// Last, so that the database is closed before another process may open it.
-    _lock: DirectoryLock,
+    /// None for a visitor. Last, so that the database is closed before another process may open it.
+    lock: Option<DirectoryLock>,
 }
 
 /// What belongs to whoever has the turn to write.
 struct Desk {
     connection: Connection,
     claims: Claims,
+    /// SQLite's count of other processes' commits, when they were last looked for.
+    version: Option<i64>,
     /// When old records were last looked for.
     swept: Option<Instant>,
 }
@@ -79,13 +81,30 @@ impl Log {
         if let Some(inner) = open.get(&key).and_then(Weak::upgrade) {
             return Ok(Log { inner });
         }
-        let inner = Arc::new(Inner::open(directory)?);
+        let inner = Arc::new(Inner::open(directory, Some(DirectoryLock::take(directory)?))?);
         open.retain(|_, log| log.strong_count() > 0);
         open.insert(key, Arc::downgrade(&inner));
         drop(open);
         let log = Log { inner };
         log.sweep()?;
         Ok(log)
+    }
+
+    /// Opens the log in `directory` beside the process that may own it, for [`crate::Writer`], [`crate::Reader`] and
+    /// topics. Pipelines need an owner.
+    ///
+    /// # Errors
+    /// As of [`Log::open`], but for the owner.
+    pub fn visit(directory: impl AsRef<Path>) -> Result<Self, Error> {
+        let directory = directory.as_ref();
+        let failed = |error| config(format!("local log {}: cannot make the directory: {error}", directory.display()));
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        Ok(Log { inner: Arc::new(Inner::open(directory, None)?) })
+    }
+
+    /// Whether this process owns the log, and so may hold the places of a group's members.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.inner.lock.is_some()
     }
 
     /// The directory, as it was given.
@@ -129,6 +148,17 @@ impl Log {
         Ok(result)
     }
 
+    /// Takes notice of what other processes wrote. Costs a look at shared memory where they did not; passes if somebody
+    /// is writing just now.
+    pub(crate) fn look_around(&self) -> Result<(), Error> {
+        let desk = match self.inner.desk.try_lock() {
+            Ok(desk) => desk,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        self.inner.look_around(desk).map_err(|error| Fault::from(error).explain(self.file(), "look for new records"))
+    }
+
     /// Reads on the writing connection: for what is asked seldom.
     pub(crate) fn read<T>(&self, doing: &str, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Error> {
         work(&locked(&self.inner.desk).connection).map_err(|fault| fault.explain(self.file(), doing))
@@ -161,18 +191,34 @@ impl std::fmt::Debug for Log {
 }
 
 impl Inner {
-    fn open(directory: &Path) -> Result<Self, Error> {
-        let lock = DirectoryLock::take(directory)?;
+    fn open(directory: &Path, lock: Option<DirectoryLock>) -> Result<Self, Error> {
         let file = directory.join(FILE);
         let connection = schema::open_writer(&file)?;
-        let ends = Ends::load(&connection).map_err(|error| Fault::from(error).explain(&file, "read the partitions"))?;
-        let desk = Desk { connection, claims: Claims::default(), swept: None };
-        Ok(Inner { directory: directory.to_owned(), file, desk: Mutex::new(desk), ends, _lock: lock })
+        let desk = Desk { connection, claims: Claims::default(), version: None, swept: None };
+        let inner =
+            Inner { directory: directory.to_owned(), file, desk: Mutex::new(desk), ends: Ends::default(), lock };
+        let looked = inner.look_around(locked(&inner.desk));
+        looked.map_err(|error| Fault::from(error).explain(&inner.file, "read the partitions"))?;
+        Ok(inner)
+    }
+
+    /// The desk stays taken meanwhile, so that no end of this process's own is overwritten by an older one.
+    fn look_around(&self, mut desk: MutexGuard<'_, Desk>) -> rusqlite::Result<()> {
+        // Counts commits of other connections only, and no other of this process's writes.
+        let version = desk.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if desk.version != Some(version) {
+            let mut statement = desk.connection.prepare_cached("SELECT id, next FROM partitions")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
+            self.ends.replace(rows.collect::<rusqlite::Result<_>>()?);
+            drop(statement);
+            desk.version = Some(version);
+        }
+        Ok(())
     }
 }
 
 /// Where each partition ends, by its id, and a bell that rings when one grows: who waits for records waits here,
-/// asleep, and reads nothing meanwhile. Right without a look at the database, for this process alone writes to it.
+/// asleep, and reads nothing meanwhile. What other processes write shows after [`Log::look_around`].
 #[derive(Default)]
 pub(crate) struct Ends {
     nexts: Mutex<HashMap<i64, u64>>,
@@ -180,10 +226,9 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let mut statement = connection.prepare("SELECT id, next FROM partitions")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
-        Ok(Ends { nexts: Mutex::new(rows.collect::<Result<_, _>>()?), changed: Condvar::new() })
+    fn replace(&self, nexts: HashMap<i64, u64>) {
+        *locked(&self.nexts) = nexts;
+        self.changed.notify_all();
     }
 
     fn change(&self, ends: &[(i64, Option<u64>)]) {

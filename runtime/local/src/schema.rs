@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use sluicegate_core::Error;
 
 use crate::error::{Fault, config};
@@ -10,7 +10,7 @@ use crate::error::{Fault, config};
 const VERSION: i64 = 1;
 /// "SLGC", in `PRAGMA application_id`: tells a log from somebody else's database.
 const APPLICATION: i64 = 0x534c_4743;
-/// Only a foreign program can hold the database: this one has a single writer behind a mutex.
+/// In this process a mutex lets writers in one by one; another process's visit is short.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// The write-ahead log is cut back to this size once its pages are in the database.
 const WAL_BYTES_KEPT: i64 = 64 << 20;
@@ -111,10 +111,13 @@ fn prepare(connection: &mut Connection, file: &Path) -> Result<(), Fault> {
     // take back the last commits, after a producer, or Kafka's group offset, has relied on them.
     connection.pragma_update(None, "synchronous", "FULL")?;
     if version == 0 {
-        let sql = connection.transaction()?;
-        sql.execute_batch(TABLES)?;
-        sql.pragma_update(None, "application_id", APPLICATION)?;
-        sql.pragma_update(None, "user_version", VERSION)?;
+        let sql = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Another process may have been first.
+        if pragma(&sql, "user_version")? == 0 {
+            sql.execute_batch(TABLES)?;
+            sql.pragma_update(None, "application_id", APPLICATION)?;
+            sql.pragma_update(None, "user_version", VERSION)?;
+        }
         sql.commit()?;
     }
     Ok(())

@@ -86,6 +86,9 @@ impl LocalSource {
             let SourceSettings { worker, workers, .. } = settings;
             return Err(config(format!("worker {worker} of {workers}: workers are numbered from 0")));
         }
+        if !log.is_owned() {
+            return Err(config(format!("local log {}: a visitor reads for no group", log.directory().display())));
+        }
         let mut partitions = BTreeMap::new();
         for name in &settings.topics {
             let topic = log.topic(name)?;

@@ -66,12 +66,7 @@ impl Seams {
         transaction: impl Transaction + 'static,
         bytes_per_output: usize,
     ) -> Self {
-        Seams {
-            source: Box::new(source),
-            sink: Box::new(sink),
-            transaction: Box::new(transaction),
-            bytes_per_output,
-        }
+        Seams { source: Box::new(source), sink: Box::new(sink), transaction: Box::new(transaction), bytes_per_output }
     }
 }
 

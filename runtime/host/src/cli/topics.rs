@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 use sluicegate_kafka::{ClientConfig, Topics as KafkaTopics};
-use sluicegate_local::{Log, TopicSettings};
+use sluicegate_local::{Log, Retention, TopicSettings};
 
+use crate::config::{Size, Time};
 use crate::exit::Exit;
 
 /// Which topics a command is about: Kafka's, or an embedded log's.
@@ -31,7 +32,8 @@ pub(super) enum Backend {
 impl Place {
     pub(super) fn open(&self) -> Result<Backend, Exit> {
         if let Some(path) = &self.local {
-            return Ok(Backend::Local(open_log(path)?));
+            // Beside a pipeline that may be running on it.
+            return Ok(Backend::Local(Log::visit(path)?));
         }
         let mut properties = BTreeMap::new();
         for property in &self.properties {
@@ -42,10 +44,6 @@ impl Place {
         }
         Ok(Backend::Kafka(ClientConfig { brokers: self.brokers.clone().unwrap_or_default(), properties }))
     }
-}
-
-fn open_log(path: &Path) -> Result<Log, Exit> {
-    Ok(Log::open(path)?)
 }
 
 #[derive(Args)]
@@ -74,6 +72,12 @@ enum TopicsCommand {
         /// On how many brokers each record is kept; Kafka only.
         #[arg(long, default_value_t = 1)]
         replication: u32,
+        /// How long records are kept, such as 7d; without it, as the brokers say, or in an embedded log for ever.
+        #[arg(long, value_name = "TIME")]
+        retention: Option<Time>,
+        /// How much of each partition is kept, such as 1GiB.
+        #[arg(long, value_name = "SIZE")]
+        retention_bytes: Option<Size>,
         #[command(flatten)]
         place: Place,
     },
@@ -89,11 +93,19 @@ enum TopicsCommand {
 pub(super) fn run(options: &Topics) -> Result<(), Exit> {
     match &options.command {
         TopicsCommand::List { place, json } => list(place, *json),
-        TopicsCommand::Create { topic, partitions, replication, place } => {
+        TopicsCommand::Create { topic, partitions, replication, retention, retention_bytes, place } => {
+            let (age, bytes) = (retention.map(|time| time.0), retention_bytes.map(|size| size.0));
             match place.open()? {
-                Backend::Kafka(config) => KafkaTopics::new(&config)?.create(topic, *partitions, *replication, &[])?,
+                Backend::Kafka(config) => {
+                    let age = age.map(|age| ("retention.ms", age.as_millis().to_string()));
+                    let bytes = bytes.map(|bytes| ("retention.bytes", bytes.to_string()));
+                    let settings: Vec<_> =
+                        age.iter().chain(&bytes).map(|(key, value)| (*key, value.as_str())).collect();
+                    KafkaTopics::new(&config)?.create(topic, *partitions, *replication, &settings)?;
+                }
                 Backend::Local(log) => {
-                    log.create_topic(topic, &TopicSettings { partitions: *partitions, ..TopicSettings::default() })?;
+                    let retention = Retention { bytes, age };
+                    log.create_topic(topic, &TopicSettings { partitions: *partitions, retention })?;
                 }
             }
             println!("created {topic} with {partitions} partitions");

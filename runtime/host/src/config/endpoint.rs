@@ -40,7 +40,8 @@ pub struct KafkaSource {
     /// Where to begin a partition of which the group has no offset yet.
     #[serde(default)]
     pub start: Start,
-    /// Further librdkafka properties, except those that would break the promise.
+    /// Further librdkafka properties, except those that would break the promise. group.instance.id gets the worker's
+    /// number appended where there are several.
     #[serde(default)]
     pub properties: Properties,
 }

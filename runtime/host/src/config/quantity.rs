@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytesize::ByteSize;
@@ -43,8 +44,18 @@ impl fmt::Display for Size {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = &"a size such as 64MiB, '1 MB' or 65536";
-        from_text(deserializer, expected, |text| text.parse::<ByteSize>().ok().map(|size| Size(size.as_u64())))
+        from_text(deserializer, &SIZE_EXPECTED, |text| text.parse().ok())
+    }
+}
+
+const SIZE_EXPECTED: &str = "a size such as 64MiB, '1 MB' or 65536";
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let size = text.parse::<ByteSize>().map_err(|_| format!("expected {SIZE_EXPECTED}"))?;
+        Ok(Size(size.as_u64()))
     }
 }
 
@@ -89,8 +100,17 @@ impl fmt::Display for Time {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = &"a time with its unit, such as 100ms, 5s or '1m 30s'";
-        from_text(deserializer, expected, |text| humantime::parse_duration(text).ok().map(Time))
+        from_text(deserializer, &TIME_EXPECTED, |text| text.parse().ok())
+    }
+}
+
+const TIME_EXPECTED: &str = "a time with its unit, such as 100ms, 5s or '1m 30s'";
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text).map(Time).map_err(|_| format!("expected {TIME_EXPECTED}"))
     }
 }
 

@@ -1,10 +1,12 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use sluicegate_core::ErrorKind;
-use sluicegate_local::Log;
+use std::time::Duration;
 
-use crate::support::{create, place, read, write_numbers};
+use sluicegate_core::{Batch, ErrorKind, Polled, Source};
+use sluicegate_local::{LocalSource, Log};
+
+use crate::support::{create, place, read, source, source_settings, write_numbers};
 
 const HOLD: &str = "SLUICEGATE_TEST_HOLD_LOG";
 
@@ -34,12 +36,42 @@ fn another_process_is_kept_out_until_the_owner_ends() {
 
     let error = Log::open(directory.path()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Config);
-    for part in [directory.path().to_str().unwrap(), &owner.id().to_string(), "stop that process", "admin endpoint"] {
+    for part in [directory.path().to_str().unwrap(), &owner.id().to_string(), "stop that process", "`produce`"] {
         assert!(error.message.contains(part), "{error}");
     }
     owner.kill().unwrap();
     owner.wait().unwrap();
     Log::open(directory.path()).unwrap();
+}
+
+#[test]
+fn a_visitor_reads_and_writes_beside_the_owner() {
+    let place = place();
+    create(&place.log, "t", 1);
+    let visitor = Log::visit(place.log.directory()).unwrap();
+    let mut source = source(&place.log, "t");
+    let mut batch = Batch::default();
+    // Written by one, seen by the other, whichever it is; offsets have no gap.
+    for round in 0..5 {
+        write_numbers(&visitor, "t", 0, 0..3);
+        write_numbers(&place.log, "t", 0, 3..5);
+        let mut offsets = Vec::new();
+        while offsets.len() < 5 {
+            assert_eq!(source.poll(&mut batch, Duration::from_secs(10)).unwrap(), Polled::Batch);
+            offsets.extend_from_slice(&batch.offsets);
+        }
+        assert_eq!(offsets, (round * 5..round * 5 + 5).collect::<Vec<_>>());
+        assert_eq!(read(&visitor, "t", 0).len() as u64, round * 5 + 5);
+    }
+    // Topics too: made here, found there.
+    create(&visitor, "new", 2);
+    assert_eq!(read(&place.log, "new", 1), []);
+    let error = LocalSource::open(&visitor, &source_settings("t")).err().unwrap();
+    assert!(error.message.contains("visitor"), "{error}");
+    // What the owner reads is deleted by the visitor: said, not waited for.
+    visitor.delete_topic("t").unwrap();
+    let gone = std::iter::repeat_with(|| source.poll(&mut batch, Duration::from_millis(100))).find_map(Result::err);
+    assert!(gone.unwrap().message.contains("'t' was deleted"));
 }
 
 #[test]
