@@ -11,7 +11,8 @@ use jsonschema::error::ValidationErrorKind;
 use sluicegate_core::{Clock, Error, Meters, OutputLimits, Stage, Worker, WorkerSettings};
 use sluicegate_local::Log;
 use sluicegate_wasm::{
-    Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters,
+    CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin,
+    PluginCounters,
 };
 
 use crate::config::{self, Pipeline};
@@ -21,6 +22,9 @@ use seams::{LOCAL_OUTPUT_BYTES_MAX, Seams};
 
 /// A drain that takes longer leaves what is in flight to the next worker: with leaving the group it stays within 10 s.
 const DRAIN: Duration = Duration::from_secs(7);
+
+/// The hidden command by which the program has itself compile a plugin in a process of its own.
+pub const COMPILE: &str = "compile-plugin";
 
 /// What all pipelines of the process share: one engine, and one handle of each embedded log.
 pub struct App {
@@ -57,7 +61,11 @@ impl App {
     pub fn new() -> Result<Self, Exit> {
         let folders = directories::ProjectDirs::from("", "", "sluicegate");
         let cache_dir = folders.map(|folders| folders.cache_dir().join("compiled"));
-        let engine = Engine::new(&EngineSettings { cache_dir }).or_else(|error| {
+        let compiler = cache_dir.as_ref().and_then(|cache_dir| {
+            let arguments = vec![COMPILE.into(), cache_dir.into()];
+            Some(CompilerProgram { program: std::env::current_exe().ok()?, arguments })
+        });
+        let engine = Engine::new(&EngineSettings { cache_dir, compiler }).or_else(|error| {
             tracing::warn!("{error}; plugins are compiled at each start");
             Engine::new(&EngineSettings::default())
         })?;

@@ -1,3 +1,4 @@
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -8,6 +9,7 @@ use wasmparser::WasmFeatures;
 use wasmtime::{Config, Strategy};
 
 use crate::cache;
+use crate::compile::CompilerProgram;
 
 /// The epoch advances this often: the grain of every deadline.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -20,6 +22,8 @@ const STACK_BYTES_MAX: usize = 512 << 10;
 pub struct EngineSettings {
     /// Where compiled plugins are kept, so that the next start does not compile them again; none: nowhere.
     pub cache_dir: Option<PathBuf>,
+    /// Who compiles into that directory; none: this process.
+    pub compiler: Option<CompilerProgram>,
 }
 
 /// Why there is no [`Engine`].
@@ -48,6 +52,7 @@ pub struct Engine {
 
 struct Inner {
     wasmtime: wasmtime::Engine,
+    settings: EngineSettings,
     _ticker: Ticker,
 }
 
@@ -63,7 +68,21 @@ impl Engine {
         }
         let wasmtime = wasmtime::Engine::new(&config).map_err(|error| EngineError::Wasmtime(one_line(&error)))?;
         let ticker = Ticker::start(wasmtime.clone()).map_err(|error| EngineError::Wasmtime(error.to_string()))?;
-        Ok(Engine { inner: Arc::new(Inner { wasmtime, _ticker: ticker }) })
+        Ok(Engine { inner: Arc::new(Inner { wasmtime, settings: settings.clone(), _ticker: ticker }) })
+    }
+
+    /// Who compiles, if it is not this process.
+    pub(crate) fn compiler(&self) -> Option<&CompilerProgram> {
+        self.inner.settings.compiler.as_ref()
+    }
+
+    /// The file that says that the plugin of this digest is in the cache, compiled with these settings. No more than a
+    /// hint: the cache forgets what was not used for long.
+    pub(crate) fn note_of(&self, digest: &str) -> Option<PathBuf> {
+        let mut settings = DefaultHasher::new();
+        self.inner.wasmtime.precompile_compatibility_hash().hash(&mut settings);
+        let name = format!("{digest}-{:016x}", settings.finish());
+        Some(self.inner.settings.cache_dir.as_ref()?.join(name))
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {

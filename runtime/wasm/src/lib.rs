@@ -16,6 +16,7 @@ mod artifact;
 mod bindings;
 mod cache;
 mod call;
+mod compile;
 mod engine;
 mod failure;
 mod guest;
@@ -24,6 +25,7 @@ mod instance;
 mod plugin;
 
 pub use artifact::{Artifact, ArtifactError, CONTRACT_VERSION, Interface, Producer};
+pub use compile::{CompilerProgram, compile_into_cache};
 pub use engine::{Engine, EngineError, EngineSettings};
 pub use host::metrics::PluginCounters;
 pub use instance::{Instance, InstanceLimits, InstanceSpec};

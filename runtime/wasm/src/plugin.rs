@@ -1,13 +1,11 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
-
-use wasmtime::component::Component;
 
 use crate::artifact::{Artifact, ArtifactError};
 use crate::bindings::common::exports::sluicegate::plugin::lifecycle;
+use crate::compile::compile;
 use crate::engine::{Engine, one_line};
 use crate::failure::classify;
 use crate::guest::{Broken, Guest, Linked};
@@ -149,7 +147,7 @@ impl Plugin {
             return Err(LoadError::UnknownCapability(capability.clone()));
         }
         let artifact = Artifact::read(&bytes)?;
-        let component = compile(engine, bytes, options.compile_time_max)?;
+        let component = compile(engine, &artifact.digest, bytes, options.compile_time_max)?;
         let linked =
             Linked::new(engine, &component, artifact.interface).map_err(|error| LoadError::Link(one_line(&error)))?;
         let description = describe(&linked, &artifact)?;
@@ -185,25 +183,6 @@ fn file_size_max(options: &LoadOptions) -> u64 {
 fn check_size(size: u64, options: &LoadOptions) -> Result<(), LoadError> {
     let max = file_size_max(options);
     if size > max { Err(LoadError::TooLarge { size, max }) } else { Ok(()) }
-}
-
-/// Compiles on a thread of its own, since nothing can interrupt the compiler: one that takes too long is left to
-/// finish, and its result is dropped.
-fn compile(engine: &Engine, bytes: Vec<u8>, time_max: Duration) -> Result<Component, LoadError> {
-    let (send, receive) = sync_channel(1);
-    let engine = engine.clone();
-    let compile = move || {
-        // The receiver may be gone by then.
-        let _ = send.send(Component::new(engine.wasmtime(), &bytes));
-    };
-    let thread = std::thread::Builder::new().name("compile".into()).spawn(compile);
-    thread.map_err(|error| LoadError::Compile(error.to_string()))?;
-    match receive.recv_timeout(time_max) {
-        Ok(Ok(component)) => Ok(component),
-        Ok(Err(error)) => Err(LoadError::Compile(one_line(&error))),
-        Err(RecvTimeoutError::Timeout) => Err(LoadError::CompileTime { max: time_max }),
-        Err(RecvTimeoutError::Disconnected) => Err(LoadError::Compile("the compiler crashed".into())),
-    }
 }
 
 /// Runs `describe` in an instance that is thrown away.

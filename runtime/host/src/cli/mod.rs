@@ -13,7 +13,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
-use crate::{config, demo};
+use crate::{app, config, demo};
 
 /// A stream processor whose logic is WebAssembly: reads Kafka topics, runs sandboxed plugins on every record, and
 /// commits an offset only after all that the record caused is durable downstream.
@@ -63,6 +63,12 @@ enum Command {
     Consume(records::Consume),
     /// List, create and delete topics.
     Topics(topics::Topics),
+    /// Compile the plugin on standard input into a cache folder.
+    #[command(name = app::COMPILE, hide = true)]
+    CompilePlugin {
+        /// The folder.
+        cache: PathBuf,
+    },
     /// Print the JSON Schema of a pipeline file.
     Schema,
     /// Print completions for a shell.
@@ -96,6 +102,7 @@ fn dispatch(command: Command) -> Result<u8, Exit> {
         Command::Produce(options) => records::produce(&options)?,
         Command::Consume(options) => records::consume(&options)?,
         Command::Topics(options) => topics::run(&options)?,
+        Command::CompilePlugin { cache } => return Ok(plugin::compile(cache)),
         Command::Schema => print_json(&config::schema())?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "sluicegate", &mut std::io::stdout());

@@ -1,10 +1,11 @@
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
 use sluicegate_core::Transform;
-use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin};
+use sluicegate_wasm::{Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin};
 
 use crate::app::App;
 use crate::dev::case_file::{self, CaseFile};
@@ -75,6 +76,23 @@ fn as_json(plugin: &Plugin) -> serde_json::Value {
         "exports": artifact.exports,
         "config-schema": schema,
     })
+}
+
+/// Compiles the plugin on standard input into a cache folder, for the process that started this one.
+pub(super) fn compile(cache: PathBuf) -> u8 {
+    let compile = || -> Result<(), Exit> {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes)?;
+        let engine = Engine::new(&EngineSettings { cache_dir: Some(cache), compiler: None })?;
+        sluicegate_wasm::compile_into_cache(&engine, &bytes).map_err(Exit::usage)
+    };
+    match compile() {
+        Ok(()) => 0,
+        Err(exit) => {
+            eprint!("{exit}");
+            exit.code
+        }
+    }
 }
 
 #[derive(Args)]

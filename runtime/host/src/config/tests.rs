@@ -146,7 +146,7 @@ fn secrets_show_in_no_error() {
     let error = complaint("workers: 2 ", "workers: ${PASSWORD}");
     assert_eq!(error.lines().next(), Some("26:10: expected a whole number, found '${PASSWORD}'"));
     let error = complaint("    properties: {}  ", "    properties: { sasl.password: hunter2, group.id: x }  ");
-    assert_eq!(error, "8:43: the property group.id cannot be set: use 'group'");
+    assert_eq!(error, "8:43: property 'group.id' cannot be set: write `group` instead");
 }
 
 /// Replacements in the example and what is said of them, in the order in which a newcomer might make the mistakes.
