@@ -11,7 +11,7 @@ use jsonschema::error::ValidationErrorKind;
 use sluicegate_core::{Clock, Error, Meters, OutputLimits, Stage, Worker, WorkerSettings};
 use sluicegate_local::Log;
 use sluicegate_wasm::{
-    Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters,
+    Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters,
 };
 
 use crate::config::{self, Pipeline};
@@ -98,7 +98,6 @@ impl App {
         let options = LoadOptions {
             file_size_max: stage.limits.file_size.0,
             compile_time_max: stage.limits.compile_time.0,
-            allow: stage.allow.clone(),
         };
         let plugin = self.plugin(&stage.plugin, &options).map_err(|exit| refuse(stage, &["plugin"], exit.message))?;
         if let Some(pinned) = &stage.digest {
@@ -180,6 +179,7 @@ impl LoadedPipeline {
                 output,
                 ..InstanceLimits::default()
             },
+            allow: Allow::of(config.allow.iter().map(|capability| (*capability).into())),
             counters: Arc::clone(&loaded.counters),
         };
         let instance = Instance::new(&loaded.plugin, &Arc::new(spec))?;

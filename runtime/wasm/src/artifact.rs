@@ -1,13 +1,15 @@
 use sha2::{Digest, Sha256};
 use wasmparser::{BinaryReader, Parser, Payload, ProducersSectionReader};
 
+use crate::allow::{ASKS, Ask};
+
 /// The version of `wit/plugin.wit` that this program speaks.
 pub const CONTRACT_VERSION: &str = "0.1.0";
 
 const PACKAGE: &str = "sluicegate:plugin/";
 
-/// The interfaces of WASI 0.2 that standard libraries import even when nothing uses them. They are linked with
-/// nothing behind them.
+/// The interfaces of WASI 0.2 that standard libraries import, many of them when nothing uses them. They are linked with
+/// nothing behind them, but for clocks and random numbers.
 const WASI: [&str; 20] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -153,6 +155,13 @@ impl Artifact {
         Ok(artifact)
     }
 
+    /// What it asks for that it gets only where a stage's `allow` says so. That a plugin imports something need not show
+    /// in its outputs: runtimes of languages look at clocks for their own ends.
+    pub fn asks(&self) -> Vec<Ask> {
+        let imports = |ask: &Ask| self.imports.iter().any(|import| import.split('@').next() == Some(ask.interface));
+        ASKS.into_iter().filter(imports).collect()
+    }
+
     /// Collects the names at the component's outer level, and the producers at all levels.
     fn parse(&mut self, bytes: &[u8]) -> wasmparser::Result<()> {
         let mut depth = 0usize;
@@ -240,7 +249,7 @@ fn compatible(version: &str) -> bool {
 fn check_import(import: &str) -> Result<(), ArtifactError> {
     let refuse = |why| Err(ArtifactError::ImportNotAllowed { import: import.to_owned(), why });
     let (name, version) = import.split_once('@').unwrap_or((import, ""));
-    if name.strip_prefix(PACKAGE).is_some_and(|name| matches!(name, "log" | "metrics")) {
+    if name.strip_prefix(PACKAGE).is_some_and(|name| matches!(name, "log" | "metrics" | "seed")) {
         return match compatible(version) {
             true => Ok(()),
             false => refuse("this program speaks another version of it"),
@@ -255,7 +264,7 @@ fn check_import(import: &str) -> Result<(), ArtifactError> {
     if name.starts_with("wasi:sockets/") || name.starts_with("wasi:http/") {
         return refuse("plugins have no network");
     }
-    refuse("only log and metrics are")
+    refuse("only log, metrics and seed are")
 }
 
 #[cfg(test)]
