@@ -35,22 +35,25 @@ pub struct Ask {
     pub otherwise: &'static str,
 }
 
+/// What hash maps are seeded with: the same in every world, as an order that hangs on it is no harm.
+const HASH_SEED: u128 = 0x736c_7569_6365_6761_7465_2d68_6173_6865;
+
 /// Every interface by which a plugin may ask for more than it gets.
 pub(crate) const ASKS: [Ask; 5] = [
     ask("wasi:clocks/wall-clock", Capability::Clock, "a clock that stands at 2000-01-01T00:00:00Z"),
     ask("wasi:clocks/monotonic-clock", Capability::Clock, "a clock that moves only when it is read or waited for"),
     ask("wasi:random/random", Capability::Random, "the same byte over and over"),
     ask("wasi:random/insecure", Capability::Random, "the same byte over and over"),
-    ask("wasi:random/insecure-seed", Capability::Random, "the same seed for its hash maps in every instance"),
+    ask("wasi:random/insecure-seed", Capability::Random, "the same seed in every instance, for its hash maps"),
 ];
 
 const fn ask(interface: &'static str, capability: Capability, otherwise: &'static str) -> Ask {
     Ask { interface, capability, otherwise }
 }
 
-/// What an instance sees of time and chance.
+/// What an instance sees of time and chance: what its stage's `allow` names is real.
 ///
-/// Without permission, everything is fixed: the same record gives the same outputs again, however often and in whatever
+/// The rest is fixed: the same record gives the same outputs again, however often and in whatever
 /// batches it is processed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
@@ -91,7 +94,7 @@ impl Allow {
             // A byte that never changes, not a sequence: what a record gets must not depend on those before it.
             let constant = || Deterministic::new(vec![byte]);
             wasi.secure_random(constant()).insecure_random(constant());
-            wasi.insecure_random_seed(u128::from_le_bytes([byte; 16]));
+            wasi.insecure_random_seed(HASH_SEED);
         }
     }
 

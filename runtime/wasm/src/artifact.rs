@@ -2,9 +2,15 @@ use sha2::{Digest, Sha256};
 use wasmparser::{BinaryReader, Parser, Payload, ProducersSectionReader};
 
 use crate::allow::{ASKS, Ask};
+use crate::host::log::clean;
 
 /// The version of `wit/plugin.wit` that this program speaks.
 pub const CONTRACT_VERSION: &str = "0.1.0";
+
+/// The custom section in which an SDK writes its name and version, with a space between them.
+const SDK_SECTION: &str = "sluicegate-sdk";
+/// What is kept of a producer's name or version, in bytes.
+const PRODUCER_BYTES_MAX: usize = 256;
 
 const PACKAGE: &str = "sluicegate:plugin/";
 
@@ -52,7 +58,7 @@ impl Interface {
     }
 }
 
-/// One entry of the `producers` that tools leave in what they make.
+/// One entry of the `producers` that tools leave in what they make, or the SDK that says so itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Producer {
     /// `language`, `sdk` or `processed-by`.
@@ -183,10 +189,17 @@ impl Artifact {
                 Payload::CustomSection(section) if section.name() == "producers" => {
                     let _ = self.add_producers(section.data());
                 }
+                Payload::CustomSection(section) if section.name() == SDK_SECTION => self.add_sdk(section.data()),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn add_sdk(&mut self, section: &[u8]) {
+        let said = String::from_utf8_lossy(section);
+        let (name, version) = said.split_once(' ').unwrap_or((&said, ""));
+        self.add_producer("sdk", name, version);
     }
 
     fn add_producers(&mut self, section: &[u8]) -> wasmparser::Result<()> {
@@ -194,14 +207,19 @@ impl Artifact {
             let field = field?;
             for value in field.values {
                 let value = value?;
-                let (field, name, version) = (field.name.to_owned(), value.name.to_owned(), value.version.to_owned());
-                let producer = Producer { field, name, version };
-                if !self.producers.contains(&producer) {
-                    self.producers.push(producer);
-                }
+                self.add_producer(field.name, value.name, value.version);
             }
         }
         Ok(())
+    }
+
+    fn add_producer(&mut self, field: &str, name: &str, version: &str) {
+        // A file can say anything here, and it is shown to people.
+        let [field, name, version] = [field, name, version].map(|said| clean(said, PRODUCER_BYTES_MAX));
+        let producer = Producer { field, name, version };
+        if !self.producers.contains(&producer) {
+            self.producers.push(producer);
+        }
     }
 }
 

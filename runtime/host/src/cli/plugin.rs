@@ -59,8 +59,7 @@ fn asks(artifact: &Artifact) -> String {
     };
     let mut lines: Vec<String> = asks.iter().map(line).collect();
     lines.push(
-        "What is imported may be for the language's own ends; 'sluicegate test --repeat' shows if outputs hang on it."
-            .into(),
+        "(languages import some for their own ends: 'sluicegate test --repeat' shows if outputs hang on it)".into(),
     );
     lines.join("\n            ")
 }

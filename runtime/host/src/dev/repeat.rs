@@ -101,12 +101,11 @@ fn first_difference(file: &CaseFile, way: &Way, round: &str, expected: &[Found],
     let (index, difference) = pairs.filter_map(|(index, (one, other))| Some((index, differ(one, other)?))).next()?;
     let hint = match way.world {
         Fixed::Usual => {
-            "it remembers something from one record to the next, or depends on the batch: what becomes of a record must \
-             hang on the record alone. The order of a hash map that is made for a record is such a thing too"
+            "it remembers other records, looks at its batch, or goes by the order of a hash map made for the record: \
+             what becomes of a record must hang on that record alone"
         }
         Fixed::Other => {
-            "it looks at a clock, at random numbers, or at the order of a hash map: use the record's own timestamp and \
-             seed, or let the stage and the cases say allow: [clock, random]"
+            "it looks at a clock or at random numbers: use the record's own, or let stage and cases say allow: [clock, random]"
         }
     };
     let round = if way.batches.is_some() { round } else { "" };
@@ -125,11 +124,11 @@ fn ways(file: &CaseFile) -> Vec<Way> {
         }
     }
     let named = |lengths: Vec<usize>| Way { name: cut_name(&lengths), batches: Some(lengths), world: Fixed::Usual };
-    let again = Way { name: format!("{ALONE} again"), batches: None, world: Fixed::Usual };
+    let again = Way { name: "in another fresh instance".into(), batches: None, world: Fixed::Usual };
     let mut ways: Vec<Way> = [again].into_iter().chain(cuts.into_iter().map(named)).collect();
     let real = |capability| file.allow.iter().any(|allowed| sluicegate_wasm::Capability::from(*allowed) == capability);
     if !real(Capability::Clock) && !real(Capability::Random) {
-        let name = format!("{ALONE}, with another fixed clock and other fixed random numbers");
+        let name = "with another fixed clock and other fixed random numbers".into();
         ways.push(Way { name, batches: None, world: Fixed::Other });
     }
     ways

@@ -72,8 +72,8 @@ fn a_hash_map_made_once_has_one_order() {
     let fixed = answers(Allow::default(), &["table", "table"]);
     assert_eq!(fixed[0], fixed[1]);
     assert_eq!(answers(Allow::default(), &["table"]), fixed[..1]);
+    assert_eq!(answers(other(), &["table"]), fixed[..1]);
     // One order in 16! is the same by chance.
-    assert_ne!(answers(other(), &["table"]), fixed[..1]);
     assert_ne!(answers(allowing(Capability::Random), &["table"]), answers(allowing(Capability::Random), &["table"]));
 }
 
