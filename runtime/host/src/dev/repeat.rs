@@ -55,13 +55,11 @@ struct Way {
     world: Fixed,
 }
 
-/// Runs the records of all files in many ways, and adds to the report what came of it. `load` starts the plugin of a
-/// file; where it gets no real clock, in either of the two fixed worlds.
-pub fn run_repeats(
-    files: &[CaseFile],
-    report: &mut Report,
-    load: &mut dyn FnMut(&CaseFile, Fixed) -> anyhow::Result<Box<dyn Transform>>,
-) {
+/// Starts the plugin of a file; where it gets no real clock or random numbers, in either of the two fixed worlds.
+pub type Load<'a> = dyn FnMut(&CaseFile, Fixed) -> anyhow::Result<Box<dyn Transform>> + 'a;
+
+/// Runs the records of all files in many ways, and adds to the report what came of it.
+pub fn run_repeats(files: &[CaseFile], report: &mut Report, load: &mut Load<'_>) {
     for (file, result) in files.iter().zip(&mut report.files).filter(|(_, result)| result.error.is_none()) {
         match repeat(file, load) {
             Ok(repeat) => {
@@ -76,10 +74,7 @@ pub fn run_repeats(
     }
 }
 
-fn repeat(
-    file: &CaseFile,
-    load: &mut dyn FnMut(&CaseFile, Fixed) -> anyhow::Result<Box<dyn Transform>>,
-) -> anyhow::Result<Repeat> {
+fn repeat(file: &CaseFile, load: &mut Load<'_>) -> anyhow::Result<Repeat> {
     let usual = Way { name: ALONE.into(), batches: None, world: Fixed::Usual };
     let expected = records(file, &usual, &mut *load(file, Fixed::Usual)?)?;
     let ways = ways(file);
