@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sluicegate_core::{Batch, Outcomes, Transform};
 use sluicegate_tests::plugins;
-use sluicegate_wasm::{Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin};
+use sluicegate_wasm::{Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin};
 
 const RECORDS: u64 = 512;
 
@@ -33,6 +33,7 @@ fn instance(plugin: &str, config: &str) -> Instance {
         config: config.into(),
         outputs: Vec::new(),
         limits: InstanceLimits { deadline: Duration::from_secs(10), ..InstanceLimits::default() },
+        allow: Allow::default(),
         counters: Arc::default(),
     };
     Instance::new(&plugin, &Arc::new(spec)).expect("the plugin starts")

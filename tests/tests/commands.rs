@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use sluicegate_tests::build::{project, target_folder};
 use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::http;
 use sluicegate_tests::kafka::Kafka;
-use sluicegate_tests::plugins::plugin;
+use sluicegate_tests::plugins::{guest, plugin};
 use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Output, free_address, sluicegate};
 use sluicegate_tests::record::Record;
@@ -41,15 +43,75 @@ fn a_new_plugin_builds_and_passes_its_cases() -> Result<()> {
 }
 
 #[test]
+fn a_component_that_is_no_plugin_is_told_when_it_is_built() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let manifest =
+        "[workspace]\n[package]\nname = \"does-nothing\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n";
+    fs::write(folder.path().join("Cargo.toml"), manifest)?;
+    fs::create_dir(folder.path().join("src"))?;
+    fs::write(folder.path().join("src/lib.rs"), "")?;
+    let build = sluicegate(["build"])?.folder(folder.path()).env("CARGO_TARGET_DIR", target_folder()?.join("plugins"));
+    let built = build.spawn()?.wait(BUILT_WITHIN)?;
+    ensure!(built.code == Some(1), "{built:?}");
+    ensure!(
+        built.stderr.contains("does_nothing.wasm is no plugin: exports no sluicegate:plugin/lifecycle"),
+        "{built:?}"
+    );
+    ensure!(!folder.path().join("does-nothing.wasm").exists(), "{built:?}");
+    Ok(())
+}
+
+#[test]
 fn the_ready_made_plugins_pass_their_cases() -> Result<()> {
     for name in ["filter", "redact", "route", "uppercase"] {
         let cases = project().join("plugins").join(name);
         let plugin = plugin(name)?;
-        let tested =
-            sluicegate(["test".as_ref(), cases.as_os_str(), "--plugin".as_ref(), plugin.as_os_str()])?.run()?;
-        let tested = done(tested)?;
-        ensure!(tested.contains("0 failed"), "{tested}");
+        let args = ["test".as_ref(), cases.as_os_str(), "--plugin".as_ref(), plugin.as_os_str(), "--repeat".as_ref()];
+        let tested = done(sluicegate(args)?.run()?)?;
+        ensure!(tested.contains("repeatable: ") && tested.contains("0 failed"), "{tested}");
     }
+    Ok(())
+}
+
+/// Runs `test --repeat` on the guest `fickle`, with a record for each of these values.
+fn repeated(values: &[&str], allow: &str) -> Result<Output> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("fickle.yaml");
+    let cases: String = values
+        .iter()
+        .map(|value| format!("  - name: asks for {value}\n    record: {{ value: {value} }}\n    expect: pass\n"))
+        .collect();
+    fs::write(&file, format!("allow: {allow}\ncases:\n{cases}"))?;
+    let plugin = guest("fickle")?;
+    sluicegate(["test".as_ref(), file.as_os_str(), "--plugin".as_ref(), plugin.as_os_str(), "--repeat".as_ref()])?.run()
+}
+
+#[test]
+fn a_plugin_that_is_not_repeatable_is_told_by_the_record() -> Result<()> {
+    let told = |values: &[&str], allow: &str, words: &[&str]| {
+        let output = repeated(values, allow)?;
+        ensure!(output.code == Some(1), "{output:?}");
+        ensure!(words.iter().all(|word| output.stdout.contains(word)), "{words:?} in {}", output.stdout);
+        Ok(())
+    };
+    let state =
+        ["not repeatable: asks for count", "- alone in a fresh instance, + one record a call", "number 1", "number 2"];
+    told(&["steady", "count", "steady"], "[]", &state)?;
+    told(
+        &["steady", "batch"],
+        "[]",
+        &["not repeatable: asks for batch", "+ in one batch of 2", "one of 1", "one of 2"],
+    )?;
+    told(&["map"], "[]", &["not repeatable: asks for map"])?;
+    for look in ["time", "random"] {
+        let named = format!("not repeatable: asks for {look}");
+        told(&["steady", look], "[]", &[&named, "with another fixed clock"])?;
+    }
+    told(&["steady", "random"], "[random]", &["not repeatable: asks for random"])?;
+
+    // The cases fail, as they expect nothing of the kind; the plugin is repeatable.
+    let output = repeated(&["steady", "table", "elapsed", "seed"], "[]")?;
+    ensure!(!output.stdout.contains("not repeatable"), "a map has one order: {}", output.stdout);
     Ok(())
 }
 
@@ -71,6 +133,18 @@ fn what_machines_read_parses() -> Result<()> {
     let inspected = sluicegate(["inspect".as_ref(), redact.as_os_str(), "--json".as_ref()])?.run()?;
     let inspected: Value = serde_json::from_str(&done(inspected)?)?;
     assert_eq!(inspected["name"], "redact");
+    let language = json!({ "field": "language", "name": "Rust", "version": "" });
+    let sdk = json!({ "field": "sdk", "name": "sluicegate-plugin", "version": env!("CARGO_PKG_VERSION") });
+    let made_by = inspected["producers"].as_array().context("producers")?;
+    ensure!([language, sdk].iter().all(|producer| made_by.contains(producer)), "{inspected}");
+    let asks: Vec<_> = inspected["asks"].as_array().context("asks")?.iter().map(|ask| &ask["interface"]).collect();
+    assert_eq!(asks, ["wasi:random/insecure-seed"]);
+    let inspect = |plugin: &Path| done(sluicegate(["inspect".as_ref(), plugin.as_os_str()])?.run()?);
+    let asked = inspect(&guest("fickle")?)?;
+    ensure!(asked.contains("clock: imports wasi:clocks/wall-clock; gets a clock that stands at 2000-01-01"), "{asked}");
+    ensure!(asked.contains("unless the stage says allow: [random]"), "{asked}");
+    let asked = inspect(&plugin("uppercase")?)?;
+    ensure!(asked.contains("asks for    nothing but logs and counters"), "{asked}");
     let schema: Value = serde_json::from_str(&done(sluicegate(["schema"])?.run()?)?)?;
     ensure!(schema["properties"]["stages"].is_object(), "{schema}");
 
@@ -82,6 +156,32 @@ fn what_machines_read_parses() -> Result<()> {
     assert_eq!((&validated[0]["name"], &validated[0]["ok"]), (&json!("trades"), &json!(true)));
     let validated = done(sluicegate(["validate", "pipeline.yaml"])?.folder(folder.path()).run()?)?;
     ensure!(validated.contains("ok: trades"), "{validated}");
+    Ok(())
+}
+
+/// The schema cannot say everything: some of it the plugin alone knows.
+#[test]
+fn a_plugin_that_refuses_its_configuration_is_told_before_anything_is_connected() -> Result<()> {
+    let broker = TcpListener::bind("127.0.0.1:0")?;
+    broker.set_nonblocking(true)?;
+    let folder = tempfile::tempdir()?;
+    let pipeline = format!(
+        "name: trades\n\
+         source: {{ kafka: {{ brokers: '{}', topics: [trades] }} }}\n\
+         stages: [{{ name: sieve, plugin: {}, config: {{}} }}]\n\
+         sink: {{ kafka: {{ topic: trades.clean }} }}\n",
+        broker.local_addr()?,
+        plugin("filter")?.display()
+    );
+    fs::write(folder.path().join("pipeline.yaml"), pipeline)?;
+    for command in ["run", "validate"] {
+        let refused = sluicegate([command, "pipeline.yaml"])?.folder(folder.path()).run()?;
+        ensure!(refused.code == Some(2), "{refused:?}");
+        let words = ["stage 'sieve'", "plugin filter 0.1.0 refuses its config", "exactly one of `keep` and `drop`"];
+        ensure!(words.iter().all(|word| refused.stderr.contains(word)), "{refused:?}");
+    }
+    let connected = broker.accept().map(drop).map_err(|error| error.kind());
+    assert_eq!(connected, Err(ErrorKind::WouldBlock));
     Ok(())
 }
 

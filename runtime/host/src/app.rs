@@ -11,7 +11,7 @@ use jsonschema::error::ValidationErrorKind;
 use sluicegate_core::{Clock, Error, Meters, OutputLimits, Stage, Worker, WorkerSettings};
 use sluicegate_local::Log;
 use sluicegate_wasm::{
-    CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin,
+    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin,
     PluginCounters,
 };
 
@@ -103,11 +103,8 @@ impl App {
     }
 
     fn load_stage(&self, stage: &config::Stage) -> Result<LoadedStage, Exit> {
-        let options = LoadOptions {
-            file_size_max: stage.limits.file_size.0,
-            compile_time_max: stage.limits.compile_time.0,
-            allow: stage.allow.clone(),
-        };
+        let options =
+            LoadOptions { file_size_max: stage.limits.file_size.0, compile_time_max: stage.limits.compile_time.0 };
         let plugin = self.plugin(&stage.plugin, &options).map_err(|exit| refuse(stage, &["plugin"], exit.message))?;
         if let Some(pinned) = &stage.digest {
             let found = &plugin.artifact().digest;
@@ -188,6 +185,7 @@ impl LoadedPipeline {
                 output,
                 ..InstanceLimits::default()
             },
+            allow: Allow::of(config.allow.iter().map(|capability| (*capability).into())),
             counters: Arc::clone(&loaded.counters),
         };
         let instance = Instance::new(&loaded.plugin, &Arc::new(spec))?;

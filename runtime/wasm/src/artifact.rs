@@ -1,13 +1,21 @@
 use sha2::{Digest, Sha256};
 use wasmparser::{BinaryReader, Parser, Payload, ProducersSectionReader};
 
+use crate::allow::{ASKS, Ask};
+use crate::host::log::clean;
+
 /// The version of `wit/plugin.wit` that this program speaks.
 pub const CONTRACT_VERSION: &str = "0.1.0";
 
+/// The custom section in which an SDK writes its name and version, with a space between them.
+const SDK_SECTION: &str = "sluicegate-sdk";
+/// What is kept of a producer's name or version, in bytes.
+const PRODUCER_BYTES_MAX: usize = 256;
+
 const PACKAGE: &str = "sluicegate:plugin/";
 
-/// The interfaces of WASI 0.2 that standard libraries import even when nothing uses them. They are linked with
-/// nothing behind them.
+/// The interfaces of WASI 0.2 that standard libraries import, many of them when nothing uses them. They are linked with
+/// nothing behind them, but for clocks and random numbers.
 const WASI: [&str; 20] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -50,7 +58,7 @@ impl Interface {
     }
 }
 
-/// One entry of the `producers` that tools leave in what they make.
+/// One entry of the `producers` that tools leave in what they make, or the SDK that says so itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Producer {
     /// `language`, `sdk` or `processed-by`.
@@ -153,6 +161,13 @@ impl Artifact {
         Ok(artifact)
     }
 
+    /// What it asks for that it gets only where a stage's `allow` says so. That a plugin imports something need not show
+    /// in its outputs: runtimes of languages look at clocks for their own ends.
+    pub fn asks(&self) -> Vec<Ask> {
+        let imports = |ask: &Ask| self.imports.iter().any(|import| import.split('@').next() == Some(ask.interface));
+        ASKS.into_iter().filter(imports).collect()
+    }
+
     /// Collects the names at the component's outer level, and the producers at all levels.
     fn parse(&mut self, bytes: &[u8]) -> wasmparser::Result<()> {
         let mut depth = 0usize;
@@ -174,10 +189,17 @@ impl Artifact {
                 Payload::CustomSection(section) if section.name() == "producers" => {
                     let _ = self.add_producers(section.data());
                 }
+                Payload::CustomSection(section) if section.name() == SDK_SECTION => self.add_sdk(section.data()),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn add_sdk(&mut self, section: &[u8]) {
+        let said = String::from_utf8_lossy(section);
+        let (name, version) = said.split_once(' ').unwrap_or((&said, ""));
+        self.add_producer("sdk", name, version);
     }
 
     fn add_producers(&mut self, section: &[u8]) -> wasmparser::Result<()> {
@@ -185,14 +207,19 @@ impl Artifact {
             let field = field?;
             for value in field.values {
                 let value = value?;
-                let (field, name, version) = (field.name.to_owned(), value.name.to_owned(), value.version.to_owned());
-                let producer = Producer { field, name, version };
-                if !self.producers.contains(&producer) {
-                    self.producers.push(producer);
-                }
+                self.add_producer(field.name, value.name, value.version);
             }
         }
         Ok(())
+    }
+
+    fn add_producer(&mut self, field: &str, name: &str, version: &str) {
+        // A file can say anything here, and it is shown to people.
+        let [field, name, version] = [field, name, version].map(|said| clean(said, PRODUCER_BYTES_MAX));
+        let producer = Producer { field, name, version };
+        if !self.producers.contains(&producer) {
+            self.producers.push(producer);
+        }
     }
 }
 
@@ -240,7 +267,7 @@ fn compatible(version: &str) -> bool {
 fn check_import(import: &str) -> Result<(), ArtifactError> {
     let refuse = |why| Err(ArtifactError::ImportNotAllowed { import: import.to_owned(), why });
     let (name, version) = import.split_once('@').unwrap_or((import, ""));
-    if name.strip_prefix(PACKAGE).is_some_and(|name| matches!(name, "log" | "metrics")) {
+    if name.strip_prefix(PACKAGE).is_some_and(|name| matches!(name, "log" | "metrics" | "seed")) {
         return match compatible(version) {
             true => Ok(()),
             false => refuse("this program speaks another version of it"),
@@ -255,7 +282,7 @@ fn check_import(import: &str) -> Result<(), ArtifactError> {
     if name.starts_with("wasi:sockets/") || name.starts_with("wasi:http/") {
         return refuse("plugins have no network");
     }
-    refuse("only log and metrics are")
+    refuse("only log, metrics and seed are")
 }
 
 #[cfg(test)]

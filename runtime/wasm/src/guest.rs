@@ -5,6 +5,7 @@ use sluicegate_core::{Batch, Outcomes, OutputLimits};
 use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre, Linker};
 
+use crate::allow::Allow;
 use crate::artifact::Interface;
 use crate::bindings::batched::{Batched, BatchedIndices};
 use crate::bindings::common::exports::sluicegate::plugin::lifecycle::Description;
@@ -55,6 +56,15 @@ impl Linked {
     }
 }
 
+/// What an instance has of its own, beside its limits.
+#[derive(Default)]
+pub(crate) struct Setting {
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) counters: Arc<PluginCounters>,
+    pub(crate) allow: Allow,
+    pub(crate) seed: u64,
+}
+
 /// One live component in a store of its own: stores never shrink, and a component that trapped cannot be entered again.
 pub(crate) struct Guest {
     store: Store<State>,
@@ -76,18 +86,14 @@ pub(crate) struct Broken {
 }
 
 impl Guest {
-    pub(crate) fn start(
-        linked: &Linked,
-        limits: &InstanceLimits,
-        labels: Arc<Labels>,
-        counters: Arc<PluginCounters>,
-    ) -> Result<Guest, Broken> {
+    pub(crate) fn start(linked: &Linked, limits: &InstanceLimits, setting: Setting) -> Result<Guest, Broken> {
         let start_time = limits.deadline.max(START_TIME_MIN);
         let state = State {
             limits: Limits::new(limits.memory_bytes),
-            log: Logger::new(labels, limits.log_lines_per_second),
-            counters: Counters::new(counters),
-            shell: Shell::new(limits.deadline),
+            log: Logger::new(setting.labels, limits.log_lines_per_second),
+            counters: Counters::new(setting.counters),
+            shell: Shell::new(limits.deadline, setting.allow),
+            seed: setting.seed,
         };
         let mut store = Store::new(linked.pre.engine(), state);
         store.limiter(|state| &mut state.limits);

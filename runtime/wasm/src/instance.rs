@@ -3,10 +3,12 @@ use std::time::Duration;
 
 use sluicegate_core::{Batch, Error, ErrorKind, Failure, FailureKind, Identity, Outcomes, OutputLimits, Transform};
 
+use crate::allow::Allow;
 use crate::failure::classify;
-use crate::guest::{Broken, Guest};
+use crate::guest::{Broken, Guest, Setting};
 use crate::host::log::{Labels, clean};
 use crate::host::metrics::PluginCounters;
+use crate::host::seed;
 use crate::plugin::Plugin;
 
 /// What `configure` may say against a configuration, in bytes.
@@ -40,9 +42,9 @@ impl Default for InstanceLimits {
 /// A plugin's place in a pipeline: what its instances on all workers have in common.
 #[derive(Clone, Debug)]
 pub struct InstanceSpec {
-    /// The pipeline's name, for the log.
+    /// The pipeline's name, for the log and the seed.
     pub pipeline: String,
-    /// The stage's name, for the log.
+    /// The stage's name, for the log and the seed.
     pub stage: String,
     /// The stage's configuration, a JSON object.
     pub config: String,
@@ -50,6 +52,8 @@ pub struct InstanceSpec {
     pub outputs: Vec<String>,
     /// The bounds on each instance.
     pub limits: InstanceLimits,
+    /// What each instance sees of time and chance.
+    pub allow: Allow,
     /// The stage's counters.
     pub counters: Arc<PluginCounters>,
 }
@@ -59,6 +63,7 @@ pub struct Instance {
     plugin: Plugin,
     spec: Arc<InstanceSpec>,
     labels: Arc<Labels>,
+    seed: u64,
     identity: Identity,
     /// None after a failure, until renewed.
     guest: Option<Guest>,
@@ -87,6 +92,7 @@ impl Instance {
             plugin: plugin.clone(),
             spec: Arc::clone(spec),
             labels: Arc::new(labels),
+            seed: seed::of_stage(&spec.pipeline, &spec.stage),
             identity,
             guest: None,
         };
@@ -95,7 +101,7 @@ impl Instance {
     }
 
     fn start(&self) -> Result<Guest, Error> {
-        let InstanceSpec { config, outputs, limits, counters, .. } = &*self.spec;
+        let InstanceSpec { config, outputs, limits, allow, counters, .. } = &*self.spec;
         let error = |doing: &str, why: String| {
             let Identity { name, version, .. } = &self.identity;
             Error::new(ErrorKind::Config, format!("plugin {name} {version} {doing}: {why}"))
@@ -103,8 +109,14 @@ impl Instance {
         let broken = |doing: &str, Broken { error: cause, mut state }| {
             error(doing, classify(&cause, &mut state, limits).to_string())
         };
-        let mut guest = Guest::start(self.plugin.linked(), limits, Arc::clone(&self.labels), Arc::clone(counters))
-            .map_err(|cause| broken("does not start", cause))?;
+        let setting = Setting {
+            labels: Arc::clone(&self.labels),
+            counters: Arc::clone(counters),
+            allow: *allow,
+            seed: self.seed,
+        };
+        let mut guest =
+            Guest::start(self.plugin.linked(), limits, setting).map_err(|cause| broken("does not start", cause))?;
         let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
         match guest.configure(config, &names) {
             Ok(Ok(())) => Ok(guest),

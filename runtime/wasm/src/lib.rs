@@ -9,9 +9,11 @@
 //! guest's memory and lifts the guest's columns straight into the outcomes. Every call has a deadline, a memory limit
 //! and a bound on what is lifted; whatever goes wrong in it becomes a `Failure` that a policy can decide upon.
 //!
-//! A plugin gets a log, counters, and the empty shell of WASI that its language's standard library insists on: no
-//! files, no network, no environment, no arguments, no input. Each host capability is one file under `host/`.
+//! A plugin gets a log, counters, a seed, and the empty shell of WASI that its language's standard library insists on:
+//! no files, no network, no environment, no arguments, no input, and clocks and random numbers that are fixed unless the
+//! stage allows real ones ([`Allow`]). Each host capability is one file under `host/`.
 
+mod allow;
 mod artifact;
 mod bindings;
 mod cache;
@@ -24,6 +26,7 @@ mod host;
 mod instance;
 mod plugin;
 
+pub use allow::{Allow, Ask, Capability, Fixed};
 pub use artifact::{Artifact, ArtifactError, CONTRACT_VERSION, Interface, Producer};
 pub use compile::{CompilerProgram, compile_into_cache};
 pub use engine::{Engine, EngineError, EngineSettings};

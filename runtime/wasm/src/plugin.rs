@@ -8,7 +8,7 @@ use crate::bindings::common::exports::sluicegate::plugin::lifecycle;
 use crate::compile::compile;
 use crate::engine::{Engine, one_line};
 use crate::failure::classify;
-use crate::guest::{Broken, Guest, Linked};
+use crate::guest::{Broken, Guest, Linked, Setting};
 use crate::host::log::{Labels, clean};
 use crate::instance::InstanceLimits;
 
@@ -29,13 +29,11 @@ pub struct LoadOptions {
     /// How long compilation may take. Interpreted languages bring their interpreter, which takes seconds once; with a
     /// cache directory, once a machine.
     pub compile_time_max: Duration,
-    /// The stage's `allow`: host capabilities beyond log and metrics.
-    pub allow: Vec<String>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { file_size_max: 32 << 20, compile_time_max: Duration::from_secs(60), allow: Vec::new() }
+        LoadOptions { file_size_max: 32 << 20, compile_time_max: Duration::from_secs(60) }
     }
 }
 
@@ -76,9 +74,6 @@ pub enum LoadError {
     /// The bytes are not a plugin.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    /// `allow` names what this program does not have.
-    #[error("allow: there is no host capability '{0}': log and metrics are always there, and nothing else is yet")]
-    UnknownCapability(String),
     /// The compiler refuses the component.
     #[error("does not compile: {0}")]
     Compile(String),
@@ -143,9 +138,6 @@ impl Plugin {
     /// What is wrong with it.
     pub fn load(engine: &Engine, bytes: Vec<u8>, options: &LoadOptions) -> Result<Plugin, LoadError> {
         check_size(bytes.len() as u64, options)?;
-        if let Some(capability) = options.allow.first() {
-            return Err(LoadError::UnknownCapability(capability.clone()));
-        }
         let artifact = Artifact::read(&bytes)?;
         let component = compile(engine, &artifact.digest, bytes, options.compile_time_max)?;
         let linked =
@@ -190,7 +182,8 @@ fn describe(linked: &Linked, artifact: &Artifact) -> Result<Description, LoadErr
     let limits = InstanceLimits { memory_bytes: DESCRIBE_MEMORY_BYTES, ..InstanceLimits::default() };
     let labels = Labels { plugin: artifact.digest[..12].to_owned(), ..Labels::default() };
     let fail = |Broken { error, mut state }| LoadError::Describe(classify(&error, &mut state, &limits).to_string());
-    let mut guest = Guest::start(linked, &limits, Arc::new(labels), Arc::default()).map_err(fail)?;
+    let mut guest =
+        Guest::start(linked, &limits, Setting { labels: Arc::new(labels), ..Setting::default() }).map_err(fail)?;
     match guest.describe() {
         Ok(description) => check_description(description),
         Err(error) => Err(fail(guest.break_with(error))),

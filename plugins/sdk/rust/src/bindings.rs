@@ -11,6 +11,19 @@ wit_bindgen::generate!({
     default_bindings_module: "sluicegate_plugin::__private",
 });
 
+/// What `sluicegate inspect` shows as the SDK.
+#[cfg(target_family = "wasm")]
+#[used]
+#[unsafe(link_section = "sluicegate-sdk")]
+static SDK: [u8; SDK_NAME.len()] = {
+    let mut bytes = [0; SDK_NAME.len()];
+    bytes.copy_from_slice(SDK_NAME.as_bytes());
+    bytes
+};
+
+#[cfg(target_family = "wasm")]
+const SDK_NAME: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -28,12 +28,14 @@ mod instance;
 pub mod log;
 mod metrics;
 mod output;
+mod random;
 mod record;
 pub mod testing;
 
 pub use config::{Destination, Error, NoConfig, Outputs};
 pub use metrics::count;
 pub use output::{Buffer, Emitted, Output, Split};
+pub use random::Random;
 pub use record::{Header, Headers, Record};
 pub use schemars;
 pub use serde;
@@ -46,7 +48,8 @@ pub mod prelude {
 /// A plugin: how it starts, and what it makes of a record. Hand the type to [`export!`].
 ///
 /// A process of the runtime holds one instance a worker and stage; each lives in a sandbox of its own, is called by one
-/// thread at a time, and is thrown away after a panic. State kept in `self` is therefore a cache, never the truth.
+/// thread at a time, and is thrown away after a panic. State kept in `self` is therefore a cache, never the truth: the
+/// same record is to become the same again, whatever came before it.
 pub trait Plugin: Sized + 'static {
     /// The stage's `config:`. Its JSON Schema becomes part of the plugin, and the runtime checks the configuration
     /// against it before [`configure`](Self::configure); [`NoConfig`] where there is nothing to set.

@@ -52,7 +52,8 @@ impl<'a> Output<'a> {
         self
     }
 
-    /// Sets the timestamp, in milliseconds since the Unix epoch. `None` leaves it to the sink.
+    /// Sets the timestamp, in milliseconds since the Unix epoch. With `None` the output goes out without one, whatever
+    /// its record has.
     pub fn timestamp(&mut self, timestamp: Option<i64>) -> &mut Self {
         self.writer.set_timestamp(timestamp.unwrap_or(NO_TIMESTAMP), self.row.batch());
         self

@@ -3,6 +3,7 @@ use std::cell::Cell;
 use crate::bindings::exports::sluicegate::plugin::batch_transform::{Batch, Column};
 use crate::columns::{NULL, Writer};
 use crate::output::{Output, Split};
+use crate::random::{self, Random};
 
 /// The timestamp that the boundary writes for none.
 pub(crate) const NO_TIMESTAMP: i64 = i64::MIN;
@@ -39,6 +40,21 @@ impl<'a> Record<'a> {
     /// Milliseconds since the Unix epoch; none where the log has none.
     pub fn timestamp(&self) -> Option<i64> {
         Some(self.row.batch().timestamps[self.row.index]).filter(|timestamp| *timestamp != NO_TIMESTAMP)
+    }
+
+    /// The time at which the record says it was made, in milliseconds since the Unix epoch, for use where a program would
+    /// look at a clock: it is the same whenever the record is processed. 0, the epoch itself, where the log has no
+    /// timestamp; ask [`timestamp`](Self::timestamp) to tell that apart.
+    pub fn now(&self) -> i64 {
+        self.timestamp().unwrap_or(0)
+    }
+
+    /// Random numbers that are the same whenever the record is processed: seeded by pipeline, stage, topic, partition and
+    /// offset. Each call begins them anew, so keep what it gives to draw more than one. Records that an earlier stage
+    /// split from one have its offset, and draw the same.
+    #[inline]
+    pub fn random(&self) -> Random {
+        Random::of_record(self.row.inputs.seed(), self.offset())
     }
 
     /// The key; null is not the same as empty.
@@ -106,6 +122,8 @@ pub(crate) struct Inputs<'a> {
     batch: &'a Batch,
     /// Moved only when headers are asked for: most plugins never do.
     read: Cell<HeadersRead>,
+    /// Made only when random numbers are asked for.
+    seed: Cell<Option<u64>>,
 }
 
 /// Where the headers of a record begin.
@@ -119,7 +137,20 @@ struct HeadersRead {
 
 impl<'a> Inputs<'a> {
     pub(crate) fn new(batch: &'a Batch) -> Self {
-        Inputs { batch, read: Cell::default() }
+        Inputs { batch, read: Cell::default(), seed: Cell::default() }
+    }
+
+    /// What the generators of the batch's records have in common.
+    #[inline]
+    fn seed(&self) -> u64 {
+        self.seed.get().unwrap_or_else(|| self.make_seed())
+    }
+
+    #[cold]
+    fn make_seed(&self) -> u64 {
+        let seed = random::batch_seed(&self.batch.topic, self.batch.partition);
+        self.seed.set(Some(seed));
+        seed
     }
 
     /// The records, in order.

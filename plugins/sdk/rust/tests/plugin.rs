@@ -93,6 +93,39 @@ fn a_plugin_sees_the_record_as_it_is() {
 }
 
 #[test]
+fn time_and_chance_are_the_records_own() {
+    /// Shows both.
+    struct Draws;
+
+    impl Plugin for Draws {
+        type Config = NoConfig;
+
+        fn configure(_: NoConfig, _: &Outputs) -> Result<Self, Error> {
+            Ok(Draws)
+        }
+
+        fn process(&mut self, record: Record<'_>) -> Said {
+            let (now, mut random) = (record.now(), record.random());
+            assert_eq!(record.random().next_u64(), random.clone().next_u64());
+            let drawn = [(); 2].map(|()| random.below(1000));
+            record.emit().value(format!("{now} {drawn:?}").as_bytes()).done()
+        }
+    }
+
+    let at = |offset| Input::new().topic("t").partition(3).offset(offset).timestamp(offset as i64 * 10);
+    let draw = |inputs: Vec<Input>| lines(&run::<Draws>("{}", &[], inputs).unwrap());
+    let all = draw((0..20).map(at).collect());
+    let alone: Vec<_> = (0..20).flat_map(|offset| draw(vec![at(offset)])).collect();
+    assert_eq!(all, alone);
+    // As they will be for ever.
+    assert_eq!(all[..2], ["0 [16, 208]", "10 [984, 415]"]);
+    for elsewhere in [at(7).topic("u"), at(7).partition(4), at(8).timestamp(70)] {
+        assert_ne!(draw(vec![elsewhere]), all[7..8]);
+    }
+    assert_eq!(draw(vec![Input::new()])[0].split(' ').next(), Some("0"));
+}
+
+#[test]
 fn headers_are_found_however_many_records_did_not_ask() {
     /// Asks every third record only.
     struct Lazy;

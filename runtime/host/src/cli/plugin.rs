@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use sluicegate_core::Transform;
-use sluicegate_wasm::{Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin};
+use sluicegate_core::{OutputLimits, Transform};
+use sluicegate_wasm::{
+    Allow, Artifact, Ask, Engine, EngineSettings, Fixed, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin,
+};
 
 use crate::app::App;
+use crate::config::Limits;
 use crate::dev::case_file::{self, CaseFile};
-use crate::dev::{build, cases, scaffold};
+use crate::dev::{build, cases, repeat, scaffold};
 use crate::exit::Exit;
 
 #[derive(Args)]
@@ -39,11 +42,29 @@ pub(super) fn inspect(options: &Inspect) -> Result<(), Exit> {
     }
     println!("imports     {}", artifact.imports.join("\n            "));
     println!("exports     {}", artifact.exports.join("\n            "));
+    println!("asks for    {}", asks(artifact));
     match &description.config_schema {
         None => println!("config      takes none"),
         Some(schema) => println!("config      {}", indented(schema)),
     }
     Ok(())
+}
+
+/// What the plugin gets only where it is allowed, in words.
+fn asks(artifact: &Artifact) -> String {
+    let asks = artifact.asks();
+    if asks.is_empty() {
+        return "nothing but logs and counters: it sees neither clocks nor random numbers".into();
+    }
+    let line = |Ask { interface, capability, otherwise }: &Ask| {
+        let name = capability.name();
+        format!("{name}: imports {interface}; gets {otherwise}, unless the stage says allow: [{name}]")
+    };
+    let mut lines: Vec<String> = asks.iter().map(line).collect();
+    lines.push(
+        "(languages import some for their own ends: 'sluicegate test --repeat' shows if outputs hang on it)".into(),
+    );
+    lines.join("\n            ")
 }
 
 /// The schema, laid out for people if it is JSON at all.
@@ -64,6 +85,8 @@ fn as_json(plugin: &Plugin) -> serde_json::Value {
         .iter()
         .map(|producer| json!({ "field": producer.field, "name": producer.name, "version": producer.version }))
         .collect();
+    let ask = |Ask { interface, capability, otherwise }: &Ask| json!({ "capability": capability.name(), "interface": interface, "otherwise": otherwise });
+    let asks: Vec<_> = artifact.asks().iter().map(ask).collect();
     json!({
         "name": description.name,
         "version": description.version,
@@ -74,6 +97,7 @@ fn as_json(plugin: &Plugin) -> serde_json::Value {
         "producers": producers,
         "imports": artifact.imports,
         "exports": artifact.exports,
+        "asks": asks,
         "config-schema": schema,
     })
 }
@@ -150,6 +174,11 @@ pub(super) struct Test {
     /// The plugin to test, whatever the files say.
     #[arg(long)]
     plugin: Option<PathBuf>,
+    /// Also check that the plugin is repeatable: run the same records in other batches, again in the same instance, in
+    /// fresh instances, and with other fixed clocks and random numbers, and name the first record of which something
+    /// else is made.
+    #[arg(long)]
+    repeat: bool,
     /// Print as JSON.
     #[arg(long)]
     json: bool,
@@ -160,10 +189,14 @@ pub(super) fn test(options: &Test) -> Result<u8, Exit> {
     let files: Vec<CaseFile> =
         case_file::find(&options.path)?.iter().map(|file| CaseFile::load(file)).collect::<Result<_, _>>()?;
     let app = App::new()?;
-    let report = cases::run_cases(&files, &mut |file| {
+    let mut load = |file: &CaseFile, fixed| {
         let path = file.plugin(options.plugin.as_deref())?;
-        instance(&app, &path, file).map_err(|exit| anyhow::anyhow!("{exit}"))
-    });
+        instance(&app, &path, file, fixed).map_err(|exit| anyhow::anyhow!("{exit}"))
+    };
+    let mut report = cases::run_cases(&files, &mut |file| load(file, Fixed::Usual));
+    if options.repeat {
+        repeat::run_repeats(&files, &mut report, &mut load);
+    }
     if options.json {
         super::print_json(&report)?;
     } else {
@@ -172,15 +205,30 @@ pub(super) fn test(options: &Test) -> Result<u8, Exit> {
     Ok(report.exit_code())
 }
 
-fn instance(app: &App, path: &Path, file: &CaseFile) -> Result<Box<dyn Transform>, Exit> {
+fn instance(app: &App, path: &Path, file: &CaseFile, fixed: Fixed) -> Result<Box<dyn Transform>, Exit> {
     let plugin = app.plugin(path, &LoadOptions::default())?;
     let spec = InstanceSpec {
         pipeline: "test".into(),
         stage: "test".into(),
         config: file.config_json(),
         outputs: file.outputs.clone(),
-        limits: InstanceLimits::default(),
+        limits: limits(&file.limits),
+        allow: Allow { fixed, ..Allow::of(file.allow.iter().map(|capability| (*capability).into())) },
         counters: Arc::default(),
     };
     Ok(Box::new(Instance::new(&plugin, &Arc::new(spec))?))
+}
+
+fn limits(limits: &Limits) -> InstanceLimits {
+    let output = OutputLimits {
+        outputs_per_record: limits.outputs_per_record,
+        bytes_per_record: limits.output_bytes_per_record.bytes(),
+        bytes_per_output: usize::MAX, // A sink's limit, and there is no sink.
+    };
+    InstanceLimits {
+        memory_bytes: limits.memory.bytes(),
+        deadline: limits.deadline.0,
+        output,
+        ..InstanceLimits::default()
+    }
 }

@@ -6,15 +6,12 @@ use std::time::Duration;
 use sluicegate_kafka::Role;
 
 use super::endpoint::{Sink, Source};
-use super::error::{ConfigError, Text, nearest};
+use super::error::{ConfigError, Text};
 use super::pipeline::{Delivery, OnFailure, Pipeline, Stage, Then};
 use super::quantity::{Size, Time};
 use super::secret::Properties;
 use super::topics;
 use super::tree::{Node, Path};
-
-/// What a stage's `allow` may name. Logs and metrics need no permission, and there is nothing else yet.
-const CAPABILITIES: &[&str] = &[];
 
 const NAME_LENGTH_MAX: usize = 100;
 const STAGES_MAX: usize = 64;
@@ -155,19 +152,6 @@ fn check_stages(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigErr
             return file.refuse(&name_path, format!("two stages are called '{name}'; give one of them another 'name'"));
         }
         check_limits(stage, &at, file)?;
-        if let Some(unknown) = stage.allow.iter().find(|name| !CAPABILITIES.contains(&name.as_str())) {
-            let path = [&at[..], &["allow"]].concat();
-            let message = match unknown.as_str() {
-                "log" | "metrics" => format!("'{unknown}' needs no permission; leave it out"),
-                _ if CAPABILITIES.is_empty() => {
-                    format!(
-                        "unknown capability '{unknown}': plugins may log and count, and there is nothing else to allow yet"
-                    )
-                }
-                _ => format!("unknown capability '{unknown}'{}", nearest(unknown, CAPABILITIES)),
-            };
-            return file.refuse(&path, message);
-        }
         check_on_failure(&stage.on_failure, pipeline.dead_letter.is_some(), &at, file)?;
     }
     Ok(())

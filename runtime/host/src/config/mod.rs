@@ -30,7 +30,8 @@ pub use error::{ConfigError, Place};
 pub use expand::{Process, Surroundings};
 pub use origin::Origin;
 pub use pipeline::{
-    Admin, BatchLimits, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure, Pipeline, Stage, Then,
+    Admin, BatchLimits, Capability, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure, Pipeline, Stage,
+    Then,
 };
 pub use quantity::{Digest, Size, Start, Time};
 pub use secret::{PluginConfig, Properties, is_secret_name};

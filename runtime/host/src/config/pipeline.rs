@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use sluicegate_core::{Action, CommitEvery, FailureKind, Policy, Rule};
 
 use super::endpoint::{Sink, Source};
+use super::error::nearest;
 use super::origin::Origin;
 use super::quantity::{Digest, Size, Time, address};
 use super::secret::PluginConfig;
@@ -63,15 +65,46 @@ pub struct Stage {
     /// What the plugin may use up.
     #[serde(default)]
     pub limits: Limits,
-    /// What the plugin may do beyond logs and metrics; nothing by default.
+    /// What the plugin sees of the machine; nothing by default, so that the same record gives the same outputs again.
     #[serde(default)]
-    pub allow: Vec<String>,
+    pub allow: Vec<Capability>,
     /// What becomes of a record that the plugin fails on.
     #[serde(default)]
     pub on_failure: OnFailure,
     /// Where the stage stands in its file.
     #[serde(skip)]
     pub origin: Origin,
+}
+
+/// Something of the machine that a plugin sees only where it is allowed. Logs, counters and a seed need no permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capability {
+    /// The machine's clocks, instead of clocks that stand.
+    Clock,
+    /// The machine's random numbers, instead of a byte that never changes.
+    Random,
+}
+
+impl<'de> Deserialize<'de> for Capability {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        match name.as_str() {
+            "clock" => Ok(Capability::Clock),
+            "random" => Ok(Capability::Random),
+            "log" | "metrics" | "seed" => Err(D::Error::custom(format!("'{name}' needs no permission; leave it out"))),
+            _ => Err(D::Error::custom(format!("unknown capability '{name}'{}", nearest(&name, &["clock", "random"])))),
+        }
+    }
+}
+
+impl From<Capability> for sluicegate_wasm::Capability {
+    fn from(capability: Capability) -> Self {
+        match capability {
+            Capability::Clock => sluicegate_wasm::Capability::Clock,
+            Capability::Random => sluicegate_wasm::Capability::Random,
+        }
+    }
 }
 
 /// What a plugin may use up.

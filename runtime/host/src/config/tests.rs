@@ -228,11 +228,9 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "default: trades.large",
         "20:16: an output cannot be called 'default': every pipeline has one of that name",
     ),
-    (
-        "allow: []",
-        "allow: [http]",
-        "14:5: unknown capability 'http': plugins may log and count, and there is nothing else to allow yet",
-    ),
+    ("allow: []", "allow: [http]", "14:13: unknown capability 'http' — known here: clock, random"),
+    ("allow: []", "allow: [clock, randum]", "14:20: unknown capability 'randum' — did you mean 'random'?"),
+    ("allow: []", "allow: [log]", "14:13: 'log' needs no permission; leave it out"),
     ("plugins/redact.wasm\n", "oci://host/redact\n", "11:5: plugins cannot be fetched from oci:// yet"),
     (
         "plugins/redact.wasm\n",

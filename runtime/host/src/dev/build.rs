@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
+use sluicegate_wasm::Artifact;
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -34,7 +34,7 @@ impl fmt::Display for Built {
 /// standard error.
 ///
 /// # Errors
-/// What is missing and how to get it, or that the build failed.
+/// What is missing and how to get it, that the build failed, or why what it made is no plugin.
 pub fn build(folder: &Path) -> anyhow::Result<Built> {
     if !folder.join("Cargo.toml").is_file() {
         bail!("{}", no_rust_project(folder));
@@ -42,10 +42,11 @@ pub fn build(folder: &Path) -> anyhow::Result<Built> {
     check_target(folder)?;
     let (name, component) = cargo_build(folder)?;
     let bytes = std::fs::read(&component).with_context(|| format!("cannot read {}", component.display()))?;
+    // A wrong world is better known now than at the start of a pipeline.
+    let artifact = Artifact::read(&bytes).with_context(|| format!("{} is no plugin", component.display()))?;
     let path = folder.join(format!("{name}.wasm"));
     write_whole(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
-    let digest = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
-    Ok(Built { path, bytes: bytes.len() as u64, digest })
+    Ok(Built { path, bytes: bytes.len() as u64, digest: format!("sha256:{}", artifact.digest) })
 }
 
 fn no_rust_project(folder: &Path) -> String {

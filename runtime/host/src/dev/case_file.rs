@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Error};
 use serde_json::{Map, Value};
 use sluicegate_core::FailureKind;
 
-use crate::config::{self, ConfigError, Limits};
+use crate::config::{self, Capability, ConfigError, Limits};
 
 /// Cases of one plugin under one configuration. They run in order in one instance, which is replaced after a failure.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,6 +28,9 @@ pub struct CaseFile {
     /// What the plugin may use up.
     #[serde(default)]
     pub limits: Limits,
+    /// What the plugin sees of the machine, as a stage's `allow`.
+    #[serde(default)]
+    pub allow: Vec<Capability>,
     /// The cases.
     pub cases: Vec<Case>,
 }
@@ -178,6 +181,11 @@ impl CaseFile {
     /// The first thing that is wrong with it.
     pub fn load(file: &Path) -> Result<CaseFile, ConfigError> {
         Ok(CaseFile { file: file.to_owned(), ..config::load_other(file)? })
+    }
+
+    /// The name of a case, or its number.
+    pub(super) fn case_name(&self, index: usize) -> String {
+        self.cases[index].name.clone().unwrap_or_else(|| format!("case {}", index + 1))
     }
 
     /// The plugin's configuration as the JSON object that it is given.

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use sluicegate_core::{
-    Batch, Entry, FailureKind, HeaderSlice, INHERIT, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, Partition, REJECT,
-    Transform,
-};
+use sluicegate_core::Transform;
 
-use super::case_file::{CaseFile, RecordSpec};
+use super::case_file::CaseFile;
 use super::diff::{Difference, compare};
+use super::found::{self, Found};
+use super::repeat::Repeat;
 
 /// What became of the cases.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -34,6 +33,9 @@ pub struct FileReport {
     pub error: Option<String>,
     /// Case by case.
     pub cases: Vec<CaseReport>,
+    /// What came of the records when they came again, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Repeat>,
 }
 
 /// What became of a case.
@@ -48,30 +50,15 @@ pub struct CaseReport {
     pub difference: Option<Difference>,
 }
 
-/// What a plugin made of one record.
-pub(super) enum Found {
-    Pass,
-    Drop,
-    Emit(Vec<FoundOutput>),
-    Reject(String),
-    Fail(FailureKind, String),
-}
-
-pub(super) struct FoundOutput {
-    pub(super) to: Option<String>,
-    pub(super) timestamp: Option<i64>,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-}
-
 /// Runs all cases. `load` starts the plugin of a file, once a file.
 pub fn run_cases(files: &[CaseFile], load: &mut dyn FnMut(&CaseFile) -> anyhow::Result<Box<dyn Transform>>) -> Report {
     let mut report = Report::default();
     for file in files {
         let result = match load(file) {
             Ok(mut transform) => run_file(file, &mut *transform),
-            Err(error) => FileReport { file: file.file.clone(), error: Some(format!("{error:#}")), cases: vec![] },
+            Err(error) => {
+                FileReport { file: file.file.clone(), error: Some(format!("{error:#}")), cases: vec![], repeat: None }
+            }
         };
         let passed = result.cases.iter().filter(|case| case.passed).count();
         report.passed += passed;
@@ -82,11 +69,10 @@ pub fn run_cases(files: &[CaseFile], load: &mut dyn FnMut(&CaseFile) -> anyhow::
 }
 
 fn run_file(file: &CaseFile, transform: &mut dyn Transform) -> FileReport {
-    let mut report = FileReport { file: file.file.clone(), error: None, cases: Vec::new() };
+    let mut report = FileReport { file: file.file.clone(), error: None, cases: Vec::new(), repeat: None };
     for (index, case) in file.cases.iter().enumerate() {
-        let batch = batch(&case.record, index as u64);
-        let found = run_case(file, &batch, transform);
-        let name = case.name.clone().unwrap_or_else(|| format!("case {}", index + 1));
+        let found = run_case(file, index, transform);
+        let name = file.case_name(index);
         let difference = compare(case, &found);
         report.cases.push(CaseReport { name, passed: difference.is_none(), difference });
         if let Found::Fail(..) = found
@@ -99,69 +85,11 @@ fn run_file(file: &CaseFile, transform: &mut dyn Transform) -> FileReport {
     report
 }
 
-fn batch(record: &RecordSpec, index: u64) -> Batch {
-    let topic = record.topic.as_deref().unwrap_or("test").into();
-    let mut batch = Batch { partition: Partition { topic, number: record.partition }, ..Batch::default() };
-    let timestamp = record.timestamp.unwrap_or(NO_TIMESTAMP);
-    let (key, value) = (record.key.bytes(), record.value.bytes());
-    batch.push(record.offset.unwrap_or(index), timestamp, key.as_deref(), value.as_deref());
-    for (name, value) in &record.headers {
-        batch.push_header(name.as_bytes(), value.bytes().as_deref());
-    }
-    batch
-}
-
-fn run_case(file: &CaseFile, batch: &Batch, transform: &mut dyn Transform) -> Found {
-    let limits = OutputLimits {
-        outputs_per_record: file.limits.outputs_per_record,
-        bytes_per_record: file.limits.output_bytes_per_record.bytes(),
-        bytes_per_output: usize::MAX, // A sink's limit, and there is no sink.
-    };
-    let mut outcomes = Outcomes::default();
-    let answer =
-        transform.process(batch, &mut outcomes).and_then(|()| outcomes.validate(batch, file.outputs.len(), &limits));
-    match answer {
+fn run_case(file: &CaseFile, index: usize, transform: &mut dyn Transform) -> Found {
+    match found::run(file, &found::batch(file, index..index + 1), transform) {
+        Ok(found) => found.into_iter().next().unwrap_or(Found::Drop),
         Err(failure) => Found::Fail(failure.kind, failure.reason),
-        Ok(()) => found(batch, &outcomes, &file.outputs),
     }
-}
-
-/// Reads the outcome of the only record; the columns have been validated.
-fn found(batch: &Batch, outcomes: &Outcomes, names: &[String]) -> Found {
-    let (Some(row), Some(outcome)) = (batch.rows().next(), outcomes.outcomes.first()) else { return Found::Drop };
-    let count = match *outcome {
-        PASS => return Found::Pass,
-        REJECT => return Found::Reject(outcomes.reasons.first().cloned().unwrap_or_default()),
-        count => usize::try_from(count).unwrap_or(0),
-    };
-    let owned = |entry: Option<Entry<'_>>, inherited: Option<&[u8]>| {
-        entry.unwrap_or(Entry::Inherit).or(inherited).map(<[u8]>::to_vec)
-    };
-    let (mut keys, mut values) = (outcomes.keys.cursor(), outcomes.values.cursor());
-    let (mut names_left, mut contents) = (outcomes.headers.keys.cursor(), outcomes.headers.values.cursor());
-    let outputs = (0..count).map(|index| {
-        let to = outcomes.to.get(index).and_then(|to| names.get(usize::try_from(*to).ok()?));
-        let timestamp = outcomes.timestamps.get(index).copied().unwrap_or(row.timestamp);
-        let headers = match outcomes.headers.counts.get(index) {
-            None | Some(&INHERIT) => owned_headers(row.headers),
-            Some(count) => (0..*count)
-                .map(|_| (owned(names_left.next(), None).unwrap_or_default(), owned(contents.next(), None)))
-                .collect(),
-        };
-        FoundOutput {
-            to: to.cloned(),
-            timestamp: Some(timestamp).filter(|timestamp| *timestamp != NO_TIMESTAMP),
-            key: owned(keys.next(), row.key),
-            value: owned(values.next(), row.value),
-            headers,
-        }
-    });
-    let outputs: Vec<FoundOutput> = outputs.collect();
-    if outputs.is_empty() { Found::Drop } else { Found::Emit(outputs) }
-}
-
-fn owned_headers(headers: HeaderSlice<'_>) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-    headers.map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect()
 }
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -179,22 +107,40 @@ impl Report {
     /// # Errors
     /// Whatever the stream says.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        for file in &self.files {
-            writeln!(out, "{}", file.file.display())?;
-            for case in &file.cases {
-                match &case.difference {
-                    None => writeln!(out, "  {GOOD}ok{GOOD:#}      {}", case.name)?,
-                    Some(difference) => {
-                        writeln!(out, "  {BAD}FAILED{BAD:#}  {}", case.name)?;
-                        difference.write(out, "          ")?;
-                    }
-                }
-            }
-            if let Some(error) = &file.error {
-                writeln!(out, "  {BAD}FAILED{BAD:#}  {error}")?;
-            }
-        }
+        self.files.iter().try_for_each(|file| file.write(out))?;
         let style = if self.failed == 0 { GOOD } else { BAD };
         writeln!(out, "{style}{} passed, {} failed{style:#}", self.passed, self.failed)
     }
+}
+
+impl FileReport {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", self.file.display())?;
+        for case in &self.cases {
+            match &case.difference {
+                None => writeln!(out, "  {GOOD}ok{GOOD:#}      {}", case.name)?,
+                Some(difference) => {
+                    writeln!(out, "  {BAD}FAILED{BAD:#}  {}", case.name)?;
+                    difference.write(out, "          ", "- expected, + found")?;
+                }
+            }
+        }
+        if let Some(error) = &self.error {
+            writeln!(out, "  {BAD}FAILED{BAD:#}  {error}")?;
+        }
+        self.repeat.iter().try_for_each(|repeat| write_repeat(repeat, out))
+    }
+}
+
+fn write_repeat(repeat: &Repeat, out: &mut dyn Write) -> io::Result<()> {
+    let Some(differs) = &repeat.differs else {
+        let ways = repeat.ways;
+        return writeln!(
+            out,
+            "  {GOOD}ok{GOOD:#}      repeatable: the records came in {ways} other ways to the same end"
+        );
+    };
+    writeln!(out, "  {BAD}FAILED{BAD:#}  not repeatable: {}", differs.case)?;
+    differs.difference.write(out, "          ", &differs.legend())?;
+    writeln!(out, "          {}", differs.hint)
 }

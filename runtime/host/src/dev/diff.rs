@@ -10,21 +10,21 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 use super::case_file::{Case, Datum, Expect, OutputSpec, RecordSpec};
-use super::cases::{Found, FoundOutput};
+use super::found::{Found, FoundOutput};
 
-/// How an outcome differs from the expected one, each as lines of text.
+/// How an outcome differs from the expected one, or from an earlier one; each as lines of text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// What the case expects.
+    /// What the case expects, or what was made of the record before.
     pub expected: String,
     /// What the plugin made.
     pub found: String,
 }
 
 impl Difference {
-    /// Writes both as a diff, each line after `indent`.
-    pub(super) fn write(&self, out: &mut dyn Write, indent: &str) -> io::Result<()> {
-        writeln!(out, "{indent}- expected, + found")?;
+    /// Writes both as a diff, each line after `indent`. `legend` says what - and + stand for.
+    pub(super) fn write(&self, out: &mut dyn Write, indent: &str, legend: &str) -> io::Result<()> {
+        writeln!(out, "{indent}{legend}")?;
         for change in TextDiff::from_lines(&self.expected, &self.found).iter_all_changes() {
             let (sign, style) = match change.tag() {
                 ChangeTag::Delete => ('-', AnsiColor::Red.on_default()),
@@ -46,6 +46,16 @@ pub(super) fn compare(case: &Case, found: &Found) -> Option<Difference> {
         (expect, found) => (agrees(expect, found), describe_expected(&case.record, expect), describe_found(found)),
     };
     (!agrees).then_some(Difference { expected, found: found_text })
+}
+
+/// The difference between what was made of a record at two times; none if it is the same. The words of a failure may
+/// tell of the plugin's memory or of the time that it took, and are not compared.
+pub(super) fn differ(one: &Found, other: &Found) -> Option<Difference> {
+    let same = match (one, other) {
+        (Found::Fail(one, _), Found::Fail(other, _)) => one == other,
+        (one, other) => one == other,
+    };
+    (!same).then(|| Difference { expected: describe_found(one), found: describe_found(other) })
 }
 
 fn agrees(expect: &Expect, found: &Found) -> bool {

@@ -4,6 +4,8 @@ pub mod build;
 pub mod case_file;
 pub mod cases;
 mod diff;
+mod found;
+pub mod repeat;
 pub mod scaffold;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::runtime::in_tokio;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use crate::allow::{Allow, CountedTime};
 use crate::host::State;
 use crate::host::stderr::Stderr;
 
@@ -20,28 +21,27 @@ const RESOURCES_MAX: usize = 1 << 10;
 /// Random bytes in one call.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
 
-/// The empty shell of WASI: no files, no network, no environment, no arguments, no input. There are clocks and
-/// randomness; output is dropped, but for the end of standard error.
+/// The empty shell of WASI: no files, no network, no environment, no arguments, no input. Clocks and
+/// random numbers are what its [`Allow`] say; output is dropped, but for the end of standard error.
 pub(crate) struct Shell {
-    wasi: WasiCtx,
-    table: ResourceTable,
+    pub(crate) wasi: WasiCtx,
+    pub(crate) table: ResourceTable,
+    /// The monotonic clock, where it is not the machine's.
+    pub(crate) counted_time: Option<CountedTime>,
     pub(crate) stderr: Stderr,
     /// How long a plugin may wait in one host call: the host does not see the epoch while it waits.
     pub(crate) wait_max: Duration,
 }
 
 impl Shell {
-    pub(crate) fn new(wait_max: Duration) -> Self {
+    pub(crate) fn new(wait_max: Duration, allow: Allow) -> Self {
         let stderr = Stderr::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        let wasi = WasiCtxBuilder::new()
-            .stderr(stderr.clone())
-            .max_random_size(RANDOM_BYTES_MAX)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .build();
-        Shell { wasi, table, stderr, wait_max }
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stderr(stderr.clone()).max_random_size(RANDOM_BYTES_MAX).allow_tcp(false).allow_udp(false);
+        allow.arrange(&mut wasi);
+        Shell { wasi: wasi.build(), table, counted_time: allow.counted_time(), stderr, wait_max }
     }
 }
 
@@ -51,7 +51,8 @@ impl WasiView for State {
     }
 }
 
-/// Exactly the interfaces that [`crate::Artifact::read`] lets through: in particular, no sockets.
+/// The interfaces of WASI that [`crate::Artifact::read`] lets through, but for `monotonic-clock`: in particular, no
+/// sockets.
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let l = linker;
     cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?;
@@ -65,7 +66,6 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
     cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
     clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
-    clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
     filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     sync::filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     random::random::add_to_linker::<State, WasiRandom>(l, |state| state.shell.wasi.random())?;

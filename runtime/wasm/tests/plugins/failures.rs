@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluicegate_core::{ErrorKind, Failure, FailureKind, Outcomes, Transform};
-use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec};
+use sluicegate_wasm::{Allow, Capability, Instance, InstanceLimits, InstanceSpec};
 
-use crate::guests::{PATIENT, batch, hasty, instance, limits, plugin, spec};
+use crate::guests::{PATIENT, batch, hasty, instance, limits, plugin, spec, started};
 
 const TOO_MUCH: &str =
     "returned more than limits.output-bytes-per-record, 4194304, and limits.outputs-per-record, 1000, can allow";
@@ -70,7 +70,9 @@ fn a_record_a_call_fails_alike() {
 fn a_deadline_holds_within_twice_its_length() {
     let deadline = Duration::from_millis(200);
     for (guest, value) in [("hostile", "loop"), ("hostile", "sleep"), ("single", "loop")] {
-        let mut instance = hasty(guest, deadline);
+        // Without a real clock a sleep is over at once.
+        let allow = Allow::of([Capability::Clock]);
+        let mut instance = started(guest, InstanceSpec { limits: limits(deadline), allow, ..spec("{}") });
         // A busy machine may be late at any one time; it is never early.
         let soonest = (0..10).map(|_| overrun(&mut instance, value, deadline)).find(|took| *took < deadline * 2);
         assert!(soonest.is_some(), "{value} always took too long");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluicegate_core::{Batch, Partition};
 use sluicegate_wasm::{
-    Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters,
+    Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters,
 };
 
 /// The bytes of a guest of `tests/guests`, all of which are built once.
@@ -48,6 +48,7 @@ pub(crate) fn spec(config: &str) -> InstanceSpec {
         config: config.into(),
         outputs: vec!["large".into(), "audit".into()],
         limits: limits(PATIENT),
+        allow: Allow::default(),
         counters: Arc::new(PluginCounters::default()),
     }
 }
@@ -57,7 +58,10 @@ pub(crate) fn instance(name: &str) -> Instance {
 }
 
 pub(crate) fn hasty(name: &str, deadline: Duration) -> Instance {
-    let spec = InstanceSpec { limits: limits(deadline), ..spec("{}") };
+    started(name, InstanceSpec { limits: limits(deadline), ..spec("{}") })
+}
+
+pub(crate) fn started(name: &str, spec: InstanceSpec) -> Instance {
     Instance::new(&plugin(name), &Arc::new(spec)).expect("an instance")
 }
 

@@ -26,6 +26,16 @@ fn a_plugin_says_what_it_is() {
 }
 
 #[test]
+fn what_a_plugin_asks_for_is_known() {
+    let asked = |name| plugin(name).artifact().asks().iter().map(|ask| ask.interface).collect::<Vec<_>>();
+    assert_eq!(asked("single"), [""; 0]);
+    assert_eq!(asked("hostile"), ["wasi:clocks/monotonic-clock", "wasi:random/insecure-seed"]);
+    let all = ["wall-clock", "monotonic-clock"].map(|name| format!("wasi:clocks/{name}"));
+    let all = [&all[..], &["random", "insecure-seed"].map(|name| format!("wasi:random/{name}"))].concat();
+    assert_eq!(asked("fickle"), all);
+}
+
+#[test]
 fn the_network_is_refused_by_name() {
     let line = refusal(bytes("outward"), &LoadOptions::default());
     assert!(line.starts_with("imports wasi:sockets/"), "{line}");
@@ -44,11 +54,6 @@ fn limits_name_themselves() {
     assert_eq!(
         refusal(bytes("hostile"), &hurry),
         "compiling takes longer than 0ns: make the plugin smaller, or raise limits.compile-time"
-    );
-    let greedy = LoadOptions { allow: vec!["http".into()], ..LoadOptions::default() };
-    assert_eq!(
-        refusal(bytes("hostile"), &greedy),
-        "allow: there is no host capability 'http': log and metrics are always there, and nothing else is yet"
     );
 }
 

@@ -1,5 +1,6 @@
 //! Real guests in the real sandbox.
 
+mod allow;
 mod calls;
 mod failures;
 mod guests;
