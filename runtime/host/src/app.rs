@@ -1,18 +1,22 @@
 //! The composition root: the only file that names concrete sources, sinks and transforms.
 
+mod dead_letters;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sluicegate_core::{
-    Clock, Error, ErrorKind, Meters, OutputLimits, Sink, Source, Stage, Transaction, Worker, WorkerSettings,
+    Clock, Delivery, Error, ErrorKind, Meters, OutputLimits, Sink, Source, Stage, Transaction, Worker, WorkerSettings,
 };
 use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig};
 use sluicegate_local::{IdHeader, LocalSink, LocalSource, Log, SinkSettings, SourceSettings};
 use sluicegate_wasm::{
     Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters,
 };
+
+pub(crate) use dead_letters::{Outlet, dead_letter_topic};
 
 use crate::config::{self, Partitioning, Pipeline};
 use crate::exit::Exit;
@@ -37,7 +41,8 @@ pub struct LoadedPipeline {
     pub stages: Vec<LoadedStage>,
     /// Its counters.
     pub meters: Arc<Meters>,
-    seat: Seat,
+    /// Taken by the first worker: whoever only looks takes nobody's.
+    seat: OnceLock<Seat>,
 }
 
 /// A stage whose plugin is loaded.
@@ -51,11 +56,11 @@ pub struct LoadedStage {
 }
 
 /// The four seams but the transform, connected.
-struct Seams {
-    source: Box<dyn Source>,
-    sink: Box<dyn Sink>,
-    transaction: Box<dyn Transaction>,
-    bytes_per_output: usize,
+pub(crate) struct Seams {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) transaction: Box<dyn Transaction>,
+    pub(crate) bytes_per_output: usize,
 }
 
 impl App {
@@ -96,8 +101,7 @@ impl App {
         });
         let stages: Vec<LoadedStage> = stages.collect::<Result<_, _>>()?;
         let meters = Arc::new(Meters::new(stages.iter().map(|stage| stage.name.as_str())));
-        let seat = Seat::take(&config.name);
-        let loaded = LoadedPipeline { config, stages, meters, seat };
+        let loaded = LoadedPipeline { config, stages, meters, seat: OnceLock::new() };
         // One instance of each, so that a plugin that refuses its configuration is known before anything is connected.
         loaded.transforms(LOCAL_OUTPUT_BYTES_MAX)?;
         Ok(loaded)
@@ -131,26 +135,15 @@ impl App {
     /// # Errors
     /// A system cannot be reached, or refuses.
     pub fn worker(&self, pipeline: &LoadedPipeline, index: u32) -> Result<Worker, Error> {
-        let config = &pipeline.config;
-        let seams = self.seams(pipeline, index)?;
-        let stages = pipeline.transforms(seams.bytes_per_output)?;
-        let settings = WorkerSettings {
-            pipeline: config.name.clone(),
-            delivery: config.delivery.into(),
-            commit: config.commit.into(),
-            budget: config.budget.bytes(),
-            drain: DRAIN,
-        };
-        let clock = Box::new(SystemClock(Instant::now()));
-        let meters = Arc::clone(&pipeline.meters);
-        Ok(Worker::new(settings, seams.source, stages, seams.sink, seams.transaction, clock, meters))
+        pipeline.worker(self.seams(pipeline, index)?, pipeline.config.delivery.into())
     }
 
     fn seams(&self, pipeline: &LoadedPipeline, index: u32) -> Result<Seams, Error> {
         let config = &pipeline.config;
         match (&config.source, &config.sink) {
             (config::Source::Kafka(source), config::Sink::Kafka(sink)) => {
-                kafka(config, source, sink, pipeline.seat.name(), index)
+                let seat = pipeline.seat.get_or_init(|| Seat::take(&config.name));
+                kafka(config, source, sink, &format!("{}-{}-{index}", config.name, seat.name()))
             }
             (config::Source::Local(source), config::Sink::Local(sink)) => self.local(config, source, sink, index),
             (source, sink) => Err(Error::new(
@@ -204,20 +197,8 @@ impl App {
         };
         let local_source = LocalSource::open(&log, &settings)?;
         let sink_log = self.log(&sink.path)?;
-        let local_sink = LocalSink::open(
-            &sink_log,
-            &SinkSettings {
-                topic: sink.topic.clone(),
-                outputs: sink.outputs.iter().map(|(_, topic)| topic.to_owned()).collect(),
-                dead_letter: config.dead_letter.as_ref().map(|dead_letter| dead_letter.topic.clone()),
-                partition: match sink.partition {
-                    Partitioning::ByKey => sluicegate_local::PartitionBy::Key,
-                    Partitioning::Same => sluicegate_local::PartitionBy::Same,
-                },
-                new_partitions: log.partitions_of(source.topics.iter().map(String::as_str))?,
-                id_header: sink.id_header.clone().map(|name| IdHeader { name, pipeline: config.name.clone() }),
-            },
-        )?;
+        let new_partitions = log.partitions_of(source.topics.iter().map(String::as_str))?;
+        let local_sink = LocalSink::open(&sink_log, &local_sink(config, sink, new_partitions))?;
         // By what the paths lead to: two spellings of one folder are one log.
         let transaction = local_source.transaction((log == sink_log).then_some(&local_sink));
         Ok(Seams {
@@ -230,6 +211,21 @@ impl App {
 }
 
 impl LoadedPipeline {
+    /// A worker over these seams, with fresh instances of the plugins.
+    pub(crate) fn worker(&self, seams: Seams, delivery: Delivery) -> Result<Worker, Error> {
+        let config = &self.config;
+        let stages = self.transforms(seams.bytes_per_output)?;
+        let settings = WorkerSettings {
+            pipeline: config.name.clone(),
+            delivery,
+            commit: config.commit.into(),
+            budget: config.budget.bytes(),
+            drain: DRAIN,
+        };
+        let (clock, meters) = (Box::new(SystemClock(Instant::now())), Arc::clone(&self.meters));
+        Ok(Worker::new(settings, seams.source, stages, seams.sink, seams.transaction, clock, meters))
+    }
+
     /// A fresh instance of each stage's plugin.
     fn transforms(&self, bytes_per_output: usize) -> Result<Vec<Stage>, Error> {
         let has_dead_letter = self.config.dead_letter.is_some();
@@ -268,12 +264,8 @@ fn kafka(
     config: &Pipeline,
     source: &config::KafkaSource,
     sink: &config::KafkaSink,
-    seat: &str,
-    index: u32,
+    transactional_id: &str,
 ) -> Result<Seams, Error> {
-    let properties = |properties: &config::Properties| {
-        properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>()
-    };
     let source = KafkaSourceConfig {
         brokers: source.brokers.clone(),
         topics: source.topics.clone(),
@@ -288,7 +280,17 @@ fn kafka(
         batch_bytes: config.batch.bytes.bytes(),
         queue_bytes: FETCH_BYTES,
     };
-    let sink = KafkaSinkConfig {
+    let connection = sluicegate_kafka::connect(&source, &kafka_sink(config, sink, transactional_id))?;
+    Ok(Seams {
+        source: Box::new(connection.source),
+        sink: Box::new(connection.sink),
+        transaction: Box::new(connection.transaction),
+        bytes_per_output: connection.bytes_per_output,
+    })
+}
+
+fn kafka_sink(config: &Pipeline, sink: &config::KafkaSink, transactional_id: &str) -> KafkaSinkConfig {
+    KafkaSinkConfig {
         brokers: sink.brokers.clone(),
         topic: sink.topic.clone(),
         outputs: sink.outputs.iter().map(|(name, topic)| (name.to_owned(), topic.to_owned())).collect(),
@@ -301,16 +303,27 @@ fn kafka(
         pipeline: config.name.clone(),
         properties: properties(&sink.properties),
         delivery: config.delivery.into(),
-        transactional_id: format!("{}-{seat}-{index}", config.name),
+        transactional_id: transactional_id.to_owned(),
         queue_bytes: SEND_BYTES,
-    };
-    let connection = sluicegate_kafka::connect(&source, &sink)?;
-    Ok(Seams {
-        source: Box::new(connection.source),
-        sink: Box::new(connection.sink),
-        transaction: Box::new(connection.transaction),
-        bytes_per_output: connection.bytes_per_output,
-    })
+    }
+}
+
+fn properties(properties: &config::Properties) -> BTreeMap<String, String> {
+    properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn local_sink(config: &Pipeline, sink: &config::LocalSink, new_partitions: u32) -> SinkSettings {
+    SinkSettings {
+        topic: sink.topic.clone(),
+        outputs: sink.outputs.iter().map(|(_, topic)| topic.to_owned()).collect(),
+        dead_letter: config.dead_letter.as_ref().map(|dead_letter| dead_letter.topic.clone()),
+        partition: match sink.partition {
+            Partitioning::ByKey => sluicegate_local::PartitionBy::Key,
+            Partitioning::Same => sluicegate_local::PartitionBy::Same,
+        },
+        new_partitions,
+        id_header: sink.id_header.clone().map(|name| IdHeader { name, pipeline: config.name.clone() }),
+    }
 }
 
 /// What librdkafka fetches ahead of each partition. More costs memory and gains nothing that was measured.

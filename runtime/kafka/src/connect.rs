@@ -38,6 +38,16 @@ pub struct Connection {
     pub bytes_per_output: usize,
 }
 
+/// A sink alone.
+pub struct SinkConnection {
+    /// The producer.
+    pub sink: KafkaSink,
+    /// Its transactions.
+    pub transaction: KafkaTransaction,
+    /// As of [`Connection`].
+    pub bytes_per_output: usize,
+}
+
 /// Connects a worker: checks that brokers answer and topics exist, and fences whoever had the same transactional id.
 /// The group is joined by the first poll. Blocks, for some seconds at most where all is well; on any thread.
 ///
@@ -52,11 +62,50 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Con
     if sink.delivery == Delivery::ExactlyOnce && source.brokers != sink.brokers {
         check_same_cluster(&consumer, &admin)?;
     }
+    let largest = largest(&admin, sink);
+    drop(admin);
+    let (producer, events) = producer(sink, largest)?;
+    let transaction = match sink.delivery {
+        Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer)),
+        Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &producer, &events, sink)?,
+    };
+    Ok(Connection {
+        source: KafkaSource::new(consumer, source)?,
+        sink: KafkaSink::new(producer, events, sink)?,
+        transaction,
+        bytes_per_output: bytes_per_output(largest),
+    })
+}
+
+/// Connects a sink without a source: its transactions are outputs alone, whatever positions they are given. Fences
+/// whoever had the same transactional id; what that one had committed is visible when this returns.
+///
+/// # Errors
+/// As of [`connect`].
+pub fn connect_sink(sink: &KafkaSinkConfig) -> Result<SinkConnection, Error> {
+    let sink = KafkaSinkConfig { delivery: Delivery::ExactlyOnce, ..sink.clone() };
+    let admin = Topics::over(&sink.client(MESSAGE_BYTES_DEFAULT)?, &sink.brokers)?;
+    check_sink(&admin, &sink, 0)?;
+    let largest = largest(&admin, &sink);
+    drop(admin);
+    let (producer, events) = producer(&sink, largest)?;
+    let transaction = transaction(None, &producer, &events, &sink)?;
+    let bytes_per_output = bytes_per_output(largest);
+    Ok(SinkConnection { sink: KafkaSink::new(producer, events, &sink)?, transaction, bytes_per_output })
+}
+
+/// The most bytes of a batch that the sink's topics take.
+fn largest(admin: &Topics, sink: &KafkaSinkConfig) -> usize {
     // Whoever sets it knows it.
     let set = sink.properties.get("message.max.bytes").and_then(|value| value.parse().ok());
-    let largest = set.or_else(|| admin.message_bytes_max(&sink.topics())).unwrap_or(MESSAGE_BYTES_DEFAULT);
-    drop(admin);
+    set.or_else(|| admin.message_bytes_max(&sink.topics())).unwrap_or(MESSAGE_BYTES_DEFAULT)
+}
 
+fn bytes_per_output(largest: usize) -> usize {
+    largest.saturating_sub(RECORD_OVERHEAD).max(largest / 2)
+}
+
+fn producer(sink: &KafkaSinkConfig, largest: usize) -> Result<(SharedProducer, Arc<EventQueue>), Error> {
     let producer: Producer = sink
         .client(largest)?
         .create_with_context(ProducerState::default())
@@ -64,23 +113,19 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Con
     let producer: SharedProducer = Arc::new(Bounded::new(producer));
     let events = EventQueue::of_producer(&producer);
     let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
-    let events = Arc::new(events);
-    let transaction = match sink.delivery {
-        Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer)),
-        Delivery::ExactlyOnce => {
-            let timeout = Duration::from_millis(sink.transaction_timeout_ms());
-            let topics = sink.topics().join(", ");
-            let (consumer, producer) = (Arc::clone(&consumer), Arc::clone(&producer));
-            KafkaTransaction::exactly_once(consumer, producer, Arc::clone(&events), topics, timeout)
-                .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))?
-        }
-    };
-    Ok(Connection {
-        source: KafkaSource::new(consumer, source)?,
-        sink: KafkaSink::new(producer, events, sink)?,
-        transaction,
-        bytes_per_output: largest.saturating_sub(RECORD_OVERHEAD).max(largest / 2),
-    })
+    Ok((producer, Arc::new(events)))
+}
+
+fn transaction(
+    consumer: Option<SharedConsumer>,
+    producer: &SharedProducer,
+    events: &Arc<EventQueue>,
+    sink: &KafkaSinkConfig,
+) -> Result<KafkaTransaction, Error> {
+    let timeout = Duration::from_millis(sink.transaction_timeout_ms());
+    let (producer, events, topics) = (Arc::clone(producer), Arc::clone(events), sink.topics().join(", "));
+    KafkaTransaction::exactly_once(consumer, producer, events, topics, timeout)
+        .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))
 }
 
 fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<SharedConsumer, Error> {
