@@ -299,7 +299,7 @@ fn kafka_sink(config: &Pipeline, sink: &config::KafkaSink, transactional_id: &st
             Partitioning::ByKey => sluicegate_kafka::PartitionBy::Key,
             Partitioning::Same => sluicegate_kafka::PartitionBy::Same,
         },
-        id_header: sink.id_header.clone(),
+        id_header: sink.id_header.name().map(str::to_owned),
         pipeline: config.name.clone(),
         properties: properties(&sink.properties),
         delivery: config.delivery.into(),
@@ -322,7 +322,7 @@ fn local_sink(config: &Pipeline, sink: &config::LocalSink, new_partitions: u32) 
             Partitioning::Same => sluicegate_local::PartitionBy::Same,
         },
         new_partitions,
-        id_header: sink.id_header.clone().map(|name| IdHeader { name, pipeline: config.name.clone() }),
+        id_header: sink.id_header.name().map(|name| IdHeader { name: name.to_owned(), pipeline: config.name.clone() }),
     }
 }
 

@@ -177,7 +177,7 @@ fn check_same_cluster(consumer: &SharedConsumer, admin: &Topics) -> Result<(), E
     }
     Err(Error::new(
         ErrorKind::Config,
-        "exactly-once needs source and sink in one Kafka cluster; use delivery: at-least-once with id-header",
+        "exactly-once needs source and sink in one Kafka cluster; use delivery: at-least-once, whose outputs carry stable ids",
     ))
 }
 

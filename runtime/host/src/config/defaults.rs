@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::endpoint::{Sink, Source};
-use super::pipeline::Pipeline;
+use super::endpoint::{IdHeader, Sink, Source};
+use super::pipeline::{Delivery, Pipeline};
 use super::secret::Properties;
 use super::tree::{Kind, Node};
 
@@ -25,6 +25,14 @@ pub(super) fn fill_in(pipeline: &mut Pipeline, root: &Node) {
     if !is_said(&["workers"]) {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         pipeline.workers = cores.clamp(1, 256) as u32;
+    }
+    let id_header = match &mut pipeline.sink {
+        Sink::Kafka(kafka) => &mut kafka.id_header,
+        Sink::Local(local) => &mut local.id_header,
+    };
+    if *id_header == IdHeader::ByDelivery {
+        // Only at least once there are repeats, which consumers tell by it.
+        *id_header = (pipeline.delivery == Delivery::AtLeastOnce).into();
     }
     for (index, stage) in pipeline.stages.iter_mut().enumerate() {
         let index = index.to_string();
