@@ -219,7 +219,8 @@ workers: 1
     running.signal(Signal::Term)?;
     ensure!(running.wait(DRAINED_WITHIN)?.code == Some(0));
 
-    assert_eq!(list(&pipeline, &[])?.len(), 2);
+    let found = list(&pipeline, &[])?;
+    assert_eq!(found.len(), 2);
     let with = ["--with", uppercase.to_str().context("UTF-8")?];
     let told = summary(replay(&pipeline, &[&with[..], &["--failure", "trap"]].concat())?)?;
     assert_eq!((&told["replayed"], &told["outputs"]), (&1.into(), &1.into()), "{told}");
@@ -228,6 +229,34 @@ workers: 1
     let seen = run(&["consume", "out"], "")?;
     let values: Vec<_> = lines(seen)?.iter().map(|line| line["value"].clone()).collect();
     assert_eq!(values, ["A", "TRAP C", "REJECT B"]);
+
+    // Back into the source topic, without a promise: what `list` prints is what `produce` takes.
+    let records: String = found.iter().map(|letter| format!("{}\n", letter["record"])).collect();
+    run(&["produce", "in"], &records)?;
+    let values: Vec<_> = lines(run(&["consume", "in"], "")?)?.iter().map(|line| line["value"].clone()).collect();
+    assert_eq!(values, ["a", "reject b", "trap c", "reject b", "trap c"]);
+    Ok(())
+}
+
+#[test]
+fn a_mended_plugin_needs_to_be_told_its_place() -> Result<()> {
+    let uppercase = plugin("uppercase")?;
+    let uppercase = uppercase.to_str().context("UTF-8")?;
+    let text = |dead_letter: &str| {
+        format!(
+            "name: two\n\
+             source: {{ kafka: {{ brokers: '127.0.0.1:1', topics: [in] }} }}\n\
+             stages: [{{ name: one, plugin: {uppercase} }}, {{ name: other, plugin: {uppercase} }}]\n\
+             sink: {{ kafka: {{ topic: out }} }}\n{dead_letter}"
+        )
+    };
+    let pipeline = Pipeline::new(&text("dead-letter: { topic: dead }\n"))?;
+    let unclear = replay(&pipeline, &["--with", uppercase])?;
+    ensure!(unclear.code == Some(2) && unclear.stderr.contains("one, other"), "{unclear:?}");
+    let none = letters("list", &Pipeline::new(&text(""))?, &[])?;
+    ensure!(none.code == Some(2) && none.stderr.contains("dead-letter: { topic"), "{none:?}");
+    let unreachable = letters("list", &pipeline, &[])?;
+    ensure!(unreachable.code == Some(3) && unreachable.stderr.contains("127.0.0.1:1"), "{unreachable:?}");
     Ok(())
 }
 
@@ -301,6 +330,7 @@ source:
 stages:
   - name: victim
     plugin: {hostile}
+    on-failure: {{ retries: 1, backoff: 20ms }}
 sink:
   kafka: {{ topic: {name}.clean, partition: same }}
 dead-letter: {{ topic: {name}.dead }}

@@ -18,7 +18,7 @@ use sluicegate_tests::record::Record;
 use sluicegate_tests::wait::eventually;
 
 const ROUNDS: usize = 20;
-const KILLS: usize = 3;
+const KILLS: usize = 2;
 const PORTION: usize = 500;
 const WITHIN: Duration = Duration::from_secs(120);
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The composition root: the only file that names concrete sources, sinks and transforms.
+//! The composition root: only here, and in the folder of this name, are sources, sinks and transforms named.
 
 mod dead_letters;
 
