@@ -28,6 +28,7 @@ pub mod java;
 pub mod kafka;
 pub mod pipeline;
 pub mod plugins;
+pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod random;

@@ -147,7 +147,7 @@ impl Bench {
             "name: {output}\n\
              source: {{ kafka: {{ brokers: '{brokers}', topics: [{INPUT}] }} }}\n\
              stages: [{{ name: uppercase, plugin: '{plugin}' }}]\n\
-             sink: {{ kafka: {{ topic: {output} }} }}\n\
+             sink: {{ kafka: {{ topic: {output}, id-header: false }} }}\n\
              delivery: {delivery}\n\
              workers: 1\n"
         )

@@ -12,6 +12,9 @@ pub enum Destination {
     Named(u32),
     /// The dead-letter topic.
     DeadLetter,
+    /// The dead-letter topic too, in the partition of the letter that this marks as replayed, which is the source: so
+    /// retention never takes a mark before its letter.
+    Replayed,
 }
 
 /// One record on its way out, borrowed from the columns it lies in.

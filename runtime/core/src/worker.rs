@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::batch::{Batch, Partition};
 use crate::chain::{Chain, FailedRecord, Passage};
 use crate::error::{Error, ErrorKind};
+use crate::letter::Story;
 use crate::meters::{Meters, Tally};
 use crate::output::{Destination, Output};
 use crate::policy::Action;
@@ -305,7 +306,7 @@ impl Worker {
             let Some((_, record)) = rows.by_ref().find(|(row, _)| *row == failed.row) else {
                 continue;
             };
-            let story = self.story(failed);
+            let story = self.story(failed).into_headers();
             self.sink.write(
                 &Output {
                     to: Destination::DeadLetter,
@@ -325,24 +326,21 @@ impl Worker {
         Ok(())
     }
 
-    /// The headers that tell a dead letter's story.
-    fn story(&self, failed: &FailedRecord) -> [(&'static str, String); 11] {
+    fn story(&self, failed: &FailedRecord) -> Story {
         let stage = self.chain.stage(failed.stage);
         let plugin = stage.transform().identity();
-        let Partition { topic, number } = &self.batch.partition;
-        [
-            ("sluicegate-pipeline", self.settings.pipeline.clone()),
-            ("sluicegate-stage", stage.name().to_owned()),
-            ("sluicegate-plugin", plugin.name.clone()),
-            ("sluicegate-plugin-version", plugin.version.clone()),
-            ("sluicegate-plugin-digest", plugin.digest.clone()),
-            ("sluicegate-failure", failed.failure.kind.name().to_owned()),
-            ("sluicegate-reason", bounded(&failed.failure.reason)),
-            ("sluicegate-topic", topic.to_string()),
-            ("sluicegate-partition", number.to_string()),
-            ("sluicegate-offset", self.batch.offsets[failed.row].to_string()),
-            ("sluicegate-time", self.clock.unix_ms().to_string()),
-        ]
+        Story {
+            pipeline: self.settings.pipeline.clone(),
+            stage: stage.name().to_owned(),
+            plugin: plugin.name.clone(),
+            plugin_version: plugin.version.clone(),
+            plugin_digest: plugin.digest.clone(),
+            failure: failed.failure.kind.name().to_owned(),
+            reason: failed.failure.reason.clone(),
+            source: self.batch.partition.clone(),
+            offset: self.batch.offsets[failed.row],
+            time_ms: self.clock.unix_ms(),
+        }
     }
 
     fn revoke(&mut self, lost: bool) -> Result<(), Error> {
@@ -458,14 +456,4 @@ impl Worker {
         };
         next.saturating_sub(self.clock.now()).min(WAIT_MAX)
     }
-}
-
-/// A reason that fits a header: at most 1 KiB, cut at a character.
-fn bounded(reason: &str) -> String {
-    const REASON_BYTES_MAX: usize = 1024;
-    if reason.len() <= REASON_BYTES_MAX {
-        return reason.to_owned();
-    }
-    let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}…", &reason[..end])
 }

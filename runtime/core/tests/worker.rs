@@ -134,6 +134,7 @@ impl Sink for FakeSink {
         let line = match output.to {
             Destination::Default => format!("{value}@{}.{}", output.offset, output.index),
             Destination::Named(index) => format!("{index}:{value}@{}.{}", output.offset, output.index),
+            Destination::Replayed => unreachable!("a worker replays nothing"),
             Destination::DeadLetter => {
                 let said = |name| output.added.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
                 format!(

@@ -1,24 +1,28 @@
-//! The composition root: here and in `seams.rs` alone are concrete sources, sinks and transforms named.
+//! The composition root: only here, and in the folder of this name, are sources, sinks and transforms named.
 
+mod dead_letters;
 mod seams;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jsonschema::error::ValidationErrorKind;
-use sluicegate_core::{Clock, Error, Meters, OutputLimits, Stage, Worker, WorkerSettings};
+use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Stage, Worker, WorkerSettings};
 use sluicegate_local::Log;
 use sluicegate_wasm::{
     Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin,
     PluginCounters,
 };
 
+pub(crate) use dead_letters::{Outlet, dead_letter_topic};
+pub(crate) use seams::Seams;
+
 use crate::config::{self, Pipeline};
 use crate::exit::Exit;
 use crate::seat::Seat;
-use seams::{LOCAL_OUTPUT_BYTES_MAX, Seams};
+use seams::LOCAL_OUTPUT_BYTES_MAX;
 
 /// A drain that takes longer leaves what is in flight to the next worker: with leaving the group it stays within 10 s.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -40,7 +44,8 @@ pub struct LoadedPipeline {
     pub stages: Vec<LoadedStage>,
     /// Its counters.
     pub meters: Arc<Meters>,
-    seat: Seat,
+    /// Taken by the first worker: whoever only looks takes nobody's.
+    seat: OnceLock<Seat>,
 }
 
 /// A stage whose plugin is loaded.
@@ -92,8 +97,7 @@ impl App {
         let stages: Vec<LoadedStage> =
             config.stages.iter().map(|stage| self.load_stage(stage)).collect::<Result<_, _>>()?;
         let meters = Arc::new(Meters::new(stages.iter().map(|stage| stage.name.as_str())));
-        let seat = Seat::take(&config.name);
-        let loaded = LoadedPipeline { config, stages, meters, seat };
+        let loaded = LoadedPipeline { config, stages, meters, seat: OnceLock::new() };
         // One instance of each, so that a plugin that refuses its configuration is known before anything is connected.
         for (index, stage) in loaded.config.stages.iter().enumerate() {
             let started = loaded.transform(index, LOCAL_OUTPUT_BYTES_MAX);
@@ -125,19 +129,9 @@ impl App {
     /// # Errors
     /// A system cannot be reached, or refuses.
     pub fn worker(&self, pipeline: &LoadedPipeline, index: u32) -> Result<Worker, Error> {
-        let config = &pipeline.config;
-        let seams = Seams::connect(self, config, pipeline.seat.name(), index)?;
-        let stages = pipeline.transforms(seams.bytes_per_output)?;
-        let settings = WorkerSettings {
-            pipeline: config.name.clone(),
-            delivery: config.delivery.into(),
-            commit: config.commit.into(),
-            budget: config.budget.bytes(),
-            drain: DRAIN,
-        };
-        let clock = Box::new(SystemClock(Instant::now()));
-        let meters = Arc::clone(&pipeline.meters);
-        Ok(Worker::new(settings, seams.source, stages, seams.sink, seams.transaction, clock, meters))
+        let seat = pipeline.seat.get_or_init(|| Seat::take(&pipeline.config.name));
+        let seams = Seams::connect(self, &pipeline.config, seat.name(), index)?;
+        pipeline.worker(seams, pipeline.config.delivery.into())
     }
 
     /// The embedded log in this folder, opened once a process.
@@ -156,6 +150,21 @@ impl App {
 }
 
 impl LoadedPipeline {
+    /// A worker over these seams, with fresh instances of the plugins.
+    pub(crate) fn worker(&self, seams: Seams, delivery: Delivery) -> Result<Worker, Error> {
+        let config = &self.config;
+        let stages = self.transforms(seams.bytes_per_output)?;
+        let settings = WorkerSettings {
+            pipeline: config.name.clone(),
+            delivery,
+            commit: config.commit.into(),
+            budget: config.budget.bytes(),
+            drain: DRAIN,
+        };
+        let (clock, meters) = (Box::new(SystemClock(Instant::now())), Arc::clone(&self.meters));
+        Ok(Worker::new(settings, seams.source, stages, seams.sink, seams.transaction, clock, meters))
+    }
+
     /// A fresh instance of each stage's plugin.
     fn transforms(&self, bytes_per_output: usize) -> Result<Vec<Stage>, Error> {
         let named = |index: usize, error: Error| {

@@ -38,7 +38,7 @@ impl Service {
             tracing::info!("admin endpoint on http://{address}");
             service.admin = Some(address);
         }
-        service.stop_on_signals()?;
+        stop_on_signals(&service.runtime, service.stopper())?;
         Ok(service)
     }
 
@@ -66,18 +66,21 @@ impl Service {
         self.runtime.shutdown_background();
         ended
     }
+}
 
-    fn stop_on_signals(&self) -> Result<(), Exit> {
-        let stop = self.stopper();
-        let _guard = self.runtime.enter();
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        self.runtime.spawn(async move {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            tracing::info!("stopping: finishing what is in flight; a second signal ends at once");
-            stop();
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            std::process::exit(INTERRUPTED);
-        });
-        Ok(())
-    }
+/// Calls `stop` on the first SIGINT or SIGTERM, and ends the process on the second.
+///
+/// # Errors
+/// The operating system takes no handler.
+pub(crate) fn stop_on_signals(runtime: &Runtime, stop: impl Fn() + Send + 'static) -> Result<(), Exit> {
+    let _guard = runtime.enter();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    runtime.spawn(async move {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        tracing::info!("stopping: finishing what is in flight; a second signal ends at once");
+        stop();
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(())
 }

@@ -17,6 +17,7 @@ use crate::connect::{REACH_WAIT, partitions, reach};
 use crate::context::{Consumer, ConsumerState};
 use crate::deadline::Bounded;
 use crate::error::{failed, failed_call};
+use crate::properties::is_of_connection;
 
 /// How long the controller may take.
 const ADMIN_WAIT: Duration = Duration::from_secs(15);
@@ -62,24 +63,9 @@ impl Topics {
 
     pub(crate) fn over(properties: &Properties, brokers: &str) -> Result<Self, Error> {
         let failed = |error| failed_call("make a client", &error);
-        // Of a producer's properties only those of the connection mean anything here.
         let mut plain = Properties::new();
-        for (key, value) in properties.config_map() {
-            let common = [
-                "bootstrap.",
-                "security.",
-                "sasl.",
-                "ssl.",
-                "socket.",
-                "broker.",
-                "client.",
-                "enable.ssl",
-                "debug",
-                "enable.sasl",
-            ];
-            if common.iter().any(|prefix| key.starts_with(prefix)) {
-                plain.set(key, value);
-            }
+        for (key, value) in properties.config_map().iter().filter(|(key, _)| is_of_connection(key)) {
+            plain.set(*key, *value);
         }
         let admin: AdminClient<_> = plain.create_with_context(ConsumerState::default()).map_err(failed)?;
         let reader: BaseConsumer<_> = plain.create_with_context(ConsumerState::default()).map_err(failed)?;

@@ -16,7 +16,7 @@ use crate::context::{Consumer, ConsumerState, Producer, ProducerState};
 use crate::deadline::Bounded;
 use crate::error::{failed, failed_call};
 use crate::native::{EventQueue, MessageBatch, OutputHeaders, PartitionQueue, TopicHandle};
-use crate::properties::{Role, is_secret};
+use crate::properties::{Role, is_of_connection, is_secret};
 use crate::record::{BY_KEY, Produced, SharedConsumer, SharedProducer};
 use crate::sink::{failed_producer, serve};
 use crate::wake::Wake;
@@ -31,6 +31,13 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
+    /// Of the properties of another client, those that say how brokers are reached.
+    pub fn of_connection(brokers: &str, properties: &BTreeMap<String, String>) -> Self {
+        let properties = properties.iter().filter(|(key, _)| is_of_connection(key));
+        let properties = properties.map(|(key, value)| (key.clone(), value.clone())).collect();
+        ClientConfig { brokers: brokers.to_owned(), properties }
+    }
+
     pub(crate) fn client(&self) -> Result<rdkafka::ClientConfig, Error> {
         let mut config = rdkafka::ClientConfig::new();
         config.set("client.id", "sluicegate");
@@ -212,6 +219,28 @@ impl Reader {
         }
         consumer.assign(&assignment).map_err(|error| failed_call("read", &error))?;
         Ok(Reader { partitions: reading, rest: MessageBatch::new(&consumer, 512), wake, turn: 0, consumer })
+    }
+
+    /// The same, but [`Reader::at_end`] is behind all transactions that are open now, too: what is committed of them will
+    /// have been read.
+    ///
+    /// # Errors
+    /// As of [`Reader::new`].
+    pub fn past_open_transactions(mut self, config: &ClientConfig) -> Result<Self, Error> {
+        let mut properties = config.client()?;
+        // Ends are asked for as the client reads: the other kind stops before the first open transaction.
+        properties.set("isolation.level", "read_uncommitted");
+        let consumer: Consumer = properties
+            .create_with_context(ConsumerState::default())
+            .map_err(|error| failed_call("make a consumer", &error))?;
+        let consumer = Bounded::new(consumer);
+        for Reading { partition, end, .. } in &mut self.partitions {
+            let ends =
+                consumer.fetch_watermarks(&partition.topic, partition.number.cast_signed(), Duration::from_secs(10));
+            let (_, high) = ends.map_err(|error| failed_call(&format!("find the end of {partition}"), &error))?;
+            *end = high.unsigned_abs();
+        }
+        Ok(self)
     }
 
     /// Replaces `batch` by the next records of one partition. False: none came within `wait`.

@@ -38,6 +38,16 @@ pub struct Connection {
     pub bytes_per_output: usize,
 }
 
+/// A sink alone.
+pub struct SinkConnection {
+    /// The producer.
+    pub sink: KafkaSink,
+    /// Its transactions.
+    pub transaction: KafkaTransaction,
+    /// As of [`Connection`].
+    pub bytes_per_output: usize,
+}
+
 /// Connects a worker: checks that brokers answer and topics exist, and fences whoever had the same transactional id.
 /// The group is joined by the first poll. Blocks, for some seconds at most where all is well; on any thread.
 ///
@@ -56,13 +66,7 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Con
     let (producer, events) = producer(sink, bytes_max)?;
     let transaction = match sink.delivery {
         Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer)),
-        Delivery::ExactlyOnce => {
-            let timeout = Duration::from_millis(sink.transaction_timeout_ms());
-            let topics = sink.topics().join(", ");
-            let (consumer, producer) = (Arc::clone(&consumer), Arc::clone(&producer));
-            KafkaTransaction::exactly_once(consumer, producer, Arc::clone(&events), topics, timeout)
-                .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))?
-        }
+        Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &producer, &events, sink)?,
     };
     Ok(Connection {
         source: KafkaSource::new(consumer, source)?,
@@ -97,6 +101,22 @@ pub fn connect_sink(sink: &KafkaSinkConfig, source_partitions: usize) -> Result<
     Ok((KafkaSink::new(producer, events, sink)?, bytes_per_output(bytes_max)))
 }
 
+/// As [`connect`], of a sink without a source, exactly once: its transactions are outputs alone, whatever positions they
+/// are given. What whoever had the same transactional id had committed is visible when this returns.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_transactional_sink(sink: &KafkaSinkConfig) -> Result<SinkConnection, Error> {
+    let sink = KafkaSinkConfig { delivery: Delivery::ExactlyOnce, ..sink.clone() };
+    let admin = check_sink(&sink, 0)?;
+    let bytes_max = record_bytes_max(&admin, &sink);
+    drop(admin);
+    let (producer, events) = producer(&sink, bytes_max)?;
+    let transaction = transaction(None, &producer, &events, &sink)?;
+    let sink = KafkaSink::new(producer, events, &sink)?;
+    Ok(SinkConnection { sink, transaction, bytes_per_output: bytes_per_output(bytes_max) })
+}
+
 /// The largest batch that the sink's topics take, in bytes.
 fn record_bytes_max(admin: &Topics, sink: &KafkaSinkConfig) -> usize {
     // Whoever sets it knows it.
@@ -117,6 +137,18 @@ fn producer(sink: &KafkaSinkConfig, bytes_max: usize) -> Result<(SharedProducer,
     let events = EventQueue::of_producer(&producer);
     let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
     Ok((producer, Arc::new(events)))
+}
+
+fn transaction(
+    consumer: Option<SharedConsumer>,
+    producer: &SharedProducer,
+    events: &Arc<EventQueue>,
+    sink: &KafkaSinkConfig,
+) -> Result<KafkaTransaction, Error> {
+    let timeout = Duration::from_millis(sink.transaction_timeout_ms());
+    let (producer, events, topics) = (Arc::clone(producer), Arc::clone(events), sink.topics().join(", "));
+    KafkaTransaction::exactly_once(consumer, producer, events, topics, timeout)
+        .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))
 }
 
 fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<SharedConsumer, Error> {
@@ -170,7 +202,7 @@ fn check_same_cluster(consumer: &SharedConsumer, admin: &Topics) -> Result<(), E
     }
     Err(Error::new(
         ErrorKind::Config,
-        "exactly-once needs source and sink in one Kafka cluster; use delivery: at-least-once with id-header",
+        "exactly-once needs source and sink in one Kafka cluster; use delivery: at-least-once, whose outputs carry stable ids",
     ))
 }
 

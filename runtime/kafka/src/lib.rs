@@ -28,7 +28,7 @@ mod wake;
 pub use admin::{PartitionInfo, TopicInfo, Topics};
 pub use client::{ClientConfig, Produce, Reader, Writer};
 pub use config::{KafkaSinkConfig, KafkaSourceConfig, PartitionBy, Start};
-pub use connect::{Connection, connect, connect_sink, connect_source};
+pub use connect::{Connection, SinkConnection, connect, connect_sink, connect_source, connect_transactional_sink};
 pub use properties::{Role, check};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

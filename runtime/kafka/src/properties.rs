@@ -35,6 +35,23 @@ pub(crate) fn is_secret(key: &str) -> bool {
     ["password", "secret", "key.pem", "token", "sasl.oauthbearer.config", "jaas"].iter().any(|part| key.contains(part))
 }
 
+/// Whether a property is about how brokers are reached, and so for every kind of client.
+pub(crate) fn is_of_connection(key: &str) -> bool {
+    let prefixes = [
+        "bootstrap.",
+        "security.",
+        "sasl.",
+        "ssl.",
+        "socket.",
+        "broker.",
+        "client.",
+        "enable.ssl",
+        "debug",
+        "enable.sasl",
+    ];
+    prefixes.iter().any(|prefix| key.starts_with(prefix))
+}
+
 fn is(value: &str, meant: bool) -> bool {
     let (words, other) = (["true", "t", "1"], ["false", "f", "0"]);
     if meant { words.contains(&value) } else { other.contains(&value) }

@@ -91,10 +91,14 @@ impl Sink for KafkaSink {
         let topic = match output.to {
             Destination::Default => Some(&self.default),
             Destination::Named(index) => self.named.get(index as usize),
-            Destination::DeadLetter => self.dead_letter.as_ref(),
+            Destination::DeadLetter | Destination::Replayed => self.dead_letter.as_ref(),
         };
         let topic = topic.ok_or_else(|| no_such_output(output))?;
-        let by_key = self.partition == PartitionBy::Key || output.to == Destination::DeadLetter;
+        let by_key = match output.to {
+            Destination::DeadLetter => true,
+            Destination::Replayed => false,
+            _ => self.partition == PartitionBy::Key,
+        };
         let produced = Produced {
             partition: if by_key { BY_KEY } else { output.source.number.cast_signed() },
             timestamp: output.timestamp,

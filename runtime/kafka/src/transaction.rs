@@ -26,7 +26,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Commits a group's offsets, with its outputs where that is the promise, as a [`Transaction`]. To be used on one
 /// thread.
 pub struct KafkaTransaction {
-    consumer: SharedConsumer,
+    /// None: outputs alone.
+    consumer: Option<SharedConsumer>,
     exactly_once: Option<ExactlyOnce>,
 }
 
@@ -46,15 +47,15 @@ struct ExactlyOnce {
 impl KafkaTransaction {
     /// Commits offsets alone.
     pub(crate) fn at_least_once(consumer: SharedConsumer) -> Self {
-        KafkaTransaction { consumer, exactly_once: None }
+        KafkaTransaction { consumer: Some(consumer), exactly_once: None }
     }
 
-    /// Commits offsets with outputs. Fences whoever had the same transactional id.
+    /// Commits outputs, with a group's offsets where there is a consumer. Fences whoever had the same transactional id.
     ///
     /// # Errors
     /// The coordinator does not let this producer in.
     pub(crate) fn exactly_once(
-        consumer: SharedConsumer,
+        consumer: Option<SharedConsumer>,
         producer: SharedProducer,
         events: Arc<EventQueue>,
         topics: String,
@@ -73,12 +74,15 @@ impl Transaction for KafkaTransaction {
 
     fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
         let offsets = offsets(positions)?;
-        let Some(exactly_once) = &mut self.exactly_once else {
-            return commit_offsets(&self.consumer, &offsets);
-        };
-        let group = self.consumer.group_metadata();
-        let group = group.ok_or_else(|| Error::new(ErrorKind::Retry, "the consumer is no member of its group"))?;
-        exactly_once.commit(offsets, group)
+        match (&mut self.exactly_once, &self.consumer) {
+            (None, None) => Ok(()),
+            (None, Some(consumer)) => commit_offsets(consumer, &offsets),
+            (Some(exactly_once), None) => exactly_once.commit(None),
+            (Some(exactly_once), Some(consumer)) => {
+                let no_member = || Error::new(ErrorKind::Retry, "the consumer is no member of its group");
+                exactly_once.commit(Some((offsets, consumer.group_metadata().ok_or_else(no_member)?)))
+            }
+        }
     }
 
     fn abort(&mut self) -> Result<(), Error> {
@@ -112,11 +116,11 @@ impl ExactlyOnce {
         Ok(())
     }
 
-    fn commit(&mut self, offsets: TopicPartitionList, group: ConsumerGroupMetadata) -> Result<(), Error> {
+    fn commit(&mut self, group: Option<(TopicPartitionList, ConsumerGroupMetadata)>) -> Result<(), Error> {
         // A batch of which nothing is left has its offsets committed all the same.
         self.begin()?;
         self.flush()?;
-        if offsets.count() > 0 {
+        if let Some((offsets, group)) = group.filter(|(offsets, _)| offsets.count() > 0) {
             self.call("commit offsets in the transaction", self.timeout, move |producer, left| {
                 producer.send_offsets_to_transaction(&offsets, &group, left)
             })?;

@@ -113,7 +113,7 @@ impl LocalSink {
         let topic = match to {
             Destination::Default => Some(self.default),
             Destination::Named(index) => self.named.get(index as usize).copied(),
-            Destination::DeadLetter => self.dead_letter,
+            Destination::DeadLetter | Destination::Replayed => self.dead_letter,
         };
         topic.ok_or_else(|| {
             config(format!("the sink has no topic for {to:?}; name one under sink.local.outputs or dead-letter.topic"))
@@ -121,7 +121,8 @@ impl LocalSink {
     }
 
     fn partition_of(&mut self, output: &Output<'_>, topic: usize, count: u32, ticket: Ticket) -> Result<u32, Error> {
-        match (self.partition, output.key) {
+        let by = if output.to == Destination::Replayed { PartitionBy::Same } else { self.partition };
+        match (by, output.key) {
             (PartitionBy::Same, _) => {
                 let number = output.source.number;
                 if number < count {

@@ -121,7 +121,7 @@ impl Plan {
         let topic = match to {
             Destination::Default => 0,
             Destination::Named(index) => 1 + index as usize,
-            Destination::DeadLetter => 1 + self.named,
+            Destination::DeadLetter | Destination::Replayed => 1 + self.named,
         };
         let number = if self.by_key || to == Destination::DeadLetter {
             key.unwrap_or_default().iter().map(|byte| u64::from(*byte)).sum::<u64>()

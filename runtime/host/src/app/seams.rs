@@ -15,12 +15,12 @@ const FETCH_BYTES: usize = 1 << 20;
 const SEND_BYTES: usize = 4 << 20;
 
 /// A worker's seams but the transforms, connected.
-pub(super) struct Seams {
-    pub(super) source: Box<dyn Source>,
-    pub(super) sink: Box<dyn Sink>,
-    pub(super) transaction: Box<dyn Transaction>,
+pub(crate) struct Seams {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) transaction: Box<dyn Transaction>,
     /// The most bytes that the sink takes in one record.
-    pub(super) bytes_per_output: usize,
+    pub(crate) bytes_per_output: usize,
 }
 
 impl Seams {
@@ -30,16 +30,18 @@ impl Seams {
     /// # Errors
     /// A system cannot be reached, or refuses.
     pub(super) fn connect(app: &App, config: &Pipeline, seat: &str, index: u32) -> Result<Self, Error> {
+        let transactional_id = format!("{}-{seat}-{index}", config.name);
         match (&config.source, &config.sink) {
             (config::Source::Kafka(source), config::Sink::Kafka(sink)) => {
-                let (source, sink) = (kafka_source(config, source, index), kafka_sink(config, sink, seat, index));
+                let (source, sink) = (kafka_source(config, source, index), kafka_sink(config, sink, &transactional_id));
                 let connection = sluicegate_kafka::connect(&source, &sink)?;
                 let bytes_per_output = connection.bytes_per_output;
                 Ok(Seams::new(connection.source, connection.sink, connection.transaction, bytes_per_output))
             }
             (config::Source::Local(source), config::Sink::Local(sink)) => {
                 let (log, source, partitions) = local_source(app, config, source, index)?;
-                let (sink_log, sink) = local_sink(app, config, sink, partitions)?;
+                let sink_log = app.log(&sink.path)?;
+                let sink = LocalSink::open(&sink_log, &local_sink(config, sink, partitions))?;
                 // By what the paths lead to: two spellings of one folder are one log.
                 let transaction = source.transaction((log == sink_log).then_some(&sink));
                 Ok(Seams::new(source, sink, transaction, LOCAL_OUTPUT_BYTES_MAX))
@@ -47,12 +49,13 @@ impl Seams {
             (config::Source::Kafka(source), config::Sink::Local(sink)) => {
                 let (source, transaction, partitions) =
                     sluicegate_kafka::connect_source(&kafka_source(config, source, index))?;
-                let (_, sink) = local_sink(app, config, sink, u32::try_from(partitions).unwrap_or(u32::MAX))?;
+                let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+                let sink = LocalSink::open(&app.log(&sink.path)?, &local_sink(config, sink, partitions))?;
                 Ok(Seams::new(source, sink, transaction, LOCAL_OUTPUT_BYTES_MAX))
             }
             (config::Source::Local(source), config::Sink::Kafka(sink)) => {
                 let (_, source, partitions) = local_source(app, config, source, index)?;
-                let sink = kafka_sink(config, sink, seat, index);
+                let sink = kafka_sink(config, sink, &transactional_id);
                 let (sink, bytes_per_output) = sluicegate_kafka::connect_sink(&sink, partitions as usize)?;
                 let transaction = source.transaction(None);
                 Ok(Seams::new(source, sink, transaction, bytes_per_output))
@@ -98,15 +101,9 @@ fn local_source(
     Ok((log, opened, partitions))
 }
 
-/// Opens the log and its topics; those that are not there are made with so many partitions.
-fn local_sink(
-    app: &App,
-    config: &Pipeline,
-    sink: &config::LocalSink,
-    new_partitions: u32,
-) -> Result<(Log, LocalSink), Error> {
-    let log = app.log(&sink.path)?;
-    let settings = SinkSettings {
+/// Topics that are not there are made with so many partitions.
+pub(super) fn local_sink(config: &Pipeline, sink: &config::LocalSink, new_partitions: u32) -> SinkSettings {
+    SinkSettings {
         topic: sink.topic.clone(),
         outputs: sink.outputs.iter().map(|(_, topic)| topic.to_owned()).collect(),
         dead_letter: config.dead_letter.as_ref().map(|dead_letter| dead_letter.topic.clone()),
@@ -115,10 +112,8 @@ fn local_sink(
             Partitioning::Same => sluicegate_local::PartitionBy::Same,
         },
         new_partitions,
-        id_header: sink.id_header.clone().map(|name| IdHeader { name, pipeline: config.name.clone() }),
-    };
-    let opened = LocalSink::open(&log, &settings)?;
-    Ok((log, opened))
+        id_header: sink.id_header.name().map(|name| IdHeader { name: name.to_owned(), pipeline: config.name.clone() }),
+    }
 }
 
 fn kafka_source(config: &Pipeline, source: &config::KafkaSource, index: u32) -> KafkaSourceConfig {
@@ -145,7 +140,7 @@ fn kafka_source(config: &Pipeline, source: &config::KafkaSource, index: u32) -> 
     }
 }
 
-fn kafka_sink(config: &Pipeline, sink: &config::KafkaSink, seat: &str, index: u32) -> KafkaSinkConfig {
+pub(super) fn kafka_sink(config: &Pipeline, sink: &config::KafkaSink, transactional_id: &str) -> KafkaSinkConfig {
     KafkaSinkConfig {
         brokers: sink.brokers.clone(),
         topic: sink.topic.clone(),
@@ -155,15 +150,15 @@ fn kafka_sink(config: &Pipeline, sink: &config::KafkaSink, seat: &str, index: u3
             Partitioning::ByKey => sluicegate_kafka::PartitionBy::Key,
             Partitioning::Same => sluicegate_kafka::PartitionBy::Same,
         },
-        id_header: sink.id_header.clone(),
+        id_header: sink.id_header.name().map(str::to_owned),
         pipeline: config.name.clone(),
         properties: properties(&sink.properties),
         delivery: config.delivery.into(),
-        transactional_id: format!("{}-{seat}-{index}", config.name),
+        transactional_id: transactional_id.to_owned(),
         queue_bytes: SEND_BYTES,
     }
 }
 
-fn properties(properties: &config::Properties) -> BTreeMap<String, String> {
+pub(super) fn properties(properties: &config::Properties) -> BTreeMap<String, String> {
     properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod dead_letters;
 mod plugin;
 mod records;
 mod run;
@@ -61,6 +62,8 @@ enum Command {
     Produce(records::Produce),
     /// Read a topic as JSON lines.
     Consume(records::Consume),
+    /// Find a pipeline's dead letters, look at them, and bring them back.
+    DeadLetters(dead_letters::DeadLetters),
     /// List, create and delete topics.
     Topics(topics::Topics),
     /// Compile the plugin on standard input into a cache folder.
@@ -101,6 +104,7 @@ fn dispatch(command: Command) -> Result<u8, Exit> {
         Command::Test(options) => return plugin::test(&options),
         Command::Produce(options) => records::produce(&options)?,
         Command::Consume(options) => records::consume(&options)?,
+        Command::DeadLetters(options) => return dead_letters::run(&options),
         Command::Topics(options) => topics::run(&options)?,
         Command::CompilePlugin { cache } => return Ok(plugin::compile(cache)),
         Command::Schema => print_json(&config::schema())?,

@@ -1,16 +1,15 @@
 use std::io::{BufRead, Write};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sluicegate_core::{Batch, NO_TIMESTAMP, Row};
+use sluicegate_core::{Batch, Row};
 
 use super::topics::{Backend, Place};
 use crate::dev::case_file::Datum;
 use crate::exit::Exit;
+use crate::record;
 
 /// Records must arrive within this once all are handed over.
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
@@ -182,24 +181,12 @@ pub(super) fn consume(options: &Consume) -> Result<(), Exit> {
 }
 
 fn as_json(batch: &Batch, row: &Row<'_>) -> Value {
-    let headers: Vec<_> =
-        row.headers.map(|(name, value)| json!([String::from_utf8_lossy(name), datum(value)])).collect();
-    let timestamp = (row.timestamp != NO_TIMESTAMP).then_some(row.timestamp);
     json!({
         "partition": batch.partition.number,
         "offset": row.offset,
-        "timestamp": timestamp,
-        "key": datum(row.key),
-        "value": datum(row.value),
-        "headers": headers,
+        "timestamp": record::timestamp(row.timestamp),
+        "key": record::datum(row.key),
+        "value": record::datum(row.value),
+        "headers": record::headers(row.headers),
     })
-}
-
-/// Bytes as `produce` reads them back: text where it is text.
-fn datum(bytes: Option<&[u8]>) -> Value {
-    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
-        None => Value::Null,
-        Some((_, Ok(text))) => Value::String(text.to_owned()),
-        Some((bytes, Err(_))) => json!({ "base64": STANDARD.encode(bytes) }),
-    }
 }

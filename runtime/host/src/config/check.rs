@@ -103,9 +103,7 @@ fn check_endpoints(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), Config
         check_properties(&kafka.properties, role, &["sink", "kafka", "properties"], file)?;
     }
     let sink = pipeline.sink.kind();
-    if pipeline.sink.id_header() == Some("") {
-        return file.refuse(&["sink", sink, "id-header"], "a header needs a name; leave id-header out for none");
-    }
+    check_id_header(pipeline.sink.id_header(), &["sink", sink, "id-header"], file)?;
     file.count(&["sink", sink, "outputs"], pipeline.sink.outputs().len() as u64, 0, OUTPUTS_MAX as u64)?;
     for (name, _) in pipeline.sink.outputs().iter() {
         let path = ["sink", sink, "outputs", name];
@@ -116,6 +114,17 @@ fn check_endpoints(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), Config
         }
     }
     Ok(())
+}
+
+fn check_id_header(name: Option<&str>, path: Path<'_>, file: &Checked<'_>) -> Result<(), ConfigError> {
+    let meant_as_none =
+        |name: &str| ["", "none", "off", "no", "null", "false"].contains(&name.to_ascii_lowercase().as_str());
+    match name.filter(|name| meant_as_none(name)) {
+        Some(name) => Err(file
+            .error(path, format!("'{name}' would be the header's name"))
+            .with_hint("write 'id-header: false' for no id")),
+        None => Ok(()),
+    }
 }
 
 fn check_brokers(brokers: &str, path: Path<'_>, file: &Checked<'_>) -> Result<(), ConfigError> {
@@ -232,7 +241,8 @@ fn check_delivery(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigE
     };
     let reason = format!("exactly-once needs source and sink in one system; the source is {source}, the sink {sink}");
     let hint = format!(
-        "set 'delivery: at-least-once' and 'sink.{}.id-header', by which consumers can tell repeats",
+        "set 'delivery: at-least-once'; each output then carries a stable id by which consumers can tell repeats, in the \
+         header that 'sink.{}.id-header' names",
         pipeline.sink.kind()
     );
     Err(file.error(path, reason).with_hint(hint))

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::endpoint::{Sink, Source};
+use super::endpoint::{IdHeader, Sink, Source};
 use super::error::Text;
 use super::origin::Origin;
-use super::pipeline::Pipeline;
+use super::pipeline::{Delivery, Pipeline};
 use super::secret::Properties;
 use super::tree::{Kind, Node};
 
@@ -29,6 +29,14 @@ pub(super) fn fill_in(pipeline: &mut Pipeline, root: &Node, source: &Arc<Text>) 
     if !is_said(&["workers"]) {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         pipeline.workers = cores.clamp(1, 256) as u32;
+    }
+    let id_header = match &mut pipeline.sink {
+        Sink::Kafka(kafka) => &mut kafka.id_header,
+        Sink::Local(local) => &mut local.id_header,
+    };
+    if *id_header == IdHeader::ByDelivery {
+        // Only at least once there are repeats, which consumers tell by it.
+        *id_header = (pipeline.delivery == Delivery::AtLeastOnce).into();
     }
     for (index, stage) in pipeline.stages.iter_mut().enumerate() {
         let index = index.to_string();

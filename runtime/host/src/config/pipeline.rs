@@ -195,6 +195,11 @@ impl Kinds {
         ];
         all.into_iter().filter_map(|(kind, exception)| Some((kind, exception.as_ref()?)))
     }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Exception> {
+        let Kinds { rejected, trap, deadline, memory, malformed, too_much_output } = self;
+        [rejected, trap, deadline, memory, malformed, too_much_output].into_iter().flatten()
+    }
 }
 
 /// Replaces what is said for all kinds; what is left out stays.

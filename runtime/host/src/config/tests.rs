@@ -278,11 +278,29 @@ fn the_line_at_fault_is_shown() {
 }
 
 #[test]
+fn outputs_have_ids_where_they_may_repeat() {
+    let id = |text: &str| good(text).sink.id_header().map(str::to_owned);
+    let named = |header: &str| SMALL.replace("topic: out", &format!("topic: out, id-header: {header}"));
+    let at_least_once = |text: &str| format!("{text}delivery: at-least-once\n");
+    assert_eq!(id(SMALL), None);
+    assert_eq!(id(&at_least_once(SMALL)).as_deref(), Some("sluicegate-id"));
+    assert_eq!(id(&at_least_once(&named("false"))), None);
+    assert_eq!(id(&named("true")).as_deref(), Some("sluicegate-id"));
+    assert_eq!(id(&named("x-id")).as_deref(), Some("x-id"));
+    for none in ["none", "\"\"", "'false'", "Off"] {
+        let error = read(&named(none)).unwrap_err().to_string();
+        assert!(error.contains("id-header: false"), "{error}");
+    }
+    assert!(read(&named("42")).unwrap_err().message.contains("true, false or the name of a header"));
+}
+
+#[test]
 fn exactly_once_needs_one_system() {
     let shown = complaint("    topic: trades.clean ", "    brokers: [b:1, a:1]\n    topic: trades.clean ");
     let expected = "24:1: exactly-once needs source and sink in one system; the source is Kafka at localhost:9092, the sink Kafka at b:1,a:1\n\
                     24 | delivery: exactly-once\n   | ^^^^^^^^\n\
-                    hint: set 'delivery: at-least-once' and 'sink.kafka.id-header', by which consumers can tell repeats";
+                    hint: set 'delivery: at-least-once'; each output then carries a stable id by which consumers can tell \
+                    repeats, in the header that 'sink.kafka.id-header' names";
     assert_eq!(shown, expected);
     good(
         &EXAMPLE
