@@ -65,7 +65,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * delete-records TOPIC PARTITION=OFFSET...    those before the offset
  * partitions TOPIC                           how many partitions have a leader; 0 for no topic
  * out-of-sync                                how many partitions, of all topics, lack a replica
- * produce FILE TOPIC plain|commit|abort      commit and abort: all records in one transaction
+ * produce FILE TOPIC plain|commit|abort|open all but plain: all records in one transaction
+ * end commit|abort                           the transaction that was left open
  * consume FILE TOPIC ISOLATION               up to the end offsets at the time of the request
  * end-offsets TOPIC ISOLATION                PARTITION=OFFSET...
  * committed GROUP TOPIC                      PARTITION=OFFSET... of those that have one
@@ -84,6 +85,8 @@ public final class Driver {
     private final Admin admin;
     /** Kept open: a load of many small requests would otherwise be a load of producers. */
     private KafkaProducer<byte[], byte[]> plain;
+    /** Has a transaction open. */
+    private KafkaProducer<byte[], byte[]> open;
 
     private Driver(String bootstrap, List<String> overrides) {
         this.bootstrap = bootstrap;
@@ -132,6 +135,11 @@ public final class Driver {
                 return List.of(Long.toString(outOfSync()));
             case "produce":
                 return produce(Path.of(args.get(0)), args.get(1), args.get(2));
+            case "end":
+                try (KafkaProducer<byte[], byte[]> producer = open) {
+                    end(producer, args.get(0));
+                }
+                return List.of();
             case "consume":
                 return consume(Path.of(args.get(0)), args.get(1), args.get(2));
             case "end-offsets":
@@ -233,17 +241,31 @@ public final class Driver {
             send(plain, file, topic);
             return List.of();
         }
+        if (ending.equals("open")) {
+            open = producer("driver-" + UUID.randomUUID());
+            begin(open, file, topic);
+            return List.of();
+        }
         try (KafkaProducer<byte[], byte[]> producer = producer("driver-" + UUID.randomUUID())) {
-            producer.initTransactions();
-            producer.beginTransaction();
-            send(producer, file, topic); // So that an aborted record too was in the log first.
-            if (ending.equals("commit")) {
-                producer.commitTransaction();
-            } else {
-                producer.abortTransaction();
-            }
+            begin(producer, file, topic);
+            end(producer, ending);
         }
         return List.of();
+    }
+
+    /** Returns once all records are in the log, so that an aborted one too was there first. */
+    private static void begin(KafkaProducer<byte[], byte[]> producer, Path file, String topic) throws Exception {
+        producer.initTransactions();
+        producer.beginTransaction();
+        send(producer, file, topic);
+    }
+
+    private static void end(KafkaProducer<byte[], byte[]> producer, String ending) {
+        if (ending.equals("commit")) {
+            producer.commitTransaction();
+        } else {
+            producer.abortTransaction();
+        }
     }
 
     /** Returns once all records are acknowledged. */

@@ -64,6 +64,15 @@ struct Driver {
     _process: Process,
 }
 
+impl Ending {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Abort => "abort",
+        }
+    }
+}
+
 impl Client {
     /// The client that the tests of this process share, of [`Kafka::shared`].
     pub fn shared() -> Result<&'static Self> {
@@ -161,11 +170,17 @@ impl Client {
 
     /// Produces these records in one transaction, which ends as told once all are in the log.
     pub fn produce_in_transaction(&self, topic: &str, records: &[Record], ending: Ending) -> Result<()> {
-        let ending = match ending {
-            Ending::Commit => "commit",
-            Ending::Abort => "abort",
-        };
-        self.send(topic, records, ending)
+        self.send(topic, records, ending.word())
+    }
+
+    /// Produces these records in a transaction that stays open until [`Client::end_transaction`].
+    pub fn open_transaction(&self, topic: &str, records: &[Record]) -> Result<()> {
+        self.send(topic, records, "open")
+    }
+
+    /// Ends the transaction that [`Client::open_transaction`] left open.
+    pub fn end_transaction(&self, ending: Ending) -> Result<()> {
+        self.ask(&["end", ending.word()]).map(drop)
     }
 
     fn send(&self, topic: &str, records: &[Record], ending: &str) -> Result<()> {

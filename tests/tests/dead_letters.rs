@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use sluicegate_tests::client::{Client, Isolation};
+use sluicegate_tests::client::{Client, Ending, Isolation};
 use sluicegate_tests::http;
 use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::pipeline::Pipeline;
@@ -176,8 +176,16 @@ fn a_replay_that_is_killed_goes_on_and_repeats_nothing() -> Result<()> {
         })?;
         ensure!(running.kill()?.signal == Some(9));
     }
+    // One that was given up for dead comes back: its successor has fenced it.
+    let until = topic_ends(client, &clean)? + 1;
+    let mut zombie = sluicegate(&args)?.spawn()?;
+    eventually(DONE_WITHIN, "outputs of the replay", || Ok((topic_ends(client, &clean)? >= until).then_some(())))?;
+    zombie.signal(Signal::Stop)?;
     let told = summary(sluicegate(&args)?.run()?)?;
     ensure!(told["replayed"].as_u64().is_some_and(|last| last > 0 && last < COUNT as u64), "{told}");
+    zombie.signal(Signal::Cont)?;
+    let end = zombie.wait(DONE_WITHIN)?;
+    ensure!(end.code == Some(70), "{end:?}");
     assert_eq!(summary(sluicegate(&args)?.run()?)?["open"], 0);
 
     let upper = |record: &Record| Record {
@@ -187,6 +195,32 @@ fn a_replay_that_is_killed_goes_on_and_repeats_nothing() -> Result<()> {
     };
     let expected: Vec<_> = stored.iter().map(upper).collect();
     assert_eq!(difference(&expected, &client.consume(&clean, Isolation::ReadCommitted)?), None);
+    Ok(())
+}
+
+/// Of a mark that is behind a transaction which is still open no reader knows yet.
+#[test]
+fn a_replay_waits_for_what_is_not_yet_visible() -> Result<()> {
+    let client = Client::shared()?;
+    let name = "hidden";
+    create_topics(client, name)?;
+    let (clean, dead) = (format!("{name}.clean"), format!("{name}.dead"));
+    let stored = as_stored(&["pass 0", "pass 1"].map(|value| Record::new("k", value).in_partition(0)));
+    client.produce(&dead, &[letter(name, &stored[0])])?;
+    client.open_transaction(&dead, &[letter(name, &stored[1])])?;
+    let mark = ("sluicegate-replayed".to_owned(), Some(b"0".to_vec()));
+    client.produce(&dead, &[Record { headers: vec![mark], ..Record::new("k", "replayed").in_partition(0) }])?;
+
+    let pipeline = Pipeline::new(&on_kafka(name, "")?)?;
+    assert_eq!(list(&pipeline, &[])?.len(), 1, "nobody knows better");
+    let mut running = sluicegate(arguments("replay", &pipeline, &["--json"]))?.spawn()?;
+    // It is far enough to have gone wrong once a second one has come to the same place and been let go.
+    let second = sluicegate(arguments("list", &pipeline, &["--json"]))?.run()?;
+    ensure!(second.code == Some(0) && running.is_running()?, "it did not wait: {}", running.stderr()?);
+    client.end_transaction(Ending::Commit)?;
+    let told = summary(running.wait(DONE_WITHIN)?)?;
+    assert_eq!((&told["open"], &told["replayed"]), (&1.into(), &1.into()), "{told}");
+    assert_eq!(values_of(client, &clean)?, ["pass 1"]);
     Ok(())
 }
 
