@@ -206,7 +206,8 @@ pub(super) fn test(options: &Test) -> Result<u8, Exit> {
 }
 
 fn instance(app: &App, path: &Path, file: &CaseFile, fixed: Fixed) -> Result<Box<dyn Transform>, Exit> {
-    let plugin = app.plugin(path, &LoadOptions::default())?;
+    let options = LoadOptions { file_size_max: file.limits.file_size.0, compile_time_max: file.limits.compile_time.0 };
+    let plugin = app.plugin(path, &options)?;
     let spec = InstanceSpec {
         pipeline: "test".into(),
         stage: "test".into(),
