@@ -292,6 +292,7 @@ public final class Driver {
         settings.put("delivery.timeout.ms", Integer.toString(DEADLINE_MS));
         if (transactionalId != null) {
             settings.put("transactional.id", transactionalId);
+            settings.put("transaction.timeout.ms", Integer.toString(5 * DEADLINE_MS)); // One stays open as long as a test is slow.
         }
         ByteArraySerializer bytes = new ByteArraySerializer();
         return new KafkaProducer<>(settings, bytes, bytes);

@@ -1,18 +1,16 @@
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anstyle::Style;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
-use sluicegate_core::{Error, ErrorKind, FailureKind, Row, Stop, Story};
+use serde_json::json;
+use sluicegate_core::{Error, ErrorKind, FailureKind, Stop, Story};
 
+use super::letter::{Letter, Lines, write_out};
 use crate::app::App;
 use crate::config::{self, Pipeline};
-use crate::dead_letters::{Coordinates, Filter, Index, Replay, Replayed, Report, for_replay, one_line, visit};
+use crate::dead_letters::{Coordinates, Filter, Index, Replay, Replayed, Report, for_replay, visit};
 use crate::exit::Exit;
-use crate::record;
 use crate::service::stop_on_signals;
 
 #[derive(Args)]
@@ -247,152 +245,6 @@ fn tell(done: &Replayed, options: &ReplayOptions, interrupted: bool) {
     }
 }
 
-/// A dead letter as it is read.
-struct Letter<'a> {
-    at: &'a Coordinates,
-    story: Story,
-    row: &'a Row<'a>,
-    /// How many of its headers are the record's own.
-    own: usize,
-    replayed: bool,
-}
-
-impl Letter<'_> {
-    fn source(&self) -> Coordinates {
-        Coordinates { partition: self.story.source.clone(), offset: self.story.offset }
-    }
-
-    fn as_json(&self) -> Value {
-        let Letter { at, story, row, .. } = self;
-        let place = |at: &Coordinates| json!({ "topic": &*at.partition.topic, "partition": at.partition.number, "offset": at.offset });
-        json!({
-            "letter": at.to_string(),
-            "at": place(at),
-            "source": place(&self.source()),
-            "replayed": self.replayed,
-            "time_ms": story.time_ms,
-            "pipeline": story.pipeline,
-            "stage": story.stage,
-            "plugin": story.plugin,
-            "plugin_version": story.plugin_version,
-            "plugin_digest": story.plugin_digest,
-            "failure": story.failure,
-            "reason": story.reason,
-            // As `produce` takes it.
-            "record": {
-                "partition": story.source.number,
-                "timestamp": record::timestamp(row.timestamp),
-                "key": record::datum(row.key),
-                "value": record::datum(row.value),
-                "headers": record::headers(row.headers.take(self.own)),
-            },
-        })
-    }
-
-    fn in_full(&self) -> String {
-        let Letter { at, story, row, .. } = self;
-        let Story { pipeline, stage, plugin, plugin_version, plugin_digest, failure, reason, .. } = story;
-        let replayed = if self.replayed { "yes" } else { "no" };
-        let mut lines = vec![
-            ("letter", at.to_string()),
-            ("record", self.source().to_string()),
-            ("failed", utc(story.time_ms)),
-            ("replayed", replayed.to_owned()),
-            ("pipeline", one_line(pipeline)),
-            ("stage", one_line(stage)),
-            ("plugin", format!("{} {} sha256:{}", one_line(plugin), one_line(plugin_version), one_line(plugin_digest))),
-            ("failure", one_line(failure)),
-            ("reason", readable(Some(reason.as_bytes()))),
-        ];
-        let timestamp =
-            record::timestamp(row.timestamp).as_i64().map_or("none".into(), |ms| format!("{} ({ms})", utc(ms)));
-        lines.push(("timestamp", timestamp));
-        lines.push(("key", readable(row.key)));
-        for (name, value) in row.headers.take(self.own) {
-            lines.push(("header", format!("{}: {}", readable(Some(name)), readable(value))));
-        }
-        lines.push(("value", readable(row.value)));
-        lines.iter().map(|(name, value)| format!("{name:<10}{value}\n")).collect()
-    }
-}
-
-/// The letters of a list: JSON at once; a table when all are known, by time.
-struct Lines {
-    json: bool,
-    rows: Vec<(i64, [String; COLUMNS.len()], String)>,
-}
-
-const COLUMNS: [&str; 5] = ["LETTER", "TIME", "STAGE", "FAILURE", "RECORD"];
-
-impl Lines {
-    fn add(&mut self, letter: &Letter<'_>) -> Result<(), Error> {
-        if self.json {
-            return write_out(|out| writeln!(out, "{}", letter.as_json()));
-        }
-        let story = &letter.story;
-        let (stage, failure) = (one_line(&story.stage), one_line(&story.failure));
-        let columns = [letter.at.to_string(), utc(story.time_ms), stage, failure, letter.source().to_string()];
-        let reason = if letter.replayed { format!("(replayed) {}", story.reason) } else { story.reason.clone() };
-        self.rows.push((story.time_ms, columns, one_line(&reason)));
-        Ok(())
-    }
-
-    fn end(mut self) -> Result<(), Error> {
-        if self.json || self.rows.is_empty() {
-            return Ok(());
-        }
-        self.rows.sort_by_key(|(time, ..)| *time);
-        let mut widths = COLUMNS.map(str::len);
-        for (_, columns, _) in &self.rows {
-            widths = std::array::from_fn(|index| widths[index].max(columns[index].chars().count()));
-        }
-        let line = |columns: [&str; COLUMNS.len()], reason: &str| {
-            let padded = columns.iter().zip(widths).map(|(text, width)| format!("{text:<width$}  "));
-            padded.collect::<String>() + reason
-        };
-        let width = width();
-        let cut = |line: String| line.chars().take(width).collect::<String>();
-        const TITLE: Style = Style::new().bold();
-        anstream::println!("{TITLE}{}{TITLE:#}", cut(line(COLUMNS, "REASON")));
-        write_out(|out| {
-            self.rows.iter().try_for_each(|(_, columns, reason)| {
-                let columns = columns.each_ref().map(String::as_str);
-                writeln!(out, "{}", cut(line(columns, reason)).trim_end())
-            })
-        })
-    }
-}
-
-/// The width of the terminal; no bound where there is none.
-fn width() -> usize {
-    let size = terminal_size::terminal_size().filter(|_| std::io::stdout().is_terminal());
-    size.map_or(usize::MAX, |(width, _)| width.0.into())
-}
-
-/// Writes to standard output; a reader who has enough of it is no failure.
-fn write_out(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Error> {
-    match write(&mut std::io::stdout().lock()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(Error::new(ErrorKind::Stopped, format!("cannot write to standard output: {error}"))),
-        Ok(()) => Ok(()),
-    }
-}
-
-/// Bytes for people: text where it is text, else in hexadecimal.
-fn readable(bytes: Option<&[u8]>) -> String {
-    let Some(bytes) = bytes else { return "null".into() };
-    let shown = |c: char| !c.is_control() || c == '\n' || c == '\t';
-    match std::str::from_utf8(bytes) {
-        Ok(text) if text.chars().all(shown) => text.to_owned(),
-        _ => format!("0x{}", hex::encode(bytes)),
-    }
-}
-
-fn utc(ms: i64) -> String {
-    let time = u64::try_from(ms).ok().and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
-    time.map_or_else(|| ms.to_string(), |time| humantime::format_rfc3339_millis(time).to_string())
-}
-
 fn failure(name: &str) -> Result<FailureKind, String> {
     let kind = FailureKind::ALL.into_iter().find(|kind| kind.name() == name);
     kind.ok_or_else(|| format!("expected one of {}", FailureKind::ALL.map(FailureKind::name).join(", ")))
@@ -424,13 +276,5 @@ mod tests {
         let hour_ago = time("1h").unwrap();
         assert!((3_600_000..3_700_000).contains(&(now - hour_ago)), "{now} {hour_ago}");
         assert!(time("yesterday").is_err());
-    }
-
-    #[test]
-    fn bytes_are_shown_as_text_only_where_a_terminal_takes_no_harm() {
-        assert_eq!(readable(Some(b"{\n}")), "{\n}");
-        assert_eq!(readable(Some(b"\x1b[2J")), "0x1b5b324a");
-        assert_eq!(readable(Some(b"\xff\x00")), "0xff00");
-        assert_eq!((readable(None), readable(Some(b""))), ("null".into(), String::new()));
     }
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod dead_letters;
+mod letter;
 mod plugin;
 mod records;
 mod run;

@@ -74,6 +74,9 @@ impl Index {
 /// Longer than any transaction that is not given up may be open, unless its owner set another time-out.
 pub(super) const STUCK_AFTER: Duration = Duration::from_secs(90);
 
+/// A person is told then what is waited for.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+
 /// Calls `each` for every record of the topic.
 ///
 /// # Errors
@@ -83,7 +86,7 @@ pub(crate) fn visit(
     mut each: impl FnMut(&Coordinates, &Row<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut batch = Batch::default();
-    let mut moved = Instant::now();
+    let (mut moved, mut told) = (Instant::now(), false);
     loop {
         if reader.read(&mut batch)? {
             moved = Instant::now();
@@ -96,6 +99,8 @@ pub(crate) fn visit(
             return Ok(());
         } else if moved.elapsed() > STUCK_AFTER {
             return Err(stuck());
+        } else if moved.elapsed() > TELL_AFTER && !std::mem::replace(&mut told, true) {
+            tracing::info!("waiting for the transactions that are open in the dead-letter topic");
         }
     }
 }
