@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sluicegate_core::{
-    Clock, Error, ErrorKind, Meters, OutputLimits, Sink, Source, Stage, Transaction, Worker, WorkerSettings,
+    Clock, Error, ErrorKind, Meters, OutputLimits, Sink, Source, Stage, Stop, Transaction, Worker, WorkerSettings,
 };
-use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig};
+use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, Patience};
 use sluicegate_local::{IdHeader, LocalSink, LocalSource, Log, SinkSettings, SourceSettings};
 use sluicegate_wasm::{
     Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters,
@@ -126,13 +126,14 @@ impl App {
         Ok(LoadedStage { name: stage.name.clone(), plugin, counters: Arc::default() })
     }
 
-    /// Connects worker number `index` of a pipeline. Blocks while brokers answer; call it on the worker's own thread.
+    /// Connects worker number `index` of a pipeline, which `stop` will ask to end. Blocks while brokers answer; call it on
+    /// the worker's own thread.
     ///
     /// # Errors
     /// A system cannot be reached, or refuses.
-    pub fn worker(&self, pipeline: &LoadedPipeline, index: u32) -> Result<Worker, Error> {
+    pub fn worker(&self, pipeline: &LoadedPipeline, index: u32, stop: &Arc<Stop>) -> Result<Worker, Error> {
         let config = &pipeline.config;
-        let seams = self.seams(pipeline, index)?;
+        let seams = self.seams(pipeline, index, stop)?;
         let stages = pipeline.transforms(seams.bytes_per_output)?;
         let settings = WorkerSettings {
             pipeline: config.name.clone(),
@@ -146,11 +147,12 @@ impl App {
         Ok(Worker::new(settings, seams.source, stages, seams.sink, seams.transaction, clock, meters))
     }
 
-    fn seams(&self, pipeline: &LoadedPipeline, index: u32) -> Result<Seams, Error> {
+    fn seams(&self, pipeline: &LoadedPipeline, index: u32, stop: &Arc<Stop>) -> Result<Seams, Error> {
         let config = &pipeline.config;
         match (&config.source, &config.sink) {
             (config::Source::Kafka(source), config::Sink::Kafka(sink)) => {
-                kafka(config, source, sink, pipeline.seat.name(), index)
+                let id = format!("{}-{}-{index}", config.name, pipeline.seat.name());
+                kafka(config, source, sink, id, Patience::new(stop, DRAIN))
             }
             (config::Source::Local(source), config::Sink::Local(sink)) => self.local(config, source, sink, index),
             (source, sink) => Err(Error::new(
@@ -268,8 +270,8 @@ fn kafka(
     config: &Pipeline,
     source: &config::KafkaSource,
     sink: &config::KafkaSink,
-    seat: &str,
-    index: u32,
+    transactional_id: String,
+    patience: Patience,
 ) -> Result<Seams, Error> {
     let properties = |properties: &config::Properties| {
         properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>()
@@ -282,6 +284,11 @@ fn kafka(
             config::Start::Earliest => sluicegate_kafka::Start::Earliest,
             config::Start::Latest => sluicegate_kafka::Start::Latest,
             config::Start::At(ms) => sluicegate_kafka::Start::Timestamp(ms),
+        },
+        on_missing_offset: match source.on_missing_offset {
+            config::OnMissingOffset::Stop => OnMissingOffset::Stop,
+            config::OnMissingOffset::Earliest => OnMissingOffset::Earliest,
+            config::OnMissingOffset::Latest => OnMissingOffset::Latest,
         },
         properties: properties(&source.properties),
         batch_records: config.batch.records as usize,
@@ -301,10 +308,10 @@ fn kafka(
         pipeline: config.name.clone(),
         properties: properties(&sink.properties),
         delivery: config.delivery.into(),
-        transactional_id: format!("{}-{seat}-{index}", config.name),
+        transactional_id,
         queue_bytes: SEND_BYTES,
     };
-    let connection = sluicegate_kafka::connect(&source, &sink)?;
+    let connection = sluicegate_kafka::connect(&source, &sink, patience)?;
     Ok(Seams {
         source: Box::new(connection.source),
         sink: Box::new(connection.sink),

@@ -20,6 +20,17 @@ pub enum Start {
     Timestamp(i64),
 }
 
+/// What to do where the group's offset of a partition is gone: retention passed it, or the topic was made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMissingOffset {
+    /// Stop, and say so.
+    Stop,
+    /// Go on with the oldest record that is left.
+    Earliest,
+    /// Go on with what comes from now on.
+    Latest,
+}
+
 /// Which partition of its topic an output goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartitionBy {
@@ -40,6 +51,8 @@ pub struct KafkaSourceConfig {
     pub group: String,
     /// Where to begin where the group has no offset.
     pub start: Start,
+    /// What to do where the group's offset is gone.
+    pub on_missing_offset: OnMissingOffset,
     /// librdkafka's properties, checked by [`crate::check`].
     pub properties: BTreeMap<String, String>,
     /// The most records of a batch.

@@ -10,7 +10,7 @@ use sluicegate_core::{Delivery, Error, ErrorKind};
 use crate::admin::Topics;
 use crate::config::{KafkaSinkConfig, KafkaSourceConfig, PartitionBy};
 use crate::context::{Consumer, ConsumerState, Faults, Producer, ProducerState, is_authentication};
-use crate::deadline::Bounded;
+use crate::deadline::{Bounded, Patience};
 use crate::error::{failed, failed_call};
 use crate::native::EventQueue;
 use crate::record::{SharedConsumer, SharedProducer};
@@ -39,12 +39,13 @@ pub struct Connection {
 }
 
 /// Connects a worker: checks that brokers answer and topics exist, and fences whoever had the same transactional id.
-/// The group is joined by the first poll. Blocks, for some seconds at most where all is well; on any thread.
+/// The group is joined by the first poll. Blocks, for some seconds at most where all is well; on any thread. `patience` is
+/// the worker's.
 ///
 /// # Errors
 /// [`ErrorKind::Unreachable`]: no broker answers. [`ErrorKind::Config`]: a property that is unknown or may not be set,
 /// a topic that is not there, an access that is refused.
-pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Connection, Error> {
+pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Patience) -> Result<Connection, Error> {
     let consumer = consumer(source, sink.delivery)?;
     let partitions = check_source(&consumer, source)?;
     let admin = Topics::over(&sink.client(MESSAGE_BYTES_DEFAULT)?, &sink.brokers)?;
@@ -66,18 +67,19 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Con
     let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
     let events = Arc::new(events);
     let transaction = match sink.delivery {
-        Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer)),
+        Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer), patience.clone()),
         Delivery::ExactlyOnce => {
             let timeout = Duration::from_millis(sink.transaction_timeout_ms());
             let topics = sink.topics().join(", ");
             let (consumer, producer) = (Arc::clone(&consumer), Arc::clone(&producer));
-            KafkaTransaction::exactly_once(consumer, producer, Arc::clone(&events), topics, timeout)
+            let (events, patience) = (Arc::clone(&events), patience.clone());
+            KafkaTransaction::exactly_once(consumer, producer, events, topics, timeout, patience)
                 .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))?
         }
     };
     Ok(Connection {
         source: KafkaSource::new(consumer, source)?,
-        sink: KafkaSink::new(producer, events, sink)?,
+        sink: KafkaSink::new(producer, events, sink, patience)?,
         transaction,
         bytes_per_output: largest.saturating_sub(RECORD_OVERHEAD).max(largest / 2),
     })

@@ -148,6 +148,17 @@ pub(crate) fn unassign(consumer: &Consumer, partitions: &TopicPartitionList) -> 
     }
 }
 
+/// Answers whatever the group asks, while closing.
+pub(crate) fn give_up(consumer: &BaseConsumer<ConsumerState>, asked: &Rebalance) {
+    let answered = match asked {
+        Rebalance::Assign(_) => assign(consumer, &TopicPartitionList::new()),
+        Rebalance::Revoke(partitions) => unassign(consumer, partitions),
+    };
+    if let Err(error) = answered {
+        tracing::debug!("a rebalance while closing: {error}");
+    }
+}
+
 impl ClientContext for ConsumerState {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         log(level, facility, line);
@@ -164,18 +175,16 @@ impl ConsumerContext for ConsumerState {
     /// Only notes the event down. librdkafka's event interface lets the (un)assign call come later: until then the
     /// group waits and the member's partitions are paused. Nothing else assigns, as this replaces the default.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let assigned = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.closing.load(Relaxed) {
-            let none = TopicPartitionList::new();
-            let answered = if assigned { assign(consumer, &none) } else { unassign(consumer, partitions) };
-            if let Err(error) = answered {
-                tracing::debug!("a rebalance while closing: {error}");
-            }
-            return;
-        }
         let partitions = partitions.clone();
-        let event = if assigned { Rebalance::Assign(partitions) } else { Rebalance::Revoke(partitions) };
-        locked(&self.rebalances).push_back(event);
+        let asked = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions),
+            _ => Rebalance::Revoke(partitions),
+        };
+        if self.closing.load(Relaxed) {
+            give_up(consumer, &asked);
+        } else {
+            locked(&self.rebalances).push_back(asked);
+        }
     }
 }
 

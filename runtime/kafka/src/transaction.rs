@@ -9,9 +9,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
 use sluicegate_core::{Error, ErrorKind, Positions, Transaction};
 
-use crate::context::{Consumer, Producer};
-use crate::deadline::within;
-use crate::error::failed_call;
+use crate::context::Producer;
+use crate::deadline::{Patience, until};
+use crate::error::{self, failed_call};
 use crate::native::{self, EventQueue};
 use crate::record::{SharedConsumer, SharedProducer};
 use crate::sink::{failed_producer, serve};
@@ -20,6 +20,8 @@ use crate::sink::{failed_producer, serve};
 const ABORT_WAIT: Duration = Duration::from_secs(10);
 /// How long a group may be between two generations.
 const REBALANCE_WAIT: Duration = Duration::from_secs(3);
+/// How long a commit of offsets alone may take.
+const COMMIT_WAIT: Duration = Duration::from_secs(60);
 /// Between two tries of a call that librdkafka says may be repeated.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -27,6 +29,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// thread.
 pub struct KafkaTransaction {
     consumer: SharedConsumer,
+    patience: Patience,
     exactly_once: Option<ExactlyOnce>,
 }
 
@@ -35,6 +38,7 @@ struct ExactlyOnce {
     topics: String,
     events: Arc<EventQueue>,
     producer: SharedProducer,
+    patience: Patience,
     /// How long a transaction may be open.
     timeout: Duration,
     /// When the open transaction began.
@@ -45,8 +49,8 @@ struct ExactlyOnce {
 
 impl KafkaTransaction {
     /// Commits offsets alone.
-    pub(crate) fn at_least_once(consumer: SharedConsumer) -> Self {
-        KafkaTransaction { consumer, exactly_once: None }
+    pub(crate) fn at_least_once(consumer: SharedConsumer, patience: Patience) -> Self {
+        KafkaTransaction { consumer, patience, exactly_once: None }
     }
 
     /// Commits offsets with outputs. Fences whoever had the same transactional id.
@@ -59,10 +63,12 @@ impl KafkaTransaction {
         events: Arc<EventQueue>,
         topics: String,
         timeout: Duration,
+        patience: Patience,
     ) -> Result<Self, Error> {
-        let exactly_once = ExactlyOnce { topics, events, producer, timeout, open: None, disconnects: 0 };
+        let exactly_once =
+            ExactlyOnce { topics, events, producer, patience: patience.clone(), timeout, open: None, disconnects: 0 };
         exactly_once.call("begin with transactions", timeout, |producer, left| producer.init_transactions(left))?;
-        Ok(KafkaTransaction { consumer, exactly_once: Some(exactly_once) })
+        Ok(KafkaTransaction { consumer, patience, exactly_once: Some(exactly_once) })
     }
 }
 
@@ -74,7 +80,7 @@ impl Transaction for KafkaTransaction {
     fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
         let offsets = offsets(positions)?;
         let Some(exactly_once) = &mut self.exactly_once else {
-            return commit_offsets(&self.consumer, &offsets);
+            return commit_offsets(&self.consumer, offsets, &self.patience);
         };
         let group = self.consumer.group_metadata();
         let group = group.ok_or_else(|| Error::new(ErrorKind::Retry, "the consumer is no member of its group"))?;
@@ -88,17 +94,25 @@ impl Transaction for KafkaTransaction {
 
 /// Commits offsets alone. While members of a cooperative group still read, the group may be between two generations
 /// and take no offsets for a moment; what this member owns stays its own meanwhile, unless it is lost.
-fn commit_offsets(consumer: &Consumer, offsets: &TopicPartitionList) -> Result<(), Error> {
-    let end = Instant::now() + REBALANCE_WAIT;
-    loop {
-        match consumer.commit(offsets, CommitMode::Sync) {
-            Err(KafkaError::ConsumerCommit(
-                RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration,
-            )) if Instant::now() < end && !consumer.assignment_lost() => {
+fn commit_offsets(consumer: &SharedConsumer, offsets: TopicPartitionList, patience: &Patience) -> Result<(), Error> {
+    let (consumer, start) = (Arc::clone(consumer), Instant::now());
+    let offsets = Arc::new(offsets);
+    let committed = Arc::clone(&offsets);
+    let work = move || loop {
+        match consumer.commit(&committed, CommitMode::Sync) {
+            Err(KafkaError::ConsumerCommit(code))
+                if error::kind(code) == ErrorKind::Rewind
+                    && start.elapsed() < REBALANCE_WAIT
+                    && !consumer.assignment_lost() =>
+            {
                 thread::sleep(PAUSE);
             }
-            result => return result.map_err(|error| failed_call("commit offsets", &error)),
+            result => return result,
         }
+    };
+    match until(|| patience.is_over(start + COMMIT_WAIT), work, || ()) {
+        Some(result) => result.map_err(|error| failed_call(&format!("commit offsets of {}", names(&offsets)), &error)),
+        None => Err(Error::new(ErrorKind::Retry, format!("offsets were not committed within {:?}", start.elapsed()))),
     }
 }
 
@@ -123,7 +137,7 @@ impl ExactlyOnce {
         }
         self.call("commit the transaction", self.timeout, |producer, _| producer.commit_transaction(Timeout::Never))?;
         self.open = None;
-        if self.producer.context().faults.disconnects() != self.disconnects {
+        if self.was_disconnected() {
             // Until librdkafka has KIP-890 (#5423), a request that was sent twice may end the *next* transaction too.
             return Err(Error::new(
                 ErrorKind::Retry,
@@ -145,9 +159,8 @@ impl ExactlyOnce {
             if native::flush(&self.producer, 5) {
                 return Ok(());
             }
-            if Instant::now() >= end {
-                let message = format!("outputs were not durable within {:?}", self.timeout);
-                return Err(Error::new(ErrorKind::Retry, message));
+            if self.patience.is_over(end) {
+                return Err(Error::new(ErrorKind::Retry, "outputs were not durable in time"));
             }
         }
     }
@@ -160,7 +173,16 @@ impl ExactlyOnce {
         let result =
             self.call("abort the transaction", ABORT_WAIT, |producer, _| producer.abort_transaction(Timeout::Never));
         self.producer.context().forgive();
-        result
+        result?;
+        if self.was_disconnected() {
+            return Err(Error::new(ErrorKind::Retry, "a connection was lost during a transaction, which was aborted"));
+        }
+        Ok(())
+    }
+
+    /// Whether a request of the open transaction, or of the last one, may have been lost, or be late.
+    fn was_disconnected(&self) -> bool {
+        self.producer.context().faults.disconnects() != self.disconnects
     }
 
     /// Makes a transactional call on a side thread, as some of them do not keep to their time-out, and serves the
@@ -182,27 +204,40 @@ impl ExactlyOnce {
                 _ => return result,
             }
         };
-        match within(limit, work, || serve(&self.producer, &self.events)) {
+        match until(|| self.patience.is_over(end), work, || serve(&self.producer, &self.events)) {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(self.failed(doing, &error)),
             None => {
                 serve(&self.producer, &self.events);
                 let last = self.producer.context().faults.last();
                 let last = last.map_or(String::new(), |fault| format!(" ({})", fault.reason));
-                Err(Error::new(ErrorKind::Retry, format!("cannot {doing} within {limit:?}{last}")))
+                Err(Error::new(ErrorKind::Retry, format!("cannot {doing} in time{last}")))
             }
         }
     }
 
-    fn failed(&self, doing: &str, error: &KafkaError) -> Error {
-        let error = match error.rdkafka_error_code() {
+    fn failed(&self, doing: &str, cause: &KafkaError) -> Error {
+        let error = match cause.rdkafka_error_code() {
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                failed_call(doing, error).within(&format!("sink topics {}", self.topics))
+                failed_call(doing, cause).within(&format!("sink topics {}", self.topics))
             }
             Some(RDKafkaErrorCode::Fatal) => failed_producer(&self.producer, doing, RDKafkaErrorCode::Fatal),
-            _ => failed_call(doing, error),
+            _ => failed_call(doing, cause),
         };
-        self.own_timeout(error)
+        match error.kind {
+            ErrorKind::Rewind | ErrorKind::Retry if self.can_go_on_after(cause) => {
+                Error { kind: ErrorKind::Rewind, ..error }
+            }
+            ErrorKind::Rewind => Error { kind: ErrorKind::Retry, ..error },
+            _ => self.own_timeout(error),
+        }
+    }
+
+    /// Whether an abort is all that the open transaction needs: nothing of it is on its way any more.
+    fn can_go_on_after(&self, cause: &KafkaError) -> bool {
+        let KafkaError::Transaction(native) = cause else { return false };
+        let is_certain = !error::leaves_doubt(native.code()) && !self.was_disconnected();
+        self.open.is_some() && native.txn_requires_abort() && !native.is_fatal() && is_certain
     }
 
     /// A coordinator fences whoever leaves a transaction open for too long: nobody else took over then.
@@ -218,6 +253,12 @@ impl ExactlyOnce {
         }
         error
     }
+}
+
+fn names(partitions: &TopicPartitionList) -> String {
+    let elements = partitions.elements();
+    let names = elements.iter().map(|element| format!("{}[{}]", element.topic(), element.partition()));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn offsets(positions: &Positions) -> Result<TopicPartitionList, Error> {

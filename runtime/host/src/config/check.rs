@@ -23,7 +23,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("bootstrap.servers", "use 'brokers'"),
     ("metadata.broker.list", "use 'brokers'"),
     ("group.id", "use 'group'"),
-    ("auto.offset.reset", "use 'start'"),
+    ("auto.offset.reset", "use 'start' and 'on-missing-offset'"),
     ("enable.auto.commit", "offsets are committed with the outputs; see 'commit'"),
     ("enable.auto.offset.store", "offsets are committed with the outputs; see 'commit'"),
     ("isolation.level", "'delivery' decides it"),

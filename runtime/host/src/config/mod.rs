@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use endpoint::{KafkaSink, KafkaSource, LocalSink, LocalSource, Outputs, Partitioning, Sink, Source};
+pub use endpoint::{
+    KafkaSink, KafkaSource, LocalSink, LocalSource, OnMissingOffset, Outputs, Partitioning, Sink, Source,
+};
 pub use error::{ConfigError, Place};
 pub use expand::{Process, Surroundings};
 pub use pipeline::{
