@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use sluicegate_core::{Delivery, Error};
 
 use crate::properties::{self, Role};
@@ -164,6 +165,8 @@ impl KafkaSinkConfig {
             .set("acks", "all")
             .set("partitioner", "murmur2_random");
         if self.delivery == Delivery::ExactlyOnce {
+            // Lost connections are told in logs only; what is shown of those is not librdkafka's to decide.
+            config.set_log_level(RDKafkaLogLevel::Debug);
             // The transaction tells the rest.
             config.set("transactional.id", &self.transactional_id).set("delivery.report.only.error", "true");
         }

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::admin::Topics;
 use crate::config::{KafkaSinkConfig, KafkaSourceConfig, PartitionBy};
 use crate::context::{Consumer, ConsumerState, Faults, Producer, ProducerState, is_authentication};
 use crate::deadline::{Bounded, Patience};
-use crate::error::{failed, failed_call};
+use crate::error::{failed, failed_call, kind};
 use crate::native::EventQueue;
 use crate::record::{SharedConsumer, SharedProducer};
 use crate::sink::KafkaSink;
@@ -96,18 +97,24 @@ fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<SharedCons
 /// Checks that the source's topics exist, and returns the most partitions that one has.
 fn check_source(consumer: &SharedConsumer, source: &KafkaSourceConfig) -> Result<usize, Error> {
     let mut most = 0;
+    // Librdkafka says but once that it may not use the group, and it asks for that as soon as it can.
+    let refused = Cell::new(None);
+    let serve = || {
+        if let Some(Err(error)) = consumer.poll(Duration::ZERO)
+            && error.rdkafka_error_code().is_some_and(|code| kind(code) == ErrorKind::Config)
+        {
+            refused.set(Some(failed_call(&format!("read as group '{}'", source.group), &error)));
+        }
+    };
     let mut names = source.topics.iter().filter(|topic| !topic.starts_with('^')).peekable();
     if names.peek().is_none() {
-        reach(&source.brokers, consumer.client(), &consumer.context().faults, None, || {
-            drop(consumer.poll(Duration::ZERO))
-        })?;
+        reach(&source.brokers, consumer.client(), &consumer.context().faults, None, serve)?;
     }
     for topic in names {
-        let serve = || drop(consumer.poll(Duration::ZERO));
         let metadata = reach(&source.brokers, consumer.client(), &consumer.context().faults, Some(topic), serve)?;
         most = most.max(partitions(&metadata, topic).map_err(|error| error.within("source"))?);
     }
-    Ok(most)
+    refused.take().map_or(Ok(most), |error| Err(error.within("source")))
 }
 
 fn check_sink(admin: &Topics, sink: &KafkaSinkConfig, source_partitions: usize) -> Result<(), Error> {

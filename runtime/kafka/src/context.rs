@@ -43,9 +43,6 @@ const REPEAT: Duration = Duration::from_secs(30);
 impl Faults {
     fn note(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        if matches!(code, RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut) {
-            self.disconnects.fetch_add(1, Relaxed);
-        }
         let mut last = locked(&self.last);
         let repeated = last.as_ref().is_some_and(|last| {
             // It comes many times a second, after the reason for it was said.
@@ -71,7 +68,16 @@ impl Faults {
         locked(&self.last).clone()
     }
 
-    /// How many times a connection was lost or a request was not answered.
+    /// Looks for lost connections in what librdkafka logs: a connection that the other side closed is no error to it.
+    fn note_log(&self, facility: &str, line: &str) {
+        // One that never came about carried no request.
+        if facility == "FAIL" && line.contains("in state UP") {
+            self.disconnects.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many connections were lost, or closed because a request was not answered. Librdkafka says so once in half a
+    /// minute for each broker: whoever needs to know of each must have a new client after the first.
     pub(crate) fn disconnects(&self) -> u64 {
         self.disconnects.load(Relaxed)
     }
@@ -226,6 +232,7 @@ impl ProducerState {
 
 impl ClientContext for ProducerState {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.faults.note_log(facility, line);
         log(level, facility, line);
     }
 

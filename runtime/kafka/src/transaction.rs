@@ -43,8 +43,6 @@ struct ExactlyOnce {
     timeout: Duration,
     /// When the open transaction began.
     open: Option<Instant>,
-    /// Connections lost before it began.
-    disconnects: u64,
 }
 
 impl KafkaTransaction {
@@ -65,8 +63,7 @@ impl KafkaTransaction {
         timeout: Duration,
         patience: Patience,
     ) -> Result<Self, Error> {
-        let exactly_once =
-            ExactlyOnce { topics, events, producer, patience: patience.clone(), timeout, open: None, disconnects: 0 };
+        let exactly_once = ExactlyOnce { topics, events, producer, patience: patience.clone(), timeout, open: None };
         exactly_once.call("begin with transactions", timeout, |producer, left| producer.init_transactions(left))?;
         Ok(KafkaTransaction { consumer, patience, exactly_once: Some(exactly_once) })
     }
@@ -119,7 +116,7 @@ fn commit_offsets(consumer: &SharedConsumer, offsets: TopicPartitionList, patien
 impl ExactlyOnce {
     fn begin(&mut self) -> Result<(), Error> {
         if self.open.is_none() {
-            self.disconnects = self.producer.context().faults.disconnects();
+            self.check("between two transactions")?;
             self.producer.begin_transaction().map_err(|error| self.failed("begin a transaction", &error))?;
             self.open = Some(Instant::now());
         }
@@ -137,14 +134,7 @@ impl ExactlyOnce {
         }
         self.call("commit the transaction", self.timeout, |producer, _| producer.commit_transaction(Timeout::Never))?;
         self.open = None;
-        if self.was_disconnected() {
-            // Until librdkafka has KIP-890 (#5423), a request that was sent twice may end the *next* transaction too.
-            return Err(Error::new(
-                ErrorKind::Retry,
-                "a connection was lost during a transaction, which was committed; going on with a new producer",
-            ));
-        }
-        Ok(())
+        self.check("during a transaction, which was committed")
     }
 
     /// Waits until no output is in flight.
@@ -174,15 +164,22 @@ impl ExactlyOnce {
             self.call("abort the transaction", ABORT_WAIT, |producer, _| producer.abort_transaction(Timeout::Never));
         self.producer.context().forgive();
         result?;
-        if self.was_disconnected() {
-            return Err(Error::new(ErrorKind::Retry, "a connection was lost during a transaction, which was aborted"));
-        }
-        Ok(())
+        self.check("during a transaction, which was aborted")
     }
 
-    /// Whether a request of the open transaction, or of the last one, may have been lost, or be late.
+    /// A producer that lost a connection is not used for another transaction: until librdkafka has KIP-890 (#5423), a
+    /// request that was sent twice may end the *next* one too.
+    fn check(&self, when: &str) -> Result<(), Error> {
+        if !self.was_disconnected() {
+            return Ok(());
+        }
+        let message = format!("a connection was lost {when}; going on with a new producer");
+        Err(Error::new(ErrorKind::Retry, message))
+    }
+
     fn was_disconnected(&self) -> bool {
-        self.producer.context().faults.disconnects() != self.disconnects
+        serve(&self.producer, &self.events);
+        self.producer.context().faults.disconnects() > 0
     }
 
     /// Makes a transactional call on a side thread, as some of them do not keep to their time-out, and serves the

@@ -1,4 +1,5 @@
-//! A mock cluster, and what runs against it.
+//! A mock cluster, and what runs against it. Each file of tests uses a part of it.
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
