@@ -256,6 +256,24 @@ fn errors_in_a_group() {
     judge(GROUP, in_a_group);
 }
 
+/// The group gave it partitions, and it could not take them over.
+#[test]
+fn a_member_leaves_at_once_that_has_not_answered() {
+    for assignor in ["range", "cooperative-sticky"] {
+        let mock = mock(&[("in", 1), ("out", 1)]);
+        let brokers = mock.bootstrap_servers();
+        let mut source = source(&brokers, "g");
+        source.properties.insert("partition.assignment.strategy".into(), assignor.into());
+        let mut connection = connect(&source, &sink(&brokers, Delivery::AtLeastOnce)).unwrap();
+        mock.request_errors(OffsetFetch, &[RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED]);
+        assert_eq!(followed(next(&mut connection)).0, MEND);
+        let start = Instant::now();
+        connection.source.close();
+        drop(connection);
+        assert!(start.elapsed() < Duration::from_secs(2), "{assignor}: {:?}", start.elapsed());
+    }
+}
+
 /// A cluster of two, with an open transaction whose output is written.
 fn half_way() -> (Mock, KafkaSinkConfig, Connection) {
     let mock = MockCluster::new(2).unwrap();
