@@ -85,9 +85,12 @@ fn nothing_is_lost_between_kafka_and_the_embedded_log() -> Result<()> {
     Ok(())
 }
 
-/// Keys and values by partition, in the order of their first appearance, each id once.
-fn without_repeats(records: Vec<Record>) -> Result<BTreeMap<i32, Vec<(Vec<u8>, Vec<u8>)>>> {
-    let (mut values, mut ids, mut keys) = (BTreeMap::<i32, Vec<_>>::new(), BTreeSet::new(), BTreeSet::new());
+/// Keys and values of a partition.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// By partition, in the order of their first appearance, each id once.
+fn without_repeats(records: Vec<Record>) -> Result<BTreeMap<i32, Pairs>> {
+    let (mut values, mut ids, mut keys) = (BTreeMap::<i32, Pairs>::new(), BTreeSet::new(), BTreeSet::new());
     for record in records {
         let id = record.header("id").flatten().context("an id")?.to_vec();
         let (key, value) = (record.key.context("a key")?, record.value.context("a value")?);

@@ -1,4 +1,4 @@
-/// Why a worker ended; nothing that it had in flight is acknowledged.
+/// Why a worker ended, or began again; nothing that it had in flight is acknowledged.
 ///
 /// Failures of single records are not errors but [`crate::Failure`]s, which a policy decides upon.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -10,9 +10,12 @@ pub struct Error {
     pub message: String,
 }
 
-/// What a supervisor does about an [`Error`].
+/// What follows from an [`Error`]. All but [`ErrorKind::Rewind`] end the worker, and are a supervisor's matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
+    /// Passing, and the worker's membership and producer are good: it undoes what is in flight and reads it again from
+    /// the committed offsets. Where that does not help it ends, as by [`ErrorKind::Retry`].
+    Rewind,
     /// Passing: start a new worker from the committed offsets, after a pause.
     Retry,
     /// The broker cannot be reached; at start-up this ends the program with its own exit code.

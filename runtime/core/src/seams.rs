@@ -39,6 +39,14 @@ pub trait Source {
     /// The worker ends.
     fn release(&mut self) -> Result<Vec<Partition>, Error>;
 
+    /// Goes back to the committed offsets of all partitions that this member has and keeps; what was given of them since
+    /// is given again, and none is held any more. A revocation that waits for its answer goes on waiting. Called once
+    /// nothing is in flight; `why` is the [`ErrorKind::Rewind`](crate::ErrorKind::Rewind), for the log.
+    ///
+    /// # Errors
+    /// The worker ends; a new one starts from the committed offsets.
+    fn rewind(&mut self, why: &Error) -> Result<(), Error>;
+
     /// While `held`, no batch of this partition is given; the others flow on, and the membership of the group is kept.
     /// A partition that is not this member's is ignored.
     fn hold(&mut self, partition: &Partition, held: bool);
@@ -106,7 +114,8 @@ pub trait Transaction {
     /// Makes `positions` the group's offsets, together with all outputs since `begin`. Returns once it is durable.
     ///
     /// # Errors
-    /// Whether it took effect is not known; the worker ends, and the next starts from what the group says.
+    /// [`ErrorKind::Rewind`](crate::ErrorKind::Rewind): it took no effect. Others: that is not known; the worker ends, and
+    /// the next starts from what the group says.
     fn commit(&mut self, positions: &Positions) -> Result<(), Error>;
 
     /// Undoes all outputs since `begin` where that can be done.

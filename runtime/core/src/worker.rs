@@ -38,6 +38,8 @@ pub struct Worker {
     /// Input whose offsets are not committed: what a crash now would repeat.
     uncommitted: Amount,
     lag: BTreeMap<Partition, u64>,
+    /// How often the worker went back since its last commit.
+    rewinds: u32,
 }
 
 /// The promise a pipeline makes.
@@ -122,6 +124,8 @@ const WAIT_MAX: Duration = Duration::from_millis(50);
 /// At least once, each commit takes up this part of a commit's worth: while one part is being acknowledged the next is
 /// written, and both together are what a crash repeats.
 const PARTS: usize = 2;
+/// A worker that goes back so often without a commit between is to be replaced, and a pause is due.
+const REWINDS_MAX: u32 = 5;
 
 impl Worker {
     /// A worker over these seams. `meters` must have been made for the same stages.
@@ -151,6 +155,7 @@ impl Worker {
             fresh: Amount::default(),
             uncommitted: Amount::default(),
             lag: BTreeMap::new(),
+            rewinds: 0,
         }
     }
 
@@ -171,29 +176,57 @@ impl Worker {
 
     fn flow(&mut self, stop: &Stop) -> Result<(), Error> {
         while !stop.requested() {
-            if self.is_full() {
-                self.make_room()?;
-                continue;
-            }
-            if let Some(index) = self.due() {
-                self.resume(index)?;
-            } else {
-                let wait = self.wait();
-                match self.source.poll(&mut self.batch, wait)? {
-                    Polled::Batch => {
-                        self.passage.restart();
-                        self.process()?;
-                    }
-                    Polled::Idle => {}
-                    Polled::Revoked { lost } => self.revoke(lost)?,
-                }
-            }
-            self.sink.acknowledged(&mut self.progress, Duration::ZERO)?;
-            if self.commit_is_due() {
-                self.commit()?;
+            match self.turn() {
+                Err(error) if error.kind == ErrorKind::Rewind => self.rewind(error)?,
+                result => result?,
             }
         }
         self.finish()
+    }
+
+    fn turn(&mut self) -> Result<(), Error> {
+        if self.is_full() {
+            return self.make_room();
+        }
+        if let Some(index) = self.due() {
+            self.resume(index)?;
+        } else {
+            let wait = self.wait();
+            match self.source.poll(&mut self.batch, wait)? {
+                Polled::Batch => {
+                    self.passage.restart();
+                    self.process()?;
+                }
+                Polled::Idle => {}
+                Polled::Revoked { lost } => self.revoke(lost)?,
+            }
+        }
+        self.sink.acknowledged(&mut self.progress, Duration::ZERO)?;
+        if self.commit_is_due() { self.commit() } else { Ok(()) }
+    }
+
+    /// Undoes what is in flight, and reads it again: the same member, the same producer.
+    #[cold]
+    fn rewind(&mut self, why: Error) -> Result<(), Error> {
+        if self.rewinds == REWINDS_MAX {
+            return Err(why);
+        }
+        self.rewinds += 1;
+        self.give_up()?;
+        self.parked.clear();
+        self.meters.forget_lag(self.lag.keys());
+        self.lag.clear();
+        self.source.rewind(&why)
+    }
+
+    /// Undoes what is in flight, and forgets it.
+    fn give_up(&mut self) -> Result<(), Error> {
+        if self.open_since.take().is_some() {
+            self.transaction.abort()?;
+        }
+        self.progress.forget();
+        (self.fresh, self.uncommitted) = Default::default();
+        Ok(())
     }
 
     /// One batch, as far as it comes: to the sink, or until a record of it has to wait.
@@ -345,11 +378,7 @@ impl Worker {
 
     fn revoke(&mut self, lost: bool) -> Result<(), Error> {
         if lost {
-            if self.open_since.take().is_some() {
-                self.transaction.abort()?;
-            }
-            self.progress.forget();
-            (self.fresh, self.uncommitted) = Default::default();
+            self.give_up()?;
         } else {
             self.finish()?;
         }
@@ -420,6 +449,7 @@ impl Worker {
                 self.transaction.commit(reached)?;
             }
         }
+        self.rewinds = 0;
         self.progress.committed();
         self.fresh = Amount::default();
         self.uncommitted = Amount { records: self.progress.records(), bytes: self.progress.bytes() };

@@ -22,8 +22,14 @@ struct World {
     renewals: Cell<usize>,
     calls: Cell<usize>,
     held: RefCell<BTreeSet<u32>>,
+    /// What was given since the last commit.
+    given: RefCell<Vec<Event>>,
+    /// So many commits the group does not take now.
+    refusals: Cell<usize>,
+    rewinds: Cell<usize>,
 }
 
+#[derive(Clone)]
 enum Event {
     /// Of partition 0.
     Records(Vec<(u64, &'static str)>),
@@ -59,6 +65,7 @@ impl Source for FakeSource {
             Some(Event::Records(records)) => (0, records),
             Some(Event::Of(number, records)) => (number, records),
         };
+        self.0.given.borrow_mut().push(Event::Of(number, records.clone()));
         batch.partition = Partition { topic: "in".into(), number };
         records.iter().for_each(|(offset, value)| batch.push(*offset, 7, Some(b"k"), Some(value.as_bytes())));
         Ok(Polled::Batch)
@@ -68,6 +75,14 @@ impl Source for FakeSource {
         self.0.released.set(self.0.released.get() + 1);
         self.0.held.borrow_mut().clear();
         Ok(vec![Partition { topic: "in".into(), number: 0 }])
+    }
+
+    fn rewind(&mut self, _: &Error) -> Result<(), Error> {
+        self.0.rewinds.set(self.0.rewinds.get() + 1);
+        self.0.held.borrow_mut().clear();
+        let mut input = self.0.input.borrow_mut();
+        self.0.given.borrow_mut().drain(..).rev().for_each(|event| input.push_front(event));
+        Ok(())
     }
 
     fn hold(&mut self, partition: &Partition, held: bool) {
@@ -168,6 +183,11 @@ impl Transaction for FakeTransaction {
     }
 
     fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
+        if let Some(left) = self.0.refusals.get().checked_sub(1) {
+            self.0.refusals.set(left);
+            return Err(Error::new(ErrorKind::Rewind, "between two generations"));
+        }
+        self.0.given.borrow_mut().clear();
         let written = self.0.written.borrow().len();
         let ends: Vec<String> = positions.iter().map(|(partition, end)| format!("{partition}={end}")).collect();
         self.0.committed.borrow_mut().push(format!("{} after {written}", ends.join(",")));
@@ -353,4 +373,27 @@ fn a_broken_plugin_trips_the_breaker_and_nothing_of_its_batch_is_written() {
     assert!(error.message.contains("stage 's0': the breaker tripped"), "{error}");
     assert_eq!(*world.written.borrow(), ["A@0.0"]);
     assert_eq!(*world.committed.borrow(), ["in[0]=1 after 1"]);
+}
+
+#[test]
+fn a_group_between_two_generations_makes_the_worker_go_back_and_not_end() {
+    let revoke = || Event::Revoke { lost: false };
+    let parked = Event::Of(1, vec![(0, "trap")]);
+    let world = Rc::new(World { refusals: Cell::new(2), ..World::default() });
+    let events = vec![records(&["a", "b"]), parked, revoke(), revoke(), revoke()];
+    let (result, _) = run(&world, Delivery::ExactlyOnce, Action::Skip, 1, events);
+    result.unwrap();
+    assert_eq!((world.rewinds.get(), world.aborts.get()), (2, 2));
+    assert_eq!(*world.written.borrow(), ["A@0.0", "B@1.0"].repeat(3), "each time in a transaction of its own");
+    assert_eq!(world.committed.borrow()[0], "in[0]=2 after 6");
+}
+
+#[test]
+fn a_worker_that_goes_back_again_and_again_is_to_be_replaced() {
+    let world = Rc::new(World { refusals: Cell::new(usize::MAX), ..World::default() });
+    let revokes = std::iter::repeat_n(Event::Revoke { lost: false }, 50);
+    let events = std::iter::once(records(&["a"])).chain(revokes).collect();
+    let (result, _) = run(&world, Delivery::AtLeastOnce, Action::Stop, 1, events);
+    assert_eq!(result.unwrap_err().kind, ErrorKind::Rewind);
+    assert_eq!(world.rewinds.get(), 5);
 }

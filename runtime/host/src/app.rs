@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jsonschema::error::ValidationErrorKind;
-use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Stage, Worker, WorkerSettings};
+use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Stage, Stop, Worker, WorkerSettings};
+use sluicegate_kafka::Patience;
 use sluicegate_local::Log;
 use sluicegate_wasm::{
     Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin,
@@ -124,13 +125,14 @@ impl App {
         Ok(LoadedStage { name: stage.name.clone(), plugin, counters: Arc::default() })
     }
 
-    /// Connects worker number `index` of a pipeline. Blocks while brokers answer; call it on the worker's own thread.
+    /// Connects worker number `index` of a pipeline, which `stop` will ask to end. Blocks while brokers answer; call it on
+    /// the worker's own thread.
     ///
     /// # Errors
     /// A system cannot be reached, or refuses.
-    pub fn worker(&self, pipeline: &LoadedPipeline, index: u32) -> Result<Worker, Error> {
+    pub fn worker(&self, pipeline: &LoadedPipeline, index: u32, stop: &Arc<Stop>) -> Result<Worker, Error> {
         let seat = pipeline.seat.get_or_init(|| Seat::take(&pipeline.config.name));
-        let seams = Seams::connect(self, &pipeline.config, seat.name(), index)?;
+        let seams = Seams::connect(self, &pipeline.config, seat.name(), index, Patience::new(stop, DRAIN))?;
         pipeline.worker(seams, pipeline.config.delivery.into())
     }
 

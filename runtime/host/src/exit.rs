@@ -46,7 +46,7 @@ impl fmt::Display for Exit {
 impl From<Error> for Exit {
     fn from(error: Error) -> Self {
         let code = match error.kind {
-            ErrorKind::Retry | ErrorKind::Stopped | ErrorKind::Tripped => 1,
+            ErrorKind::Rewind | ErrorKind::Retry | ErrorKind::Stopped | ErrorKind::Tripped => 1,
             ErrorKind::Config => 2,
             ErrorKind::Unreachable => 3,
             ErrorKind::Promise => 70,

@@ -13,13 +13,16 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// rust-rdkafka calls it an error that a consumer it drops was closed before, in good order.
+const SILENT: &str = "rdkafka::consumer::base_consumer=off";
+
 /// Sends `tracing` to standard error. Called once, first thing.
 ///
 /// # Errors
 /// The filter is not one that `tracing` knows.
 pub(crate) fn start(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter =
-        EnvFilter::try_new(filter).map_err(|error| format!("--log '{filter}': {error}; try 'info' or 'debug'"))?;
+    let filter = EnvFilter::try_new(format!("{filter},{SILENT}"))
+        .map_err(|error| format!("--log '{filter}': {error}; try 'info' or 'debug'"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),

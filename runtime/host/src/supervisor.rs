@@ -16,6 +16,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The pause after a stage's breaker tripped.
 const PAUSE_FIRST: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// How long workers may take to end once a signal asked for it; those that hang on a broker then end with the process.
+const STOP_MAX: Duration = Duration::from_secs(9);
 /// A worker that ran this long is taken to be well again.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 
@@ -79,8 +81,52 @@ impl Running {
 pub struct Supervisor {
     running: Vec<Arc<Running>>,
     threads: Vec<JoinHandle<()>>,
-    /// Wakes those that pause before a restart.
-    stopping: Arc<(Mutex<bool>, Condvar)>,
+    course: Arc<Course>,
+}
+
+/// How far the workers are: wakes those that pause before a restart, and whoever waits for their end.
+#[derive(Default)]
+struct Course {
+    at: Mutex<At>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct At {
+    /// When all were asked to end.
+    stopping: Option<Instant>,
+    /// Threads that go on.
+    threads: usize,
+}
+
+impl Course {
+    fn change(&self, change: impl FnOnce(&mut At)) {
+        change(&mut lock(&self.at));
+        self.changed.notify_all();
+    }
+
+    /// Waits until all are asked to end, or time is up.
+    fn pause(&self, time: Duration) {
+        let waited = self.changed.wait_timeout_while(lock(&self.at), time, |at| at.stopping.is_none());
+        drop(waited);
+    }
+
+    /// Waits until no thread goes on, or has gone on for too long after all were asked to end. How many still do.
+    fn wait(&self) -> usize {
+        let mut at = lock(&self.at);
+        while at.threads > 0 {
+            let Some(since) = at.stopping else {
+                at = self.changed.wait(at).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = STOP_MAX.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            at = self.changed.wait_timeout(at, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        at.threads
+    }
 }
 
 impl Supervisor {
@@ -89,7 +135,7 @@ impl Supervisor {
     /// # Errors
     /// The machine has no thread left.
     pub fn start(app: &Arc<App>, pipelines: Vec<LoadedPipeline>) -> Result<Self, Exit> {
-        let mut supervisor = Supervisor { running: Vec::new(), threads: Vec::new(), stopping: Arc::default() };
+        let mut supervisor = Supervisor { running: Vec::new(), threads: Vec::new(), course: Arc::default() };
         for pipeline in pipelines {
             let workers = pipeline.config.workers;
             let running = Arc::new(Running {
@@ -100,10 +146,13 @@ impl Supervisor {
                 connected_once: AtomicBool::new(false),
             });
             for worker in 0..workers {
-                let (app, running, stopping) =
-                    (Arc::clone(app), Arc::clone(&running), Arc::clone(&supervisor.stopping));
+                let (app, running, course) = (Arc::clone(app), Arc::clone(&running), Arc::clone(&supervisor.course));
                 let name = format!("{}-{worker}", running.pipeline.config.name);
-                let keep = move || keep_running(&app, &running, worker, &stopping);
+                course.change(|at| at.threads += 1);
+                let keep = move || {
+                    keep_running(&app, &running, worker, &course);
+                    course.change(|at| at.threads -= 1);
+                };
                 supervisor.threads.push(std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(keep)?);
             }
             supervisor.running.push(running);
@@ -119,22 +168,27 @@ impl Supervisor {
     /// A handle by which any thread may ask all workers to drain and end.
     pub fn stopper(&self) -> impl Fn() + Send + 'static {
         let stops: Vec<Arc<Stop>> = self.running.iter().map(|running| Arc::clone(&running.stop)).collect();
-        let stopping = Arc::clone(&self.stopping);
+        let course = Arc::clone(&self.course);
         move || {
             stops.iter().for_each(|stop| stop.request());
-            *lock(&stopping.0) = true;
-            stopping.1.notify_all();
+            course.change(|at| at.stopping = at.stopping.or_else(|| Some(Instant::now())));
         }
     }
 
-    /// Waits until all workers have ended.
+    /// Waits until all workers have ended, or hang for too long after they were asked to.
     ///
     /// # Errors
     /// The first failure of a pipeline, if there is one.
     pub fn wait(self) -> Result<(), Exit> {
-        for thread in self.threads {
-            // A worker's panic is caught in its thread and is in the pipeline's failure.
-            let _ = thread.join();
+        match self.course.wait() {
+            0 => self.threads.into_iter().for_each(|thread| {
+                // A worker's panic is caught in its thread and is in the pipeline's failure.
+                let _ = thread.join();
+            }),
+            left => tracing::warn!(
+                "{left} workers did not end within {STOP_MAX:?}, as brokers do not answer; the next start goes on from the \
+                 committed offsets"
+            ),
         }
         for running in &self.running {
             if let Some(error) = lock(&running.failure).take() {
@@ -149,7 +203,7 @@ impl Supervisor {
 const STACK_BYTES: usize = 4 << 20;
 
 /// The life of one worker's thread.
-fn keep_running(app: &App, running: &Running, worker: u32, stopping: &(Mutex<bool>, Condvar)) {
+fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
     let name = &running.pipeline.config.name;
     let mut backoff = BACKOFF_FIRST;
     loop {
@@ -183,8 +237,7 @@ fn keep_running(app: &App, running: &Running, worker: u32, stopping: &(Mutex<boo
         tracing::warn!(pipeline = %name, worker, "{error}; starting again in {backoff:?} from the committed offsets");
         let reason = error.message;
         running.set(worker, if tripped { WorkerState::Paused { reason } } else { WorkerState::Restarting { reason } });
-        let stopped = stopping.1.wait_timeout_while(lock(&stopping.0), backoff, |stop| !*stop);
-        drop(stopped);
+        course.pause(backoff);
         backoff = (backoff * 2).min(if tripped { PAUSE_MAX } else { BACKOFF_MAX });
     }
 }
@@ -192,7 +245,7 @@ fn keep_running(app: &App, running: &Running, worker: u32, stopping: &(Mutex<boo
 /// An unreachable broker at the first start is most likely a wrong address, later most likely a passing fault.
 fn may_pass(error: &Error, running: &Running) -> bool {
     match error.kind {
-        ErrorKind::Retry | ErrorKind::Tripped => true,
+        ErrorKind::Rewind | ErrorKind::Retry | ErrorKind::Tripped => true,
         ErrorKind::Unreachable => running.connected_once.load(Relaxed),
         ErrorKind::Config | ErrorKind::Promise | ErrorKind::Stopped => false,
     }
@@ -203,7 +256,7 @@ fn run_once(app: &App, running: &Running, worker: u32) -> Result<(), Error> {
         return Ok(());
     }
     let run = || {
-        let connected = app.worker(&running.pipeline, worker)?;
+        let connected = app.worker(&running.pipeline, worker, &running.stop)?;
         running.connected_once.store(true, Relaxed);
         running.set(worker, WorkerState::Running);
         tracing::info!(pipeline = %running.pipeline.config.name, worker, "running");

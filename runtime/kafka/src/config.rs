@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use sluicegate_core::{Delivery, Error};
 
 use crate::properties::{self, Role};
@@ -18,6 +19,17 @@ pub enum Start {
     Latest,
     /// With the first record of this time, in milliseconds since the Unix epoch, or later.
     Timestamp(i64),
+}
+
+/// What to do where the group's offset of a partition is gone: retention passed it, or the topic was made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMissingOffset {
+    /// Stop, and say so.
+    Stop,
+    /// Go on with the oldest record that is left.
+    Earliest,
+    /// Go on with what comes from now on.
+    Latest,
 }
 
 /// Which partition of its topic an output goes to.
@@ -40,6 +52,8 @@ pub struct KafkaSourceConfig {
     pub group: String,
     /// Where to begin where the group has no offset.
     pub start: Start,
+    /// What to do where the group's offset is gone.
+    pub on_missing_offset: OnMissingOffset,
     /// librdkafka's properties, checked by [`crate::check`].
     pub properties: BTreeMap<String, String>,
     /// The most records of a batch.
@@ -151,6 +165,8 @@ impl KafkaSinkConfig {
             .set("acks", "all")
             .set("partitioner", "murmur2_random");
         if self.delivery == Delivery::ExactlyOnce {
+            // Lost connections are told in logs only; what is shown of those is not librdkafka's to decide.
+            config.set_log_level(RDKafkaLogLevel::Debug);
             // The transaction tells the rest.
             config.set("transactional.id", &self.transactional_id).set("delivery.report.only.error", "true");
         }

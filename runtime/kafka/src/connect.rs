@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use sluicegate_core::{Delivery, Error, ErrorKind};
 use crate::admin::Topics;
 use crate::config::{KafkaSinkConfig, KafkaSourceConfig, PartitionBy};
 use crate::context::{Consumer, ConsumerState, Faults, Producer, ProducerState, is_authentication};
-use crate::deadline::Bounded;
-use crate::error::{failed, failed_call};
+use crate::deadline::{Bounded, Patience};
+use crate::error::{failed, failed_call, kind};
 use crate::native::EventQueue;
 use crate::record::{SharedConsumer, SharedProducer};
 use crate::sink::KafkaSink;
@@ -49,12 +50,13 @@ pub struct SinkConnection {
 }
 
 /// Connects a worker: checks that brokers answer and topics exist, and fences whoever had the same transactional id.
-/// The group is joined by the first poll. Blocks, for some seconds at most where all is well; on any thread.
+/// The group is joined by the first poll. Blocks, for some seconds at most where all is well; on any thread. `patience` is
+/// the worker's.
 ///
 /// # Errors
 /// [`ErrorKind::Unreachable`]: no broker answers. [`ErrorKind::Config`]: a property that is unknown or may not be set,
 /// a topic that is not there, an access that is refused.
-pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Connection, Error> {
+pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Patience) -> Result<Connection, Error> {
     let consumer = consumer(source, sink.delivery)?;
     let partitions = check_source(&consumer, source)?;
     let admin = check_sink(sink, partitions)?;
@@ -65,12 +67,12 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Con
     drop(admin);
     let (producer, events) = producer(sink, bytes_max)?;
     let transaction = match sink.delivery {
-        Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer)),
-        Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &producer, &events, sink)?,
+        Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer), patience.clone()),
+        Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &producer, &events, sink, &patience)?,
     };
     Ok(Connection {
         source: KafkaSource::new(consumer, source)?,
-        sink: KafkaSink::new(producer, events, sink)?,
+        sink: KafkaSink::new(producer, events, sink, patience)?,
         transaction,
         bytes_per_output: bytes_per_output(bytes_max),
     })
@@ -81,10 +83,13 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Con
 ///
 /// # Errors
 /// As [`connect`].
-pub fn connect_source(source: &KafkaSourceConfig) -> Result<(KafkaSource, KafkaTransaction, usize), Error> {
+pub fn connect_source(
+    source: &KafkaSourceConfig,
+    patience: Patience,
+) -> Result<(KafkaSource, KafkaTransaction, usize), Error> {
     let consumer = consumer(source, Delivery::AtLeastOnce)?;
     let partitions = check_source(&consumer, source)?;
-    let transaction = KafkaTransaction::at_least_once(Arc::clone(&consumer));
+    let transaction = KafkaTransaction::at_least_once(Arc::clone(&consumer), patience);
     Ok((KafkaSource::new(consumer, source)?, transaction, partitions))
 }
 
@@ -93,12 +98,16 @@ pub fn connect_source(source: &KafkaSourceConfig) -> Result<(KafkaSource, KafkaT
 ///
 /// # Errors
 /// As [`connect`].
-pub fn connect_sink(sink: &KafkaSinkConfig, source_partitions: usize) -> Result<(KafkaSink, usize), Error> {
+pub fn connect_sink(
+    sink: &KafkaSinkConfig,
+    source_partitions: usize,
+    patience: Patience,
+) -> Result<(KafkaSink, usize), Error> {
     let admin = check_sink(sink, source_partitions)?;
     let bytes_max = record_bytes_max(&admin, sink);
     drop(admin);
     let (producer, events) = producer(sink, bytes_max)?;
-    Ok((KafkaSink::new(producer, events, sink)?, bytes_per_output(bytes_max)))
+    Ok((KafkaSink::new(producer, events, sink, patience)?, bytes_per_output(bytes_max)))
 }
 
 /// As [`connect`], of a sink without a source, exactly once: its transactions are outputs alone, whatever positions they
@@ -106,14 +115,14 @@ pub fn connect_sink(sink: &KafkaSinkConfig, source_partitions: usize) -> Result<
 ///
 /// # Errors
 /// As [`connect`].
-pub fn connect_transactional_sink(sink: &KafkaSinkConfig) -> Result<SinkConnection, Error> {
+pub fn connect_transactional_sink(sink: &KafkaSinkConfig, patience: Patience) -> Result<SinkConnection, Error> {
     let sink = KafkaSinkConfig { delivery: Delivery::ExactlyOnce, ..sink.clone() };
     let admin = check_sink(&sink, 0)?;
     let bytes_max = record_bytes_max(&admin, &sink);
     drop(admin);
     let (producer, events) = producer(&sink, bytes_max)?;
-    let transaction = transaction(None, &producer, &events, &sink)?;
-    let sink = KafkaSink::new(producer, events, &sink)?;
+    let transaction = transaction(None, &producer, &events, &sink, &patience)?;
+    let sink = KafkaSink::new(producer, events, &sink, patience)?;
     Ok(SinkConnection { sink, transaction, bytes_per_output: bytes_per_output(bytes_max) })
 }
 
@@ -144,10 +153,11 @@ fn transaction(
     producer: &SharedProducer,
     events: &Arc<EventQueue>,
     sink: &KafkaSinkConfig,
+    patience: &Patience,
 ) -> Result<KafkaTransaction, Error> {
     let timeout = Duration::from_millis(sink.transaction_timeout_ms());
     let (producer, events, topics) = (Arc::clone(producer), Arc::clone(events), sink.topics().join(", "));
-    KafkaTransaction::exactly_once(consumer, producer, events, topics, timeout)
+    KafkaTransaction::exactly_once(consumer, producer, events, topics, timeout, patience.clone())
         .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))
 }
 
@@ -162,18 +172,24 @@ fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<SharedCons
 /// Checks that the source's topics exist, and returns the most partitions that one has.
 fn check_source(consumer: &SharedConsumer, source: &KafkaSourceConfig) -> Result<usize, Error> {
     let mut most = 0;
+    // Librdkafka says but once that it may not use the group, and it asks for that as soon as it can.
+    let refused = Cell::new(None);
+    let serve = || {
+        if let Some(Err(error)) = consumer.poll(Duration::ZERO)
+            && error.rdkafka_error_code().is_some_and(|code| kind(code) == ErrorKind::Config)
+        {
+            refused.set(Some(failed_call(&format!("read as group '{}'", source.group), &error)));
+        }
+    };
     let mut names = source.topics.iter().filter(|topic| !topic.starts_with('^')).peekable();
     if names.peek().is_none() {
-        reach(&source.brokers, consumer.client(), &consumer.context().faults, None, || {
-            drop(consumer.poll(Duration::ZERO))
-        })?;
+        reach(&source.brokers, consumer.client(), &consumer.context().faults, None, serve)?;
     }
     for topic in names {
-        let serve = || drop(consumer.poll(Duration::ZERO));
         let metadata = reach(&source.brokers, consumer.client(), &consumer.context().faults, Some(topic), serve)?;
         most = most.max(partitions(&metadata, topic).map_err(|error| error.within("source"))?);
     }
-    Ok(most)
+    refused.take().map_or(Ok(most), |error| Err(error.within("source")))
 }
 
 /// Checks that the sink's topics exist, and have as many partitions as they need.

@@ -43,9 +43,6 @@ const REPEAT: Duration = Duration::from_secs(30);
 impl Faults {
     fn note(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        if matches!(code, RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut) {
-            self.disconnects.fetch_add(1, Relaxed);
-        }
         let mut last = locked(&self.last);
         let repeated = last.as_ref().is_some_and(|last| {
             // It comes many times a second, after the reason for it was said.
@@ -71,7 +68,16 @@ impl Faults {
         locked(&self.last).clone()
     }
 
-    /// How many times a connection was lost or a request was not answered.
+    /// Looks for lost connections in what librdkafka logs: a connection that the other side closed is no error to it.
+    fn note_log(&self, facility: &str, line: &str) {
+        // One that never came about carried no request.
+        if facility == "FAIL" && line.contains("in state UP") {
+            self.disconnects.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many connections were lost, or closed because a request was not answered. Librdkafka says so once in half a
+    /// minute for each broker: whoever needs to know of each must have a new client after the first.
     pub(crate) fn disconnects(&self) -> u64 {
         self.disconnects.load(Relaxed)
     }
@@ -148,6 +154,17 @@ pub(crate) fn unassign(consumer: &Consumer, partitions: &TopicPartitionList) -> 
     }
 }
 
+/// Answers whatever the group asks, while closing.
+pub(crate) fn give_up(consumer: &BaseConsumer<ConsumerState>, asked: &Rebalance) {
+    let answered = match asked {
+        Rebalance::Assign(_) => assign(consumer, &TopicPartitionList::new()),
+        Rebalance::Revoke(partitions) => unassign(consumer, partitions),
+    };
+    if let Err(error) = answered {
+        tracing::debug!("a rebalance while closing: {error}");
+    }
+}
+
 impl ClientContext for ConsumerState {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         log(level, facility, line);
@@ -164,18 +181,16 @@ impl ConsumerContext for ConsumerState {
     /// Only notes the event down. librdkafka's event interface lets the (un)assign call come later: until then the
     /// group waits and the member's partitions are paused. Nothing else assigns, as this replaces the default.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let assigned = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.closing.load(Relaxed) {
-            let none = TopicPartitionList::new();
-            let answered = if assigned { assign(consumer, &none) } else { unassign(consumer, partitions) };
-            if let Err(error) = answered {
-                tracing::debug!("a rebalance while closing: {error}");
-            }
-            return;
-        }
         let partitions = partitions.clone();
-        let event = if assigned { Rebalance::Assign(partitions) } else { Rebalance::Revoke(partitions) };
-        locked(&self.rebalances).push_back(event);
+        let asked = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions),
+            _ => Rebalance::Revoke(partitions),
+        };
+        if self.closing.load(Relaxed) {
+            give_up(consumer, &asked);
+        } else {
+            locked(&self.rebalances).push_back(asked);
+        }
     }
 }
 
@@ -217,6 +232,7 @@ impl ProducerState {
 
 impl ClientContext for ProducerState {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.faults.note_log(facility, line);
         log(level, facility, line);
     }
 

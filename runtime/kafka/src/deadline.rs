@@ -2,23 +2,58 @@
 
 use std::ops::Deref;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use sluicegate_core::Stop;
 
 /// How often `meanwhile` runs.
 const TURN: Duration = Duration::from_millis(5);
 /// How long closing a client may hold up its thread; what is not done by then goes on beside it.
 pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(3);
 
+/// How long a worker's calls may take: each as its own limit says, and all together, once the worker is asked to stop,
+/// no longer than its drain.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    stop: Arc<Stop>,
+    drain: Duration,
+    /// The end of the drain, once somebody noticed that it began.
+    end: Arc<OnceLock<Instant>>,
+}
+
+impl Patience {
+    /// Of a worker that is asked to stop in this way, and drains for so long.
+    pub fn new(stop: &Arc<Stop>, drain: Duration) -> Self {
+        Patience { stop: Arc::clone(stop), drain, end: Arc::default() }
+    }
+
+    /// Whether a call that may last until `limit` has lasted long enough.
+    pub(crate) fn is_over(&self, limit: Instant) -> bool {
+        let now = Instant::now();
+        now >= limit || self.stop.requested() && now >= *self.end.get_or_init(|| now + self.drain)
+    }
+}
+
 /// Runs `work` on a thread of its own for at most `limit`, and `meanwhile` on this one. None: it did not end in
 /// time, or panicked; it is then left to itself.
 pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
+    meanwhile: impl FnMut(),
+) -> Option<T> {
+    let end = Instant::now() + limit;
+    until(|| Instant::now() >= end, work, meanwhile)
+}
+
+/// The same, until time is up.
+pub(crate) fn until<T: Send + 'static>(
+    is_over: impl Fn() -> bool,
+    work: impl FnOnce() -> T + Send + 'static,
     mut meanwhile: impl FnMut(),
 ) -> Option<T> {
     let (sender, receiver) = sync_channel(1);
-    let end = Instant::now() + limit;
     // A send fails only if nobody waits any more.
     let work = move || drop(sender.send(work()));
     thread::Builder::new().name("sluicegate-kafka-call".into()).spawn(work).ok()?;
@@ -26,7 +61,7 @@ pub(crate) fn within<T: Send + 'static>(
         match receiver.recv_timeout(TURN) {
             Ok(result) => return Some(result),
             Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) if Instant::now() >= end => return None,
+            Err(RecvTimeoutError::Timeout) if is_over() => return None,
             Err(RecvTimeoutError::Timeout) => meanwhile(),
         }
     }
@@ -70,5 +105,16 @@ mod tests {
         assert_eq!(within(Duration::from_millis(30), || thread::sleep(Duration::from_secs(5)), || turns += 1), None);
         assert!(start.elapsed() < Duration::from_secs(4));
         assert!(turns > 0);
+    }
+
+    #[test]
+    fn all_calls_share_what_is_left_of_a_drain() {
+        let (stop, hour) = (Arc::new(Stop::default()), Duration::from_secs(3600));
+        let (none, some) = (Patience::new(&stop, Duration::ZERO), Patience::new(&stop, hour));
+        let later = Instant::now() + hour;
+        assert!(!none.is_over(later) && none.is_over(Instant::now()));
+        stop.request();
+        assert!(none.is_over(later) && !some.is_over(later));
+        assert_eq!(until(|| none.is_over(later), || thread::sleep(Duration::from_secs(5)), || ()), None);
     }
 }

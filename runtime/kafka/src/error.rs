@@ -3,46 +3,81 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use sluicegate_core::{Error, ErrorKind};
 
-/// What a supervisor does about an error of this code.
-pub(crate) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
+/// What follows from an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consequence {
+    /// Librdkafka, or the call itself, tries again while its time is not up; after that the worker is replaced.
+    TryAgain,
+    /// The same; nobody answers, which at the first start is most likely a wrong address.
+    TryAgainToReach,
+    /// The worker aborts, goes back to the committed offsets and goes on, as the same member and with the same producer.
+    Rewind,
+    /// The worker is replaced, with its consumer and its producer.
+    Replace,
+    /// Stop: the configuration, or what the cluster's owner has to set up.
+    Mend,
+    /// Stop: somebody else does this work.
+    Yield,
+}
+
+/// The table.
+pub(crate) fn consequence(code: RDKafkaErrorCode) -> Consequence {
+    use Consequence::*;
     use RDKafkaErrorCode::*;
     match code {
-        // The configuration, or what the cluster's owner has to set up.
-        UnknownTopic | UnknownTopicOrPartition | UnknownPartition | InvalidTopic => ErrorKind::Config,
-        TopicAuthorizationFailed | GroupAuthorizationFailed | ClusterAuthorizationFailed => ErrorKind::Config,
-        TransactionalIdAuthorizationFailed => ErrorKind::Config,
-        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | SSL => ErrorKind::Config,
-        MessageSizeTooLarge | InvalidTimestamp | InvalidRecord | PolicyViolation => ErrorKind::Config,
-        InvalidTransactionTimeout | InvalidSessionTimeout | InconsistentGroupProtocol => ErrorKind::Config,
-        UnsupportedVersion | UnsupportedFeature | InvalidConfig | InvalidArgument => ErrorKind::Config,
-        AutoOffsetReset | OffsetOutOfRange => ErrorKind::Config,
-        // Nobody answers.
-        BrokerTransportFailure | AllBrokersDown | Resolve | BrokerNotAvailable => ErrorKind::Unreachable,
-        // Somebody else does this work.
-        Fenced | ProducerFenced | InvalidProducerEpoch | FencedInstanceId => ErrorKind::Promise,
-        // A rebalance, a time-out, a coordinator on the move, a fatal state of this client: a new one starts afresh.
-        _ => ErrorKind::Retry,
+        BrokerTransportFailure | AllBrokersDown | Resolve | BrokerNotAvailable => TryAgainToReach,
+        // Time is up, or a connection is lost.
+        OperationTimedOut | RequestTimedOut | NetworkException | BrokerDestroy | DestroyBroker => TryAgain,
+        // Leaders and coordinators on the move.
+        NotLeaderForPartition | LeaderNotAvailable | OffsetNotAvailable | KafkaStorageError => TryAgain,
+        CoordinatorNotAvailable | CoordinatorLoadInProgress | NotCoordinator | WaitingForCoordinator => TryAgain,
+        // A transaction is about to end, somebody's or this one's.
+        ConcurrentTransactions | UnstableOffsetCommit => TryAgain,
+        // Librdkafka joins again by itself.
+        PollExceeded => TryAgain,
+        // The group is between two generations, or went on without this member.
+        IllegalGeneration | RebalanceInProgress | UnknownMemberId | StaleMemberEpoch | FencedMemberEpoch => Rewind,
+        UnknownTopic | UnknownTopicOrPartition | UnknownPartition | InvalidTopic => Mend,
+        TopicAuthorizationFailed | GroupAuthorizationFailed | ClusterAuthorizationFailed => Mend,
+        TransactionalIdAuthorizationFailed => Mend,
+        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | SSL => Mend,
+        MessageSizeTooLarge | InvalidTimestamp | InvalidRecord | PolicyViolation => Mend,
+        InvalidTransactionTimeout | InvalidSessionTimeout | InconsistentGroupProtocol => Mend,
+        UnsupportedVersion | UnsupportedFeature | InvalidConfig | InvalidArgument => Mend,
+        AutoOffsetReset | OffsetOutOfRange => Mend,
+        Fenced | ProducerFenced | InvalidProducerEpoch | FencedInstanceId => Yield,
+        // A fatal state of this client, and whatever nobody foresaw.
+        _ => Replace,
+    }
+}
+
+/// The kind of an error of this code that reaches the worker.
+pub(crate) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
+    match consequence(code) {
+        Consequence::TryAgain | Consequence::Replace => ErrorKind::Retry,
+        Consequence::TryAgainToReach => ErrorKind::Unreachable,
+        Consequence::Rewind => ErrorKind::Rewind,
+        Consequence::Mend => ErrorKind::Config,
+        Consequence::Yield => ErrorKind::Promise,
     }
 }
 
 /// Whether librdkafka gets over this by itself, so that a running client need not care.
 pub(crate) fn passes(code: RDKafkaErrorCode) -> bool {
+    matches!(consequence(code), Consequence::TryAgain | Consequence::TryAgainToReach)
+}
+
+/// Whether a request that failed like this may have taken effect, or may still do so.
+pub(crate) fn leaves_doubt(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::*;
     matches!(
         code,
         BrokerTransportFailure
             | AllBrokersDown
-            | Resolve
             | OperationTimedOut
             | RequestTimedOut
-            | NotLeaderForPartition
-            | LeaderNotAvailable
-            | CoordinatorNotAvailable
-            | CoordinatorLoadInProgress
-            | NotCoordinator
+            | MessageTimedOut
             | NetworkException
-            | WaitingForCoordinator
-            | PollExceeded
             | BrokerDestroy
             | DestroyBroker
     )
@@ -68,8 +103,8 @@ pub(crate) fn remedy(code: RDKafkaErrorCode) -> &'static str {
         MessageSizeTooLarge => "; raise the topic's max.message.bytes",
         InvalidTransactionTimeout => "; lower transaction.timeout.ms or raise the broker's transaction.max.timeout.ms",
         AutoOffsetReset | OffsetOutOfRange => {
-            "; the topic's retention passed it, or the topic was made anew: set the property auto.offset.reset to \
-             earliest to go on from what there is"
+            "; the topic's retention passed it, or the topic was made anew: `on-missing-offset` of the source says what to \
+             do then"
         }
         Fenced | ProducerFenced | InvalidProducerEpoch => {
             ": another instance with the same transactional.id took over; give each instance its own"
@@ -111,10 +146,13 @@ mod tests {
     fn each_kind_of_trouble_has_its_consequence() {
         use RDKafkaErrorCode::*;
         for code in [IllegalGeneration, RebalanceInProgress, UnknownMemberId, StaleMemberEpoch, FencedMemberEpoch] {
-            assert_eq!(kind(code), ErrorKind::Retry, "{code}");
+            assert_eq!(consequence(code), Consequence::Rewind, "{code}");
         }
-        for code in [UnstableOffsetCommit, ConcurrentTransactions, InvalidTransactionalState, Fatal, MessageTimedOut] {
-            assert_eq!(kind(code), ErrorKind::Retry, "{code}");
+        for code in [InvalidTransactionalState, Fatal, MessageTimedOut] {
+            assert_eq!(consequence(code), Consequence::Replace, "{code}");
+        }
+        for code in [UnstableOffsetCommit, ConcurrentTransactions, NotCoordinator, OperationTimedOut] {
+            assert!(passes(code) && kind(code) == ErrorKind::Retry, "{code}");
         }
         for code in [UnknownTopicOrPartition, TopicAuthorizationFailed, GroupAuthorizationFailed, Authentication] {
             assert_eq!(kind(code), ErrorKind::Config, "{code}");

@@ -18,6 +18,7 @@ mod context;
 mod deadline;
 mod error;
 mod native;
+mod presence;
 mod properties;
 mod record;
 mod sink;
@@ -27,8 +28,9 @@ mod wake;
 
 pub use admin::{PartitionInfo, TopicInfo, Topics};
 pub use client::{ClientConfig, Produce, Reader, Writer};
-pub use config::{KafkaSinkConfig, KafkaSourceConfig, PartitionBy, Start};
+pub use config::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, PartitionBy, Start};
 pub use connect::{Connection, SinkConnection, connect, connect_sink, connect_source, connect_transactional_sink};
+pub use deadline::Patience;
 pub use properties::{Role, check};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

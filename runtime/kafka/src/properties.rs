@@ -79,8 +79,8 @@ fn source(delivery: Delivery, key: &str, value: &str) -> Option<&'static str> {
         "isolation.level" if delivery == Delivery::ExactlyOnce && value != "read_committed" => {
             Some("exactly-once must not read records of aborted transactions; use delivery: at-least-once to read them")
         }
-        "auto.offset.reset" | "topic.auto.offset.reset" => {
-            Some("`start` says where to begin; past a committed offset nothing is passed over silently")
+        "auto.offset.reset" | "topic.auto.offset.reset" if value != "error" => {
+            Some("write `on-missing-offset`, or `start` for where to begin without an offset")
         }
         "enable.partition.eof" if !is(value, false) => Some("ends of partitions are not records"),
         "check.crcs" if !is(value, true) => Some("records damaged on their way would be taken for good"),
@@ -167,6 +167,7 @@ mod tests {
             (Role::Source(AtLeastOnce), "isolation.level", "read_uncommitted"),
             (Role::Source(ExactlyOnce), "isolation.level", "read_committed"),
             (Role::Source(ExactlyOnce), "enable.auto.commit", "false"),
+            (Role::Source(ExactlyOnce), "auto.offset.reset", "error"),
             (Role::Source(ExactlyOnce), "group.protocol", "consumer"),
             (Role::Source(ExactlyOnce), "security.protocol", "SASL_SSL"),
             (Role::Sink(ExactlyOnce), "acks", "all"),

@@ -7,6 +7,7 @@ use sluicegate_core::{Delivery, Destination, Error, ErrorKind, Output, Progress,
 
 use crate::config::{KafkaSinkConfig, PartitionBy};
 use crate::context::Producer;
+use crate::deadline::Patience;
 use crate::error::{failed, kind};
 use crate::native::{EventQueue, OutputHeaders, TopicHandle};
 use crate::record::{BY_KEY, Produced, SharedProducer};
@@ -27,6 +28,7 @@ pub struct KafkaSink {
     id: Option<IdHeader>,
     delivery: Delivery,
     durable: Vec<(usize, u64)>,
+    patience: Patience,
 }
 
 /// Writes the header with an output's stable id.
@@ -41,6 +43,7 @@ impl KafkaSink {
         producer: SharedProducer,
         events: Arc<EventQueue>,
         config: &KafkaSinkConfig,
+        patience: Patience,
     ) -> Result<Self, Error> {
         let handle = |topic: &str| {
             let handle = TopicHandle::new(&producer, topic);
@@ -56,6 +59,7 @@ impl KafkaSink {
             id: id.map(|name| IdHeader { name, pipeline: config.pipeline.clone(), value: String::new() }),
             delivery: config.delivery,
             durable: Vec::new(),
+            patience,
             producer,
         })
     }
@@ -74,9 +78,9 @@ impl KafkaSink {
             serve(&self.producer, &self.events);
             match topic.produce(produced, headers) {
                 Ok(()) => return Ok(()),
-                Err(RDKafkaErrorCode::QueueFull) if Instant::now() < end => self.events.wake().wait(FULL_TURN),
+                Err(RDKafkaErrorCode::QueueFull) if !self.patience.is_over(end) => self.events.wake().wait(FULL_TURN),
                 Err(RDKafkaErrorCode::QueueFull) => {
-                    let message = format!("the queue of topic '{}' stayed full for {FULL_WAIT:?}", topic.name());
+                    let message = format!("the queue of topic '{}' stayed full", topic.name());
                     return Err(Error::new(ErrorKind::Retry, message));
                 }
                 Err(code) => return Err(not_taken(&self.producer, topic, code)),

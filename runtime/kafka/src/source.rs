@@ -4,16 +4,17 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluicegate_core::{Batch, Error, ErrorKind, Partition, Polled, Source};
 
 use crate::assignment;
-use crate::config::{KafkaSourceConfig, Start};
+use crate::config::{KafkaSourceConfig, OnMissingOffset, Start};
 use crate::context::{self, Rebalance};
 use crate::deadline::CLOSE_WAIT;
 use crate::error::{self, failed, failed_call};
 use crate::native::{EventQueue, MessageBatch, PartitionQueue};
-use crate::record::SharedConsumer;
+use crate::presence::Presence;
+use crate::record::{ReadError, SharedConsumer};
 use crate::wake::Wake;
 
 /// A member of a consumer group, as a [`Source`]. To be used on one thread.
@@ -27,13 +28,16 @@ pub struct KafkaSource {
     group: String,
     /// To be subscribed to by the first poll: a member that does not poll would only hold the others up.
     topics: Vec<String>,
+    presence: Presence,
     start: Start,
+    on_missing_offset: OnMissingOffset,
     batch_records: usize,
     batch_bytes: usize,
     partitions: Vec<Assigned>,
     /// Which partition is read next.
     turn: usize,
-    revoked: Option<TopicPartitionList>,
+    /// What the group asks and has no answer to yet.
+    unanswered: Option<Rebalance>,
     closed: bool,
 }
 
@@ -43,9 +47,15 @@ struct Assigned {
     /// Records that the last batch had no room for.
     rest: MessageBatch,
     held: bool,
+    /// Where it began, should the group have no offset yet.
+    begin: Offset,
     /// The offset after the last record given.
     next: u64,
 }
+
+/// How long librdkafka may take to note that a partition is to be read from elsewhere.
+const SEEK_WAIT: Duration = Duration::from_secs(5);
+const BACK: &str = "go back to the committed offsets";
 
 impl KafkaSource {
     pub(crate) fn new(consumer: SharedConsumer, config: &KafkaSourceConfig) -> Result<Self, Error> {
@@ -57,12 +67,14 @@ impl KafkaSource {
             wake,
             group: config.group.clone(),
             topics: config.topics.clone(),
+            presence: Presence::new(&config.topics),
             start: config.start,
+            on_missing_offset: config.on_missing_offset,
             batch_records: config.batch_records,
             batch_bytes: config.batch_bytes.max(1),
             partitions: Vec::new(),
             turn: 0,
-            revoked: None,
+            unanswered: None,
             closed: false,
             consumer,
         })
@@ -76,7 +88,7 @@ impl KafkaSource {
     }
 
     /// Serves librdkafka's events: logs, errors, rebalances. Keeps `max.poll.interval.ms` at bay.
-    fn serve(&self) -> Result<(), Error> {
+    fn serve(&mut self) -> Result<(), Error> {
         // Each poll handles one event; a burst of them is not worth more than this many before the next batch.
         for _ in 0..64 {
             match self.consumer.poll(Duration::ZERO) {
@@ -93,36 +105,45 @@ impl KafkaSource {
         Ok(())
     }
 
-    fn check(&self, error: &KafkaError) -> Result<(), Error> {
+    fn check(&mut self, error: &KafkaError) -> Result<(), Error> {
         let doing = format!("read as group '{}'", self.group);
         match (error, error.rdkafka_error_code()) {
             (KafkaError::PartitionEOF(_), _) => Ok(()),
+            (_, Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)) => {
+                self.presence.doubt();
+                Ok(())
+            }
             (KafkaError::MessageConsumptionFatal(_), Some(RDKafkaErrorCode::Fatal)) => {
                 let (code, reason) =
                     self.consumer.client().fatal_error().unwrap_or((RDKafkaErrorCode::Fatal, "no cause".into()));
                 Err(failed(&format!("{doing} any more ({reason})"), code))
             }
-            (_, Some(code)) if error::passes(code) => Ok(()),
+            // Of a member that was thrown out, librdkafka says so by a revocation too.
+            (_, Some(code)) if error::passes(code) || error::kind(code) == ErrorKind::Rewind => Ok(()),
             _ => Err(failed_call(&doing, error)),
         }
     }
 
     /// Answers what the group asks; `Some` where the worker has to finish first.
     fn rebalance(&mut self) -> Result<Option<Polled>, Error> {
-        while self.revoked.is_none() {
-            match self.consumer.context().next_rebalance() {
+        loop {
+            if self.unanswered.is_none() {
+                self.unanswered = self.consumer.context().next_rebalance();
+            }
+            match &self.unanswered {
                 None => return Ok(None),
-                Some(Rebalance::Assign(partitions)) => self.assign(&partitions)?,
-                Some(Rebalance::Revoke(partitions)) => {
-                    let nothing = self.partitions.is_empty();
-                    self.revoked = Some(partitions);
-                    if nothing {
-                        self.release()?;
-                    }
+                Some(Rebalance::Assign(partitions)) => {
+                    // Should that fail, it is still to be answered.
+                    let partitions = partitions.clone();
+                    self.assign(&partitions)?;
+                    self.unanswered = None;
+                }
+                Some(Rebalance::Revoke(_)) if self.partitions.is_empty() => drop(self.release()?),
+                Some(Rebalance::Revoke(_)) => {
+                    return Ok(Some(Polled::Revoked { lost: self.consumer.assignment_lost() }));
                 }
             }
         }
-        Ok(Some(Polled::Revoked { lost: self.consumer.assignment_lost() }))
     }
 
     fn assign(&mut self, partitions: &TopicPartitionList) -> Result<(), Error> {
@@ -137,7 +158,8 @@ impl KafkaSource {
             let queue =
                 queue.ok_or_else(|| failed(&format!("read {partition}"), RDKafkaErrorCode::UnknownPartition))?;
             let rest = MessageBatch::new(&self.consumer, self.batch_records);
-            self.partitions.push(Assigned { partition, queue, rest, held: false, next: 0 });
+            let begin = element.offset();
+            self.partitions.push(Assigned { partition, queue, rest, held: false, begin, next: 0 });
         }
         self.turn = 0;
         context::assign(&self.consumer, &begin).map_err(|error| failed_call("take over partitions", &error))?;
@@ -147,19 +169,62 @@ impl KafkaSource {
         Ok(())
     }
 
+    /// Goes back to where the group is with these partitions, or to where they began.
+    fn seek(&mut self, partitions: &TopicPartitionList) -> Result<(), Error> {
+        let committed = assignment::committed(&self.consumer, &self.group, partitions)?;
+        let mut to = TopicPartitionList::new();
+        for assigned in self.partitions.iter_mut().filter(|assigned| assigned.next > 0) {
+            let Partition { topic, number } = &assigned.partition;
+            let found = committed.find_partition(topic, number.cast_signed()).map(|element| element.offset());
+            let offset = found.filter(|offset| matches!(offset, Offset::Offset(_))).unwrap_or(assigned.begin);
+            assigned.next = if let Offset::Offset(offset) = offset { offset.unsigned_abs() } else { 0 };
+            assigned.rest.clear();
+            to.add_partition_offset(topic, number.cast_signed(), offset).map_err(|error| failed_call(BACK, &error))?;
+        }
+        let sought = self.consumer.seek_partitions(to, SEEK_WAIT).map_err(|error| failed_call(BACK, &error))?;
+        sought.elements().iter().try_for_each(|element| element.error()).map_err(|error| failed_call(BACK, &error))
+    }
+
     /// Fills the batch with the next records that wait, if any do.
     fn read(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         let count = self.partitions.len();
         for step in 0..count {
             let at = (self.turn + step) % count;
             let assigned = &mut self.partitions[at];
-            if !assigned.held && assigned.read(batch, self.batch_bytes)? {
-                // Another's turn, once its rest is used up.
-                self.turn = if assigned.rest.is_empty() { at + 1 } else { at };
-                return Ok(true);
+            if assigned.held {
+                continue;
+            }
+            match assigned.read(batch, self.batch_bytes) {
+                Ok(false) => {}
+                Ok(true) => {
+                    // Another's turn, once its rest is used up.
+                    self.turn = if assigned.rest.is_empty() { at + 1 } else { at };
+                    return Ok(true);
+                }
+                Err(error) => return Err(self.unreadable(at, &error)),
             }
         }
         Ok(false)
+    }
+
+    /// What follows where a partition gives an error instead of records.
+    #[cold]
+    fn unreadable(&self, at: usize, error: &ReadError) -> Error {
+        let partition = &self.partitions[at].partition;
+        let place = if error.offset < 0 { String::new() } else { format!(" offset {}", error.offset) };
+        let doing = format!("read {partition}{place} ({})", error.reason);
+        if !matches!(error.code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) {
+            return failed(&doing, error.code);
+        }
+        // Most likely not of this partition alone.
+        let mut all = TopicPartitionList::new();
+        for Assigned { partition, .. } in &self.partitions {
+            all.add_partition(&partition.topic, partition.number.cast_signed());
+        }
+        match assignment::skip_missing(&self.consumer, &self.group, &all, self.on_missing_offset) {
+            Ok(()) => Error::new(ErrorKind::Retry, format!("cannot {doing} any more")),
+            Err(error) => error,
+        }
     }
 
     /// Forgets the partitions that are being given up, and says which of this member's they are.
@@ -175,7 +240,7 @@ impl KafkaSource {
 
 impl Assigned {
     /// Fills the batch with the partition's next records that wait, if any do.
-    fn read(&mut self, batch: &mut Batch, batch_bytes: usize) -> Result<bool, Error> {
+    fn read(&mut self, batch: &mut Batch, batch_bytes: usize) -> Result<bool, ReadError> {
         loop {
             while !self.rest.is_empty() {
                 if self.copy(batch, batch_bytes)? {
@@ -191,13 +256,10 @@ impl Assigned {
         }
     }
 
-    fn copy(&mut self, batch: &mut Batch, batch_bytes: usize) -> Result<bool, Error> {
+    fn copy(&mut self, batch: &mut Batch, batch_bytes: usize) -> Result<bool, ReadError> {
         batch.partition.clone_from(&self.partition);
         // A repeated offset would be a repeated record; none is let through, whatever librdkafka does.
-        self.rest.copy_into(batch, batch_bytes, self.next).map_err(|error| {
-            let place = if error.offset < 0 { String::new() } else { format!(" offset {}", error.offset) };
-            failed(&format!("read {}{place} ({})", self.partition, error.reason), error.code)
-        })?;
+        self.rest.copy_into(batch, batch_bytes, self.next)?;
         let Some(last) = batch.offsets.last() else {
             return Ok(false);
         };
@@ -213,6 +275,7 @@ impl Source for KafkaSource {
         if !self.topics.is_empty() {
             self.subscribe()?;
         }
+        self.presence.check(&self.consumer)?;
         let mut end = None;
         loop {
             self.wake.lower();
@@ -236,18 +299,39 @@ impl Source for KafkaSource {
     }
 
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
-        let Some(partitions) = self.revoked.take() else {
+        let Some(Rebalance::Revoke(partitions)) =
+            self.unanswered.take_if(|asked| matches!(asked, Rebalance::Revoke(_)))
+        else {
             return Ok(Vec::new());
         };
         let lost = self.consumer.assignment_lost();
         let gone = self.forget(&partitions);
         context::unassign(&self.consumer, &partitions).map_err(|error| failed_call("give up partitions", &error))?;
         tracing::info!(group = %self.group, partitions = partitions.count(), lost, "partitions given up");
+        self.presence.doubt();
         if lost && !self.partitions.is_empty() {
             // What was in flight of these was given up too, and has to be read again.
             return Err(Error::new(ErrorKind::Retry, "some partitions were lost, those that are left are read again"));
         }
         Ok(gone)
+    }
+
+    fn rewind(&mut self, why: &Error) -> Result<(), Error> {
+        if self.consumer.assignment_lost() {
+            // All are about to be taken away, and not to be read until then.
+            self.partitions.clear();
+            tracing::info!(group = %self.group, "{why}; what was in flight is left to whoever gets the partitions");
+            return Ok(());
+        }
+        let mut given = TopicPartitionList::new();
+        for assigned in &mut self.partitions {
+            assigned.held = false;
+            if assigned.next > 0 {
+                given.add_partition(&assigned.partition.topic, assigned.partition.number.cast_signed());
+            }
+        }
+        tracing::info!(group = %self.group, partitions = given.count(), "{why}; going on from the committed offsets");
+        if given.count() > 0 { self.seek(&given) } else { Ok(()) }
     }
 
     fn hold(&mut self, partition: &Partition, held: bool) {
@@ -260,23 +344,19 @@ impl Source for KafkaSource {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        self.consumer.context().close();
         self.partitions.clear();
-        let mut unanswered: Vec<Rebalance> = self.revoked.take().map(Rebalance::Revoke).into_iter().collect();
-        unanswered.extend(std::iter::from_fn(|| self.consumer.context().next_rebalance()));
-        for rebalance in unanswered {
-            let answered = match rebalance {
-                Rebalance::Assign(_) => context::assign(&self.consumer, &TopicPartitionList::new()),
-                Rebalance::Revoke(partitions) => context::unassign(&self.consumer, &partitions),
-            };
-            if let Err(error) = answered {
-                tracing::debug!("a rebalance while closing: {error}");
-            }
+        let context = self.consumer.context();
+        context.close();
+        // First, as librdkafka then takes any answer for "give up all". Before, it would refuse one about partitions that
+        // it assigned and that were never taken over, and wait for another for ever.
+        if let Err(error) = self.consumer.close_queue() {
+            tracing::debug!(group = %self.group, "the group cannot be left in good order: {error}");
+            return;
         }
-        self.consumer.unsubscribe();
-        // Once nothing is assigned any more the group is left; the rest of it is done when the consumer is dropped.
+        let unanswered = self.unanswered.take().into_iter().chain(std::iter::from_fn(|| context.next_rebalance()));
+        unanswered.for_each(|asked| context::give_up(&self.consumer, &asked));
         let end = Instant::now() + CLOSE_WAIT;
-        while Instant::now() < end && self.consumer.assignment().is_ok_and(|assigned| assigned.count() > 0) {
+        while Instant::now() < end && !self.consumer.closed() {
             // Ends early with any event.
             let _ = self.consumer.poll(Duration::from_millis(20));
         }

@@ -9,9 +9,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
 use sluicegate_core::{Error, ErrorKind, Positions, Transaction};
 
-use crate::context::{Consumer, Producer};
-use crate::deadline::within;
-use crate::error::failed_call;
+use crate::context::Producer;
+use crate::deadline::{Patience, until};
+use crate::error::{self, failed_call};
 use crate::native::{self, EventQueue};
 use crate::record::{SharedConsumer, SharedProducer};
 use crate::sink::{failed_producer, serve};
@@ -20,6 +20,8 @@ use crate::sink::{failed_producer, serve};
 const ABORT_WAIT: Duration = Duration::from_secs(10);
 /// How long a group may be between two generations.
 const REBALANCE_WAIT: Duration = Duration::from_secs(3);
+/// How long a commit of offsets alone may take.
+const COMMIT_WAIT: Duration = Duration::from_secs(60);
 /// Between two tries of a call that librdkafka says may be repeated.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -28,6 +30,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct KafkaTransaction {
     /// None: outputs alone.
     consumer: Option<SharedConsumer>,
+    patience: Patience,
     exactly_once: Option<ExactlyOnce>,
 }
 
@@ -36,18 +39,17 @@ struct ExactlyOnce {
     topics: String,
     events: Arc<EventQueue>,
     producer: SharedProducer,
+    patience: Patience,
     /// How long a transaction may be open.
     timeout: Duration,
     /// When the open transaction began.
     open: Option<Instant>,
-    /// Connections lost before it began.
-    disconnects: u64,
 }
 
 impl KafkaTransaction {
     /// Commits offsets alone.
-    pub(crate) fn at_least_once(consumer: SharedConsumer) -> Self {
-        KafkaTransaction { consumer: Some(consumer), exactly_once: None }
+    pub(crate) fn at_least_once(consumer: SharedConsumer, patience: Patience) -> Self {
+        KafkaTransaction { consumer: Some(consumer), patience, exactly_once: None }
     }
 
     /// Commits outputs, with a group's offsets where there is a consumer. Fences whoever had the same transactional id.
@@ -60,10 +62,11 @@ impl KafkaTransaction {
         events: Arc<EventQueue>,
         topics: String,
         timeout: Duration,
+        patience: Patience,
     ) -> Result<Self, Error> {
-        let exactly_once = ExactlyOnce { topics, events, producer, timeout, open: None, disconnects: 0 };
+        let exactly_once = ExactlyOnce { topics, events, producer, patience: patience.clone(), timeout, open: None };
         exactly_once.call("begin with transactions", timeout, |producer, left| producer.init_transactions(left))?;
-        Ok(KafkaTransaction { consumer, exactly_once: Some(exactly_once) })
+        Ok(KafkaTransaction { consumer, patience, exactly_once: Some(exactly_once) })
     }
 }
 
@@ -76,7 +79,7 @@ impl Transaction for KafkaTransaction {
         let offsets = offsets(positions)?;
         match (&mut self.exactly_once, &self.consumer) {
             (None, None) => Ok(()),
-            (None, Some(consumer)) => commit_offsets(consumer, &offsets),
+            (None, Some(consumer)) => commit_offsets(consumer, offsets, &self.patience),
             (Some(exactly_once), None) => exactly_once.commit(None),
             (Some(exactly_once), Some(consumer)) => {
                 let no_member = || Error::new(ErrorKind::Retry, "the consumer is no member of its group");
@@ -92,24 +95,32 @@ impl Transaction for KafkaTransaction {
 
 /// Commits offsets alone. While members of a cooperative group still read, the group may be between two generations
 /// and take no offsets for a moment; what this member owns stays its own meanwhile, unless it is lost.
-fn commit_offsets(consumer: &Consumer, offsets: &TopicPartitionList) -> Result<(), Error> {
-    let end = Instant::now() + REBALANCE_WAIT;
-    loop {
-        match consumer.commit(offsets, CommitMode::Sync) {
-            Err(KafkaError::ConsumerCommit(
-                RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration,
-            )) if Instant::now() < end && !consumer.assignment_lost() => {
+fn commit_offsets(consumer: &SharedConsumer, offsets: TopicPartitionList, patience: &Patience) -> Result<(), Error> {
+    let (consumer, start) = (Arc::clone(consumer), Instant::now());
+    let offsets = Arc::new(offsets);
+    let committed = Arc::clone(&offsets);
+    let work = move || loop {
+        match consumer.commit(&committed, CommitMode::Sync) {
+            Err(KafkaError::ConsumerCommit(code))
+                if error::kind(code) == ErrorKind::Rewind
+                    && start.elapsed() < REBALANCE_WAIT
+                    && !consumer.assignment_lost() =>
+            {
                 thread::sleep(PAUSE);
             }
-            result => return result.map_err(|error| failed_call("commit offsets", &error)),
+            result => return result,
         }
+    };
+    match until(|| patience.is_over(start + COMMIT_WAIT), work, || ()) {
+        Some(result) => result.map_err(|error| failed_call(&format!("commit offsets of {}", names(&offsets)), &error)),
+        None => Err(Error::new(ErrorKind::Retry, format!("offsets were not committed within {:?}", start.elapsed()))),
     }
 }
 
 impl ExactlyOnce {
     fn begin(&mut self) -> Result<(), Error> {
         if self.open.is_none() {
-            self.disconnects = self.producer.context().faults.disconnects();
+            self.check("between two transactions")?;
             self.producer.begin_transaction().map_err(|error| self.failed("begin a transaction", &error))?;
             self.open = Some(Instant::now());
         }
@@ -127,14 +138,7 @@ impl ExactlyOnce {
         }
         self.call("commit the transaction", self.timeout, |producer, _| producer.commit_transaction(Timeout::Never))?;
         self.open = None;
-        if self.producer.context().faults.disconnects() != self.disconnects {
-            // Until librdkafka has KIP-890 (#5423), a request that was sent twice may end the *next* transaction too.
-            return Err(Error::new(
-                ErrorKind::Retry,
-                "a connection was lost during a transaction, which was committed; going on with a new producer",
-            ));
-        }
-        Ok(())
+        self.check("during a transaction, which was committed")
     }
 
     /// Waits until no output is in flight.
@@ -149,9 +153,8 @@ impl ExactlyOnce {
             if native::flush(&self.producer, 5) {
                 return Ok(());
             }
-            if Instant::now() >= end {
-                let message = format!("outputs were not durable within {:?}", self.timeout);
-                return Err(Error::new(ErrorKind::Retry, message));
+            if self.patience.is_over(end) {
+                return Err(Error::new(ErrorKind::Retry, "outputs were not durable in time"));
             }
         }
     }
@@ -164,7 +167,23 @@ impl ExactlyOnce {
         let result =
             self.call("abort the transaction", ABORT_WAIT, |producer, _| producer.abort_transaction(Timeout::Never));
         self.producer.context().forgive();
-        result
+        result?;
+        self.check("during a transaction, which was aborted")
+    }
+
+    /// A producer that lost a connection is not used for another transaction: until librdkafka has KIP-890 (#5423), a
+    /// request that was sent twice may end the *next* one too.
+    fn check(&self, when: &str) -> Result<(), Error> {
+        if !self.was_disconnected() {
+            return Ok(());
+        }
+        let message = format!("a connection was lost {when}; going on with a new producer");
+        Err(Error::new(ErrorKind::Retry, message))
+    }
+
+    fn was_disconnected(&self) -> bool {
+        serve(&self.producer, &self.events);
+        self.producer.context().faults.disconnects() > 0
     }
 
     /// Makes a transactional call on a side thread, as some of them do not keep to their time-out, and serves the
@@ -186,27 +205,40 @@ impl ExactlyOnce {
                 _ => return result,
             }
         };
-        match within(limit, work, || serve(&self.producer, &self.events)) {
+        match until(|| self.patience.is_over(end), work, || serve(&self.producer, &self.events)) {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(self.failed(doing, &error)),
             None => {
                 serve(&self.producer, &self.events);
                 let last = self.producer.context().faults.last();
                 let last = last.map_or(String::new(), |fault| format!(" ({})", fault.reason));
-                Err(Error::new(ErrorKind::Retry, format!("cannot {doing} within {limit:?}{last}")))
+                Err(Error::new(ErrorKind::Retry, format!("cannot {doing} in time{last}")))
             }
         }
     }
 
-    fn failed(&self, doing: &str, error: &KafkaError) -> Error {
-        let error = match error.rdkafka_error_code() {
+    fn failed(&self, doing: &str, cause: &KafkaError) -> Error {
+        let error = match cause.rdkafka_error_code() {
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                failed_call(doing, error).within(&format!("sink topics {}", self.topics))
+                failed_call(doing, cause).within(&format!("sink topics {}", self.topics))
             }
             Some(RDKafkaErrorCode::Fatal) => failed_producer(&self.producer, doing, RDKafkaErrorCode::Fatal),
-            _ => failed_call(doing, error),
+            _ => failed_call(doing, cause),
         };
-        self.own_timeout(error)
+        match error.kind {
+            ErrorKind::Rewind | ErrorKind::Retry if self.can_go_on_after(cause) => {
+                Error { kind: ErrorKind::Rewind, ..error }
+            }
+            ErrorKind::Rewind => Error { kind: ErrorKind::Retry, ..error },
+            _ => self.own_timeout(error),
+        }
+    }
+
+    /// Whether an abort is all that the open transaction needs: nothing of it is on its way any more.
+    fn can_go_on_after(&self, cause: &KafkaError) -> bool {
+        let KafkaError::Transaction(native) = cause else { return false };
+        let is_certain = !error::leaves_doubt(native.code()) && !self.was_disconnected();
+        self.open.is_some() && native.txn_requires_abort() && !native.is_fatal() && is_certain
     }
 
     /// A coordinator fences whoever leaves a transaction open for too long: nobody else took over then.
@@ -222,6 +254,12 @@ impl ExactlyOnce {
         }
         error
     }
+}
+
+fn names(partitions: &TopicPartitionList) -> String {
+    let elements = partitions.elements();
+    let names = elements.iter().map(|element| format!("{}[{}]", element.topic(), element.partition()));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn offsets(positions: &Positions) -> Result<TopicPartitionList, Error> {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Seen, mock, produce, properties, read, sink, source, worker};
+use common::{Seen, connect, mock, produce, properties, read, sink, source, worker};
 use sluicegate_core::{
     Batch, Delivery, Destination, ErrorKind, NO_TIMESTAMP, Output, Partition, Polled, Positions, Progress, Sink as _,
     Source as _, Stop, Ticket, Transaction as _,
 };
-use sluicegate_kafka::{ClientConfig, Connection, KafkaSinkConfig, KafkaSourceConfig, Produce, Start, Writer, connect};
+use sluicegate_kafka::{ClientConfig, Connection, KafkaSinkConfig, KafkaSourceConfig, Produce, Start, Writer};
 
 fn straight_line(delivery: Delivery) {
     let mock = mock(&[("in", 3), ("out", 3)]);
@@ -71,7 +71,7 @@ fn member(brokers: &str, assignor: &str) -> (Arc<Stop>, thread::JoinHandle<()>) 
     let run = move || {
         while let Err(error) = worker(connect(&source, &sink).unwrap(), delivery).run(&told) {
             println!("a worker starts anew: {error}");
-            assert_eq!(error.kind, ErrorKind::Retry, "{error}");
+            assert!(matches!(error.kind, ErrorKind::Retry | ErrorKind::Rewind), "{error}");
         }
     };
     (stop, thread::spawn(run))

@@ -142,6 +142,11 @@ impl Source for LocalSource {
         Ok(Vec::new())
     }
 
+    /// Nothing here asks for it; a new worker opens the log anew.
+    fn rewind(&mut self, why: &Error) -> Result<(), Error> {
+        Err(why.clone())
+    }
+
     fn hold(&mut self, partition: &Partition, held: bool) {
         self.feed.slots_mut().iter_mut().filter(|slot| slot.partition == *partition).for_each(|slot| slot.held = held);
     }

@@ -118,6 +118,8 @@ pub const ALL: &[Fault] = &[
         .course(Course::Brokers),
     Fault::new("broker-freeze", "SIGSTOP of a broker past its session time-out, then SIGCONT", brokers::freeze)
         .course(Course::Brokers),
+    Fault::new("terminate-frozen", "SIGTERM while a broker is stopped: exit 0 within 10 seconds", brokers::terminate)
+        .course(Course::Brokers),
     Fault::new("latency", "each frame takes 20 to 100 milliseconds", traffic::latency).course(Course::Unseen),
     Fault::new("resets", "all connections are reset, six times", traffic::resets).course(Course::Unseen),
     Fault::new("black-hole", "nothing passes for some seconds, then all of it does", traffic::black_hole)
@@ -136,5 +138,9 @@ pub const ALL: &[Fault] = &[
     Fault {
         tuning: Tuning { source: "on-missing-offset: earliest", ..Tuning::USUAL },
         ..Fault::new("offset-gone-earliest", "the same, where the pipeline goes on from what is left", topics::skip)
+    },
+    Fault {
+        tuning: Tuning { source: "on-missing-offset: latest", ..Tuning::USUAL },
+        ..Fault::new("offset-gone-latest", "the same, where it goes on with what comes from then on", topics::skip)
     },
 ];

@@ -8,6 +8,7 @@ use crate::seed::Random;
 pub(crate) enum Step {
     Poll,
     Release,
+    Rewind,
     Process,
     Renew,
     Begin,
@@ -42,9 +43,15 @@ pub(crate) enum Fault {
 pub(crate) struct Faults {
     left: u64,
     rates: Rates,
+    /// Decides when the group is unsettled. Apart from the world's other chances, so that worlds without it stay as they
+    /// were before there was such a fault.
+    apart: Random,
     /// What struck so far.
     pub(crate) struck: Vec<Struck>,
 }
+
+/// What tells one chance from the other.
+const APART: u64 = 0x5e77;
 
 /// Times in a thousand.
 #[derive(Debug)]
@@ -63,6 +70,8 @@ struct Rates {
     outage: u64,
     /// A plugin's call fails, and the next may succeed.
     stumble: u64,
+    /// The group takes no offsets.
+    unsettled: u64,
 }
 
 /// A fault that struck: its kind, and the step where that matters.
@@ -84,7 +93,7 @@ impl std::fmt::Display for Struck {
 impl Faults {
     pub(crate) fn new(random: &mut Random) -> Self {
         let mut rate = |most| if random.chance(500) { random.between(1, most) } else { 0 };
-        let rates = Rates {
+        let mut rates = Rates {
             crash: rate(8),
             stall: rate(8),
             jump: rate(10),
@@ -94,8 +103,11 @@ impl Faults {
             mute: rate(10),
             outage: rate(10),
             stumble: rate(300),
+            unsettled: 0,
         };
-        Faults { left: random.between(1, 12), rates, struck: Vec::new() }
+        let mut apart = Random::new(random.clone().number() ^ APART);
+        rates.unsettled = if apart.chance(500) { apart.between(1, 200) } else { 0 };
+        Faults { left: random.between(1, 12), rates, apart, struck: Vec::new() }
     }
 
     pub(crate) fn are_over(&self) -> bool {
@@ -112,7 +124,14 @@ impl Faults {
         let weight = match at {
             Step::Write => 1,
             Step::Poll | Step::Acknowledged | Step::Process | Step::Renew => 3,
-            Step::Release | Step::Begin | Step::Commit | Step::Offsets | Step::End | Step::Answer | Step::Abort => 12,
+            Step::Release
+            | Step::Rewind
+            | Step::Begin
+            | Step::Commit
+            | Step::Offsets
+            | Step::End
+            | Step::Answer
+            | Step::Abort => 12,
         };
         let Rates { crash, stall, jump, disconnect, .. } = self.rates;
         // A plugin has no connection to lose.
@@ -133,6 +152,14 @@ impl Faults {
 
     pub(crate) fn rebalance(&mut self, random: &mut Random) -> bool {
         self.happens(self.rates.rebalance, "rebalance", None, random)
+    }
+
+    /// Whether the group takes no offsets now, being between two generations.
+    pub(crate) fn unsettled(&mut self) -> bool {
+        let mut apart = self.apart.clone();
+        let happens = self.happens(self.rates.unsettled, "unsettled group", None, &mut apart);
+        self.apart = apart;
+        happens
     }
 
     pub(crate) fn refuse(&mut self, random: &mut Random) -> bool {

@@ -38,6 +38,9 @@ impl SimSource {
             self.revoked = self.assigned.iter().map(|assigned| assigned.input).collect();
             return Some(Polled::Revoked { lost: true });
         }
+        if !self.revoked.is_empty() {
+            return Some(Polled::Revoked { lost: false });
+        }
         if self.assigned.is_empty() || !state.faults.rebalance(&mut state.random) {
             return None;
         }
@@ -147,6 +150,18 @@ impl Source for SimSource {
         }
         world.others(&self.seat);
         Ok(gone)
+    }
+
+    fn rewind(&mut self, why: &Error) -> Result<(), Error> {
+        self.world.step(&self.seat, Step::Rewind)?;
+        self.world.say(&self.seat, || format!("goes back: {why}"));
+        let state = &mut *self.world.state();
+        state.fault();
+        for assigned in &mut self.assigned {
+            assigned.next = self.world.plan.inputs[assigned.input].from(state.group.committed(assigned.input));
+            assigned.held = false;
+        }
+        Ok(())
     }
 
     fn hold(&mut self, partition: &Partition, held: bool) {

@@ -49,7 +49,10 @@ impl SimTransaction {
         self.step(Step::Offsets, || Event::LateOffsets { member, offsets: offsets.clone() })?;
         let state = &mut *self.world.state();
         if !state.group.has(member) {
-            return Err(refused("the group does not know the member"));
+            return Err(unsettled("the group does not know the member"));
+        }
+        if state.faults.unsettled() {
+            return Err(unsettled("the group is between two generations"));
         }
         state.commit(&self.world.plan, &offsets);
         Ok(())
@@ -82,7 +85,10 @@ impl SimTransaction {
     fn send_offsets(&self, state: &mut State, transaction: TransactionId, offsets: &Offsets) -> Result<(), Error> {
         let member = self.seat.member.get().filter(|member| state.group.has(*member));
         if member.is_none() {
-            return Err(refused("the group does not know the member"));
+            return Err(unsettled("the group does not know the member"));
+        }
+        if state.faults.unsettled() {
+            return Err(unsettled("the group is between two generations"));
         }
         if !state.broker.may_end(transaction) {
             return Err(refused("the producer is fenced"));
@@ -128,6 +134,11 @@ impl Transaction for SimTransaction {
         state.end(&self.world.plan, transaction, Status::Aborted);
         Ok(())
     }
+}
+
+/// The group takes no offsets from this member now.
+fn unsettled(why: &str) -> Error {
+    Error::new(ErrorKind::Rewind, why)
 }
 
 fn refused(why: &str) -> Error {

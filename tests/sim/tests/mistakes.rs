@@ -39,6 +39,10 @@ impl Patch for CommitBeforeWrite {
                 self.0.release()
             }
 
+            fn rewind(&mut self, why: &Error) -> Result<(), Error> {
+                self.0.rewind(why)
+            }
+
             fn hold(&mut self, partition: &Partition, held: bool) {
                 self.0.hold(partition, held);
             }
@@ -330,6 +334,43 @@ impl Patch for CommitsPutOff {
 #[test]
 fn commits_put_off() {
     caught(CommitsPutOff, Invariant::RepeatsBounded);
+}
+
+/// What was undone because the group took no offsets is not read again.
+#[derive(Clone, Copy)]
+struct NothingReadAgain;
+
+impl Patch for NothingReadAgain {
+    fn source(&self, good: Box<dyn Source>, _: &Rc<World>) -> Box<dyn Source> {
+        struct Bad(Box<dyn Source>);
+        impl Source for Bad {
+            fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
+                self.0.poll(batch, wait)
+            }
+
+            fn release(&mut self) -> Result<Vec<Partition>, Error> {
+                self.0.release()
+            }
+
+            fn rewind(&mut self, _: &Error) -> Result<(), Error> {
+                Ok(())
+            }
+
+            fn hold(&mut self, partition: &Partition, held: bool) {
+                self.0.hold(partition, held);
+            }
+
+            fn close(&mut self) {
+                self.0.close();
+            }
+        }
+        Box::new(Bad(good))
+    }
+}
+
+#[test]
+fn a_rewind_that_goes_nowhere() {
+    caught(NothingReadAgain, Invariant::NothingLost);
 }
 
 /// A sink that changes each output a little.

@@ -40,6 +40,7 @@ fn the_promise_holds_and_every_fault_has_struck() {
     let steps = [
         "Poll",
         "Release",
+        "Rewind",
         "Process",
         "Renew",
         "Begin",
@@ -53,7 +54,7 @@ fn the_promise_holds_and_every_fault_has_struck() {
     ];
     let at_steps =
         steps.iter().flat_map(|step| ["crash", "stall", "jump", "disconnect"].map(|kind| format!("{kind} at {step}")));
-    let others = ["rebalance", "refused output", "lost acknowledgement", "outage"].map(String::from);
+    let others = ["rebalance", "unsettled group", "refused output", "lost acknowledgement", "outage"].map(String::from);
     let expected = at_steps.chain(others).filter(|fault| fault != "disconnect at Process");
     let never: Vec<String> = expected.filter(|fault| !faults.contains_key(fault)).collect();
     assert!(never.is_empty(), "never struck: {never:?}; struck: {faults:?}");

@@ -1,13 +1,14 @@
 //! What reads a dead-letter topic, and what its replay writes to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::{Batch, Error, ErrorKind, Sink, Transaction};
-use sluicegate_kafka::ClientConfig;
+use sluicegate_core::{Batch, Error, ErrorKind, Sink, Stop, Transaction};
+use sluicegate_kafka::{ClientConfig, Patience};
 use sluicegate_local::{LocalSink, LocalSource, Log, SourceSettings};
 
-use super::App;
 use super::seams::{LOCAL_OUTPUT_BYTES_MAX, kafka_sink, local_sink, properties};
+use super::{App, DRAIN};
 use crate::config::{Pipeline, Sink as SinkConfig, Source as SourceConfig};
 use crate::dead_letters::LetterReader;
 
@@ -49,12 +50,14 @@ impl App {
     ///
     /// # Errors
     /// The system cannot be reached, or refuses.
-    pub(crate) fn outlet(&self, config: &Pipeline) -> Result<Outlet, Error> {
+    pub(crate) fn outlet(&self, config: &Pipeline, stop: &Arc<Stop>) -> Result<Outlet, Error> {
         match &config.sink {
             SinkConfig::Kafka(sink) => {
                 let transactional_id = format!("{}-replay", config.name);
-                let connection =
-                    sluicegate_kafka::connect_transactional_sink(&kafka_sink(config, sink, &transactional_id))?;
+                let connection = sluicegate_kafka::connect_transactional_sink(
+                    &kafka_sink(config, sink, &transactional_id),
+                    Patience::new(stop, DRAIN),
+                )?;
                 Ok(Outlet {
                     sink: Box::new(connection.sink),
                     transaction: Box::new(connection.transaction),

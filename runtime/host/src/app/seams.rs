@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use sluicegate_core::{Error, Sink, Source, Transaction};
-use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig};
+use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, Patience};
 use sluicegate_local::{IdHeader, LocalSink, LocalSource, Log, SinkSettings, SourceSettings};
 
 use super::App;
@@ -29,12 +29,18 @@ impl Seams {
     ///
     /// # Errors
     /// A system cannot be reached, or refuses.
-    pub(super) fn connect(app: &App, config: &Pipeline, seat: &str, index: u32) -> Result<Self, Error> {
+    pub(super) fn connect(
+        app: &App,
+        config: &Pipeline,
+        seat: &str,
+        index: u32,
+        patience: Patience,
+    ) -> Result<Self, Error> {
         let transactional_id = format!("{}-{seat}-{index}", config.name);
         match (&config.source, &config.sink) {
             (config::Source::Kafka(source), config::Sink::Kafka(sink)) => {
                 let (source, sink) = (kafka_source(config, source, index), kafka_sink(config, sink, &transactional_id));
-                let connection = sluicegate_kafka::connect(&source, &sink)?;
+                let connection = sluicegate_kafka::connect(&source, &sink, patience)?;
                 let bytes_per_output = connection.bytes_per_output;
                 Ok(Seams::new(connection.source, connection.sink, connection.transaction, bytes_per_output))
             }
@@ -48,7 +54,7 @@ impl Seams {
             }
             (config::Source::Kafka(source), config::Sink::Local(sink)) => {
                 let (source, transaction, partitions) =
-                    sluicegate_kafka::connect_source(&kafka_source(config, source, index))?;
+                    sluicegate_kafka::connect_source(&kafka_source(config, source, index), patience)?;
                 let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
                 let sink = LocalSink::open(&app.log(&sink.path)?, &local_sink(config, sink, partitions))?;
                 Ok(Seams::new(source, sink, transaction, LOCAL_OUTPUT_BYTES_MAX))
@@ -56,7 +62,7 @@ impl Seams {
             (config::Source::Local(source), config::Sink::Kafka(sink)) => {
                 let (_, source, partitions) = local_source(app, config, source, index)?;
                 let sink = kafka_sink(config, sink, &transactional_id);
-                let (sink, bytes_per_output) = sluicegate_kafka::connect_sink(&sink, partitions as usize)?;
+                let (sink, bytes_per_output) = sluicegate_kafka::connect_sink(&sink, partitions as usize, patience)?;
                 let transaction = source.transaction(None);
                 Ok(Seams::new(source, sink, transaction, bytes_per_output))
             }
@@ -132,6 +138,11 @@ fn kafka_source(config: &Pipeline, source: &config::KafkaSource, index: u32) -> 
             config::Start::Earliest => sluicegate_kafka::Start::Earliest,
             config::Start::Latest => sluicegate_kafka::Start::Latest,
             config::Start::At(ms) => sluicegate_kafka::Start::Timestamp(ms),
+        },
+        on_missing_offset: match source.on_missing_offset {
+            config::OnMissingOffset::Stop => OnMissingOffset::Stop,
+            config::OnMissingOffset::Earliest => OnMissingOffset::Earliest,
+            config::OnMissingOffset::Latest => OnMissingOffset::Latest,
         },
         properties,
         batch_records: config.batch.records as usize,

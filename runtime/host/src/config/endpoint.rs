@@ -40,6 +40,9 @@ pub struct KafkaSource {
     /// Where to begin a partition of which the group has no offset yet.
     #[serde(default)]
     pub start: Start,
+    /// What to do where the group's offset of a partition is gone: retention passed it, or the topic was made anew.
+    #[serde(default)]
+    pub on_missing_offset: OnMissingOffset,
     /// Further librdkafka properties, except those that would break the promise. group.instance.id gets the worker's
     /// number appended where there are several.
     #[serde(default)]
@@ -208,6 +211,19 @@ pub enum Partitioning {
     ByKey,
     /// The number of the partition that the record came from.
     Same,
+}
+
+/// What to do where the group's offset of a partition is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnMissingOffset {
+    /// Stop, and say what is left: records may be lost.
+    #[default]
+    Stop,
+    /// Go on with the oldest record that is left, and log a warning.
+    Earliest,
+    /// Go on with what comes from now on, and log a warning.
+    Latest,
 }
 
 impl Source {

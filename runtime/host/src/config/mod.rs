@@ -25,7 +25,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use endpoint::{IdHeader, KafkaSink, KafkaSource, LocalSink, LocalSource, Outputs, Partitioning, Sink, Source};
+pub use endpoint::{
+    IdHeader, KafkaSink, KafkaSource, LocalSink, LocalSource, OnMissingOffset, Outputs, Partitioning, Sink, Source,
+};
 pub use error::{ConfigError, Place};
 pub use expand::{Process, Surroundings};
 pub use origin::Origin;

@@ -355,6 +355,20 @@ fn starts_are_read() {
 }
 
 #[test]
+fn a_missing_offset_stops_unless_told_otherwise() {
+    let of =
+        |key: &str| match good(&EXAMPLE.replacen("    properties: {}", &format!("    {key}\n    properties: {{}}"), 1))
+            .source
+        {
+            Source::Kafka(kafka) => kafka.on_missing_offset,
+            Source::Local(_) => panic!("the example reads from Kafka"),
+        };
+    assert_eq!(of(""), OnMissingOffset::Stop);
+    assert_eq!(of("on-missing-offset: earliest"), OnMissingOffset::Earliest);
+    assert_eq!(of("on-missing-offset: latest"), OnMissingOffset::Latest);
+}
+
+#[test]
 fn anchors_are_followed() {
     let text = SMALL.replace("local: { path: data, topics: in }", "local: { path: &folder data, topics: in }");
     good(&text.replace("{ path: data, topic: out }", "{ path: *folder, topic: out }"));

@@ -53,7 +53,8 @@ impl Replay {
             topic: Arc::from(dead_letter_topic(&pipeline.config)?),
         };
         // Connected first: only then is whatever an earlier replay wrote there to be read, or will never be.
-        let outlet = if self.dry_run { preview(&pipeline.config, &desk) } else { real(app, &pipeline.config, &desk)? };
+        let outlet =
+            if self.dry_run { preview(&pipeline.config, &desk) } else { real(app, &pipeline.config, &desk, stop)? };
         let index = Index::read(&mut *app.letters(&pipeline.config, !self.dry_run)?, &self.filter)?;
         let letters = index.open(self.limit);
         let open = letters.len() as u64;
@@ -74,8 +75,8 @@ impl Replay {
     }
 }
 
-fn real(app: &App, config: &Pipeline, desk: &Desk) -> Result<Outlet, Error> {
-    let Outlet { sink, transaction, bytes_per_output } = app.outlet(config)?;
+fn real(app: &App, config: &Pipeline, desk: &Desk, stop: &Arc<Stop>) -> Result<Outlet, Error> {
+    let Outlet { sink, transaction, bytes_per_output } = app.outlet(config, stop)?;
     let sink = Rc::new(RefCell::new(sink));
     Ok(Outlet {
         transaction: Box::new(LetterTransaction { inner: transaction, sink: Rc::clone(&sink), desk: desk.clone() }),

@@ -134,6 +134,11 @@ impl Source for LetterSource {
         Ok(Vec::new())
     }
 
+    /// The next replay goes on from what is committed.
+    fn rewind(&mut self, why: &Error) -> Result<(), Error> {
+        Err(why.clone())
+    }
+
     fn hold(&mut self, partition: &Partition, held: bool) {
         match held {
             true => self.held.insert(partition.clone()),

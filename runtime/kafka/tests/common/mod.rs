@@ -1,4 +1,5 @@
-//! A mock cluster, and what runs against it.
+//! A mock cluster, and what runs against it. Each file of tests uses a part of it.
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -7,9 +8,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use sluicegate_core::{Batch, Clock, CommitEvery, Delivery, Meters, Worker, WorkerSettings};
+use sluicegate_core::{Batch, Clock, CommitEvery, Delivery, Error, Meters, Worker, WorkerSettings};
 use sluicegate_kafka::{
-    ClientConfig, Connection, KafkaSinkConfig, KafkaSourceConfig, PartitionBy, Produce, Reader, Start, Writer,
+    ClientConfig, Connection, KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, PartitionBy, Patience, Produce,
+    Reader, Start, Writer,
 };
 
 pub(crate) type Mock = MockCluster<'static, DefaultProducerContext>;
@@ -32,6 +34,7 @@ pub(crate) fn source(brokers: &str, group: &str) -> KafkaSourceConfig {
         topics: vec!["in".into()],
         group: group.into(),
         start: Start::Earliest,
+        on_missing_offset: OnMissingOffset::Stop,
         properties: properties(&[("heartbeat.interval.ms", "200"), ("session.timeout.ms", "6000")]),
         batch_records: 64,
         batch_bytes: 1 << 20,
@@ -66,6 +69,11 @@ impl Clock for Real {
     fn unix_ms(&self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
     }
+}
+
+/// Connects a worker that nobody asks to stop.
+pub(crate) fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Result<Connection, Error> {
+    sluicegate_kafka::connect(source, sink, Patience::new(&Arc::default(), Duration::from_secs(10)))
 }
 
 /// A worker without stages: what comes in goes out.

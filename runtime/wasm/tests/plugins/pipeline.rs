@@ -32,6 +32,10 @@ impl Source for Once {
         Ok(Vec::new())
     }
 
+    fn rewind(&mut self, why: &Error) -> Result<(), Error> {
+        Err(why.clone())
+    }
+
     fn close(&mut self) {}
 }
 

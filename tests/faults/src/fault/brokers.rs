@@ -37,6 +37,17 @@ pub(super) fn freeze(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
+/// All processes are asked to end while a broker does not answer.
+pub(super) fn terminate(scene: &mut Scene<'_>) -> Result<()> {
+    let node = any(scene)?;
+    scene.cluster.node(node)?.signal(Signal::Stop)?;
+    let all = scene.fleet.numbers();
+    scene.fleet.stop(&all)?;
+    scene.journal.note("all processes ended");
+    scene.cluster.node(node)?.signal(Signal::Cont)?;
+    all.iter().try_for_each(|_| scene.start().map(drop))
+}
+
 fn any(scene: &mut Scene<'_>) -> Result<usize> {
     scene.some_progress()?;
     let node = scene.random.below(NODES as u64) as usize;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use sluicegate_tests::wait::eventually;
 
 use crate::scene::{FLOW_WITHIN, Scene};
@@ -24,7 +24,7 @@ pub(super) fn storm(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Under exactly-once whoever comes later fences the other, which ends; at least once, both are members like any other.
+/// Under exactly-once whoever comes later fences the other, which ends, and it alone; at least once, both are members like any other.
 pub(super) fn one_identity(scene: &mut Scene<'_>) -> Result<()> {
     let others = scene.fleet.numbers();
     let first = scene.fleet.start_as("twin")?;
@@ -38,6 +38,8 @@ pub(super) fn one_identity(scene: &mut Scene<'_>) -> Result<()> {
             scene.mend()?;
             Ok((scene.falls > 0).then_some(()))
         })?;
+        ensure!(scene.falls == 1, "both twins ended");
+        scene.may_fall = None;
     }
     Ok(())
 }

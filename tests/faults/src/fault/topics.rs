@@ -35,10 +35,22 @@ pub(super) fn retain(scene: &mut Scene<'_>) -> Result<()> {
     wait_for_refusal(scene)
 }
 
-/// The same, where the user said what to do then.
+/// The same, where the user said what to do then. What is passed over is what the program says, for every partition.
 pub(super) fn skip(scene: &mut Scene<'_>) -> Result<()> {
     delete_unread(scene)?;
-    scene.start().map(drop)
+    let number = scene.start()?;
+    let topic = source(scene.name);
+    for (partition, gone) in &mut scene.gone {
+        let is_gone = format!("offset {} of {topic}[{partition}], ", gone.start);
+        gone.end = eventually(FLOW_WITHIN, &format!("word of partition {partition}"), || {
+            let said = scene.fleet.said(number)?;
+            let line = said.lines().find(|line| line.contains(&is_gone));
+            let to = line.and_then(|line| line.split_once("going on from ")?.1.split_once(',')?.0.parse::<i64>().ok());
+            Ok(to)
+        })?;
+    }
+    scene.journal.note(&format!("passed over: {:?}", scene.gone));
+    Ok(())
 }
 
 /// Deletes some of what nobody has read yet, of every partition, while nobody reads.
