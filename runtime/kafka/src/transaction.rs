@@ -237,8 +237,8 @@ impl ExactlyOnce {
     /// Whether an abort is all that the open transaction needs: nothing of it is on its way any more.
     fn can_go_on_after(&self, cause: &KafkaError) -> bool {
         let KafkaError::Transaction(native) = cause else { return false };
-        let is_certain = !error::leaves_doubt(native.code()) && !self.was_disconnected();
-        self.open.is_some() && native.txn_requires_abort() && !native.is_fatal() && is_certain
+        let is_abortable = self.open.is_some() && native.txn_requires_abort() && !native.is_fatal();
+        is_abortable && !error::leaves_doubt(native.code()) && !self.was_disconnected()
     }
 
     /// A coordinator fences whoever leaves a transaction open for too long: nobody else took over then.
