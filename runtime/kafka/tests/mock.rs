@@ -246,8 +246,8 @@ fn closing_does_not_wait_for_a_broker_that_is_gone() {
     let mut connection = connect(&source(&brokers, "g"), &sink(&brokers, Delivery::ExactlyOnce)).unwrap();
     poll_for(&mut connection, Duration::from_secs(4));
     let (batch, partition) = (awkward(), Partition { topic: "in".into(), number: 0 });
-    mock.broker_down(1).unwrap();
     connection.transaction.begin().unwrap();
+    mock.broker_down(1).unwrap();
     for output in output(&partition, &batch) {
         connection.sink.write(&output, Ticket(0)).unwrap();
     }
