@@ -14,6 +14,8 @@ pub const BATCH_RECORDS: usize = 64;
 pub const PLUGIN: &str = "uppercase";
 /// The header that carries each output's id.
 pub const ID: &str = "sluicegate-id";
+/// Longer than a machine that runs a cluster beside a fault may leave a worker without a processor: no fault is about it.
+const DEADLINE: &str = "5s";
 
 /// The promise of a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -120,6 +122,7 @@ source:
     properties: {{ client.id: '${{FAULTS_PROCESS}}', topic.metadata.refresh.interval.ms: 1000, {protocol} }}
 stages:
   - plugin: {uppercase}
+    limits: {{ deadline: {DEADLINE} }}
 sink:
   kafka:
     topic: {output}
