@@ -6,7 +6,7 @@ mod seams;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use jsonschema::error::ValidationErrorKind;
 use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Stage, Stop, Worker, WorkerSettings};
@@ -250,7 +250,6 @@ impl Clock for SystemClock {
     }
 
     fn unix_ms(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        config::unix_ms(SystemTime::now()).unwrap_or(0)
     }
 }

@@ -63,9 +63,7 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Pat
     if sink.delivery == Delivery::ExactlyOnce && source.brokers != sink.brokers {
         check_same_cluster(&consumer, &admin)?;
     }
-    let bytes_max = record_bytes_max(&admin, sink);
-    drop(admin);
-    let (producer, events) = producer(sink, bytes_max)?;
+    let (producer, events, bytes_per_output) = producer(sink, admin)?;
     let transaction = match sink.delivery {
         Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer), patience.clone()),
         Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &producer, &events, sink, &patience)?,
@@ -74,7 +72,7 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Pat
         source: KafkaSource::new(consumer, source)?,
         sink: KafkaSink::new(producer, events, sink, patience)?,
         transaction,
-        bytes_per_output: bytes_per_output(bytes_max),
+        bytes_per_output,
     })
 }
 
@@ -103,11 +101,8 @@ pub fn connect_sink(
     source_partitions: usize,
     patience: Patience,
 ) -> Result<(KafkaSink, usize), Error> {
-    let admin = check_sink(sink, source_partitions)?;
-    let bytes_max = record_bytes_max(&admin, sink);
-    drop(admin);
-    let (producer, events) = producer(sink, bytes_max)?;
-    Ok((KafkaSink::new(producer, events, sink, patience)?, bytes_per_output(bytes_max)))
+    let (producer, events, bytes_per_output) = producer(sink, check_sink(sink, source_partitions)?)?;
+    Ok((KafkaSink::new(producer, events, sink, patience)?, bytes_per_output))
 }
 
 /// As [`connect`], of a sink without a source, exactly once: its transactions are outputs alone, whatever positions they
@@ -117,13 +112,10 @@ pub fn connect_sink(
 /// As [`connect`].
 pub fn connect_transactional_sink(sink: &KafkaSinkConfig, patience: Patience) -> Result<SinkConnection, Error> {
     let sink = KafkaSinkConfig { delivery: Delivery::ExactlyOnce, ..sink.clone() };
-    let admin = check_sink(&sink, 0)?;
-    let bytes_max = record_bytes_max(&admin, &sink);
-    drop(admin);
-    let (producer, events) = producer(&sink, bytes_max)?;
+    let (producer, events, bytes_per_output) = producer(&sink, check_sink(&sink, 0)?)?;
     let transaction = transaction(None, &producer, &events, &sink, &patience)?;
     let sink = KafkaSink::new(producer, events, &sink, patience)?;
-    Ok(SinkConnection { sink, transaction, bytes_per_output: bytes_per_output(bytes_max) })
+    Ok(SinkConnection { sink, transaction, bytes_per_output })
 }
 
 /// The largest batch that the sink's topics take, in bytes.
@@ -133,11 +125,11 @@ fn record_bytes_max(admin: &Topics, sink: &KafkaSinkConfig) -> usize {
     set.or_else(|| admin.message_bytes_max(&sink.topics())).unwrap_or(MESSAGE_BYTES_DEFAULT)
 }
 
-fn bytes_per_output(bytes_max: usize) -> usize {
-    bytes_max.saturating_sub(RECORD_OVERHEAD).max(bytes_max / 2)
-}
-
-fn producer(sink: &KafkaSinkConfig, bytes_max: usize) -> Result<(SharedProducer, Arc<EventQueue>), Error> {
+/// The producer, its events, and [`Connection::bytes_per_output`]. Asks for the limits of the sink's topics, for which
+/// `admin` is not needed any more then.
+fn producer(sink: &KafkaSinkConfig, admin: Topics) -> Result<(SharedProducer, Arc<EventQueue>, usize), Error> {
+    let bytes_max = record_bytes_max(&admin, sink);
+    drop(admin);
     let producer: Producer = sink
         .client(bytes_max)?
         .create_with_context(ProducerState::default())
@@ -145,7 +137,7 @@ fn producer(sink: &KafkaSinkConfig, bytes_max: usize) -> Result<(SharedProducer,
     let producer: SharedProducer = Arc::new(Bounded::new(producer));
     let events = EventQueue::of_producer(&producer);
     let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
-    Ok((producer, Arc::new(events)))
+    Ok((producer, Arc::new(events), bytes_max.saturating_sub(RECORD_OVERHEAD).max(bytes_max / 2)))
 }
 
 fn transaction(

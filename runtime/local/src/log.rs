@@ -74,9 +74,7 @@ impl Log {
     /// database is damaged, another program's, or of a newer version. `Retry` if the disk is full.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
         let directory = directory.as_ref();
-        let failed = |error| config(format!("local log {}: cannot make the directory: {error}", directory.display()));
-        std::fs::create_dir_all(directory).map_err(failed)?;
-        let key = directory.canonicalize().map_err(failed)?;
+        let key = make(directory)?;
         let mut open = locked(&OPEN);
         if let Some(inner) = open.get(&key).and_then(Weak::upgrade) {
             return Ok(Log { inner });
@@ -97,8 +95,7 @@ impl Log {
     /// As of [`Log::open`], but for the owner.
     pub fn visit(directory: impl AsRef<Path>) -> Result<Self, Error> {
         let directory = directory.as_ref();
-        let failed = |error| config(format!("local log {}: cannot make the directory: {error}", directory.display()));
-        std::fs::create_dir_all(directory).map_err(failed)?;
+        make(directory)?;
         Ok(Log { inner: Arc::new(Inner::open(directory, None)?) })
     }
 
@@ -173,6 +170,12 @@ impl Log {
         }
         due
     }
+}
+
+/// Makes the directory if there is none; its one path, however it is spelt.
+fn make(directory: &Path) -> Result<PathBuf, Error> {
+    let made = std::fs::create_dir_all(directory).and_then(|()| directory.canonicalize());
+    made.map_err(|error| config(format!("local log {}: cannot make the directory: {error}", directory.display())))
 }
 
 /// Whether they are the same log, and so share transactions.

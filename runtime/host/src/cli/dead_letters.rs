@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -8,7 +8,7 @@ use sluicegate_core::{Error, ErrorKind, FailureKind, Stop, Story};
 
 use super::letter::{Letter, Lines, write_out};
 use crate::app::App;
-use crate::config::{self, Pipeline};
+use crate::config::{self, Pipeline, unix_ms};
 use crate::dead_letters::{Coordinates, Filter, Index, Replay, Replayed, Report, for_replay, visit};
 use crate::exit::Exit;
 use crate::service::stop_on_signals;
@@ -252,12 +252,11 @@ fn failure(name: &str) -> Result<FailureKind, String> {
 
 /// A point in time, in milliseconds since the Unix epoch.
 fn time(text: &str) -> Result<i64, String> {
-    let since_epoch = |time: SystemTime| i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok();
-    let ago = || since_epoch(SystemTime::now().checked_sub(humantime::parse_duration(text).ok()?)?);
+    let ago = || unix_ms(SystemTime::now().checked_sub(humantime::parse_duration(text).ok()?)?);
     let at = || {
         let day = format!("{text}T00:00:00Z");
         let time = humantime::parse_rfc3339_weak(text).or_else(|_| humantime::parse_rfc3339_weak(&day));
-        since_epoch(time.ok()?)
+        unix_ms(time.ok()?)
     };
     let time = text.parse().ok().or_else(at).or_else(ago);
     time.ok_or_else(|| "expected a time such as 2026-01-31T12:00:00Z or 1769860800000 (ms), or how long ago: 2h".into())

@@ -35,6 +35,7 @@ pub use pipeline::{
     Admin, BatchLimits, Capability, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure, Pipeline, Stage,
     Then,
 };
+pub(crate) use quantity::unix_ms;
 pub use quantity::{Digest, Size, Start, Time};
 pub use secret::{PluginConfig, Properties, is_secret_name};
 

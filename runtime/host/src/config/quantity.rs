@@ -158,7 +158,11 @@ impl Start {
 }
 
 fn rfc3339_ms(text: &str) -> Option<i64> {
-    let time: SystemTime = humantime::parse_rfc3339_weak(text).ok()?;
+    unix_ms(humantime::parse_rfc3339_weak(text).ok()?)
+}
+
+/// Milliseconds since the Unix epoch; none before it.
+pub(crate) fn unix_ms(time: SystemTime) -> Option<i64> {
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sluicegate_core::{
     Destination, Error, HeaderSlice, NO_TIMESTAMP, Output, Partition, Positions, Progress, REPLAYED, Sink, Ticket,
@@ -12,6 +12,7 @@ use super::Coordinates;
 use super::index::Place;
 use super::ledger::Ledger;
 use super::report::{Produced, Report};
+use crate::config::unix_ms;
 
 /// What the sink and the transaction of a replay share.
 #[derive(Clone)]
@@ -99,18 +100,13 @@ fn mark(sink: &mut dyn Sink, letter: &Coordinates) -> Result<(), Error> {
         source: &letter.partition,
         offset: letter.offset,
         index: 0,
-        timestamp: now_ms(),
+        timestamp: unix_ms(SystemTime::now()).unwrap_or(NO_TIMESTAMP),
         key: Some(key.as_bytes()),
         value: Some(b"replayed"),
         headers: HeaderSlice::default(),
         added: &[(REPLAYED, letter.offset.to_string())],
     };
     sink.write(&mark, Ticket(u64::MAX))
-}
-
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(NO_TIMESTAMP, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Tells what would be written, and writes nothing.
