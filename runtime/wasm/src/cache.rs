@@ -9,13 +9,15 @@ use crate::engine::EngineError;
 /// This is wasmtime's own cache, not files that we write: loading compiled code means trusting it, and so is unsafe in
 /// wasmtime's interface. Its cache only ever loads what it wrote itself, keyed by the plugin's bytes, the compiler's
 /// version and settings. What remains to us is that nobody else can write there.
+///
+/// It has a folder of its own in there, since once a day it removes whatever it did not write.
 pub(crate) fn open(path: &Path) -> Result<Cache, EngineError> {
     let fail = |reason: String| EngineError::Cache { path: path.to_owned(), reason };
     create(path).map_err(|error| fail(error.to_string()))?;
     let path = path.canonicalize().map_err(|error| fail(error.to_string()))?;
     check(&path).map_err(fail)?;
     let mut config = CacheConfig::new();
-    config.with_directory(&path);
+    config.with_directory(path.join("wasmtime"));
     Cache::new(config).map_err(|error| fail(crate::engine::one_line(&error)))
 }
 
