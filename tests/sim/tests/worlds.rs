@@ -8,9 +8,9 @@ use sluicegate_sim::{Outcome, Unpatched, simulate};
 /// them: then they are to be found anew.
 const REGRESSIONS: &[(u64, &str)] = &[
     (12, "a commit that came before any acknowledgement forgot what was uncommitted: a crash repeated too much"),
-    (618, "what was in flight during a commit counted as committed: a crash repeated too much"),
-    (23, "what was in flight of lost partitions was committed later: offsets went back"),
-    (313, "tickets were used again: late acknowledgements made other batches durable"),
+    (1918, "what was in flight during a commit counted as committed: a crash repeated too much"),
+    (21, "what was in flight of lost partitions was committed later: offsets went back"),
+    (77, "tickets were used again: late acknowledgements made other batches durable"),
     (20, "a transaction was not aborted when partitions were lost: outputs came twice"),
     (84, "a batch that waited for a retry was written after its partition had gone"),
     (66, "a batch that waited for a retry was dropped with the partitions of others: it was never done"),
