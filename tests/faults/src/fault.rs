@@ -126,9 +126,13 @@ pub const ALL: &[Fault] = &[
         .course(Course::Unseen),
     Fault::new("half-open", "requests pass, answers do not, then connections are reset", traffic::half_open)
         .course(Course::Unseen),
-    Fault::new("late-end", "a commit is lost on the way, and arrives in the next transaction", traffic::late_end)
-        .only(ExactlyOnce)
-        .course(Course::Unseen),
+    Fault::new(
+        "late-end",
+        "a commit is lost on the way, and arrives in the next transaction; then kill -9",
+        traffic::late_end,
+    )
+    .only(ExactlyOnce)
+    .course(Course::Unseen),
     Fault::new("partitions-added", "the source gets more partitions", topics::grow),
     Fault { end: End::Refuses, ..Fault::new("topic-deleted", "the source is deleted", topics::delete) },
     Fault {

@@ -52,7 +52,8 @@ pub(super) fn half_open(scene: &mut Scene<'_>) -> Result<()> {
 }
 
 /// The end of a transaction does not arrive, and the program hears no answer. When it is past that and writes the outputs
-/// of another transaction, the lost request arrives after all.
+/// of another transaction, the lost request arrives after all: if that still ends anything, it is the wrong transaction,
+/// whose outputs then come again, as it never got as far as its offsets.
 pub(super) fn late_end(scene: &mut Scene<'_>) -> Result<()> {
     scene.some_progress()?;
     let process = scene.any()?;
@@ -64,7 +65,9 @@ pub(super) fn late_end(scene: &mut Scene<'_>) -> Result<()> {
     let answer = scene.receive(&answer)?;
     scene.journal.note("the late request was answered");
     drop(answer);
-    outputs.let_go()
+    scene.kill(process)?;
+    drop(outputs);
+    Ok(())
 }
 
 fn change(scene: &mut Scene<'_>, weather: Weather) {
