@@ -17,8 +17,10 @@ use crate::process::output;
 /// The version of Apache Kafka: the broker's and its clients'.
 pub const KAFKA_VERSION: &str = "4.4.0";
 
-const MAVEN: &str = "Maven 3.6 or newer, which fetches Apache Kafka (Debian: apt-get install maven)";
-const JDK: &str = "a JDK, 17 or newer (Debian: apt-get install openjdk-17-jdk-headless)";
+/// What fetches jars, and how to get it.
+pub const MAVEN: &str = "Maven 3.6 or newer, which fetches Apache Kafka (Debian: apt-get install maven)";
+/// What runs and compiles Java, and how to get it.
+pub const JDK: &str = "a JDK, 17 or newer (Debian: apt-get install openjdk-17-jdk-headless)";
 
 /// `java` with Kafka's jars and the classes of `tests/java` on its path, ready for a class's name
 /// and arguments. Whatever is missing is fetched or compiled first.
@@ -39,7 +41,7 @@ fn class_path(classes: &Path, libs: &Path) -> OsString {
 }
 
 /// A tool of the JDK at `JAVA_HOME`, or else of the one on the path.
-fn tool(name: &str) -> PathBuf {
+pub fn tool(name: &str) -> PathBuf {
     let home = env::var_os("JAVA_HOME").filter(|home| !home.is_empty());
     let tool = home.map(|home| Path::new(&home).join("bin").join(name));
     tool.filter(|tool| tool.exists()).unwrap_or_else(|| name.into())

@@ -2,11 +2,15 @@
 //! without a rebalance, and with none of the checks.
 //!
 //! ```text
-//! bare load <brokers> <topic> <records>              200-byte JSON values, keyed
 //! bare at-least-once <brokers> <in> <out> <records>   poll → upper-case → produce; flush and commit every second
 //! bare exactly-once <brokers> <in> <out> <records>    the same in transactions of 100 ms
+//! bare load <brokers> <topic> <records>               200-byte JSON values, keyed; prints the digest of what they become
+//! bare digest <brokers> <topic> <records>             reads what is committed; prints its digest
 //! ```
+//!
+//! A digest is the number of records and the sum of their hashes. Who upper-cases waits in the end to be measured and killed.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -22,10 +26,14 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["load", brokers, topic, records] => load(brokers, topic, records.parse()?),
-        ["at-least-once", brokers, from, to, records] => at_least_once(brokers, from, to, records.parse()?),
-        ["exactly-once", brokers, from, to, records] => exactly_once(brokers, from, to, records.parse()?),
-        _ => bail!("usage: bare load|at-least-once|exactly-once <brokers> <topics…> <records>"),
+        ["load", brokers, topic, records] => return load(brokers, topic, records.parse()?),
+        ["digest", brokers, topic, records] => return digest(brokers, topic, records.parse()?),
+        ["at-least-once", brokers, from, to, records] => at_least_once(brokers, from, to, records.parse()?)?,
+        ["exactly-once", brokers, from, to, records] => exactly_once(brokers, from, to, records.parse()?)?,
+        _ => bail!("usage: bare load|digest|at-least-once|exactly-once <brokers> <topics…> <records>"),
+    }
+    loop {
+        std::thread::park();
     }
 }
 
@@ -38,10 +46,36 @@ fn value(id: u64) -> String {
 
 fn load(brokers: &str, topic: &str, records: u64) -> anyhow::Result<()> {
     let producer = producer(brokers).create::<BaseProducer>()?;
+    let mut sum = 0u64;
     for id in 0..records {
-        send(&producer, topic, Some(id.to_string().as_bytes()), value(id).as_bytes())?;
+        let (key, value) = (id.to_string(), value(id));
+        sum = sum.wrapping_add(hash(Some(key.as_bytes()), value.to_ascii_uppercase().as_bytes()));
+        send(&producer, topic, Some(key.as_bytes()), value.as_bytes())?;
     }
-    Ok(producer.flush(WAIT)?)
+    producer.flush(WAIT)?;
+    println!("{records} {sum}");
+    Ok(())
+}
+
+/// Reads until there are so many records, and no more within a second; or none come.
+fn digest(brokers: &str, topic: &str, records: u64) -> anyhow::Result<()> {
+    let consumer = consumer(brokers, &format!("digest-{topic}"))?;
+    consumer.subscribe(&[topic])?;
+    let (mut seen, mut sum, mut last) = (0u64, 0u64, Instant::now());
+    while last.elapsed() < if seen < records { WAIT } else { Duration::from_secs(1) } {
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let message = message?;
+        (seen, last) = (seen + 1, Instant::now());
+        sum = sum.wrapping_add(hash(message.key(), message.payload().unwrap_or_default()));
+    }
+    println!("{seen} {sum}");
+    Ok(())
+}
+
+fn hash(key: Option<&[u8]>, value: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (key, value).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn at_least_once(brokers: &str, from: &str, to: &str, records: u64) -> anyhow::Result<()> {

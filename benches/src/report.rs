@@ -1,0 +1,201 @@
+//! Rounds compared: a table to read, and a plot.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use plotters::prelude::*;
+use serde::Serialize;
+
+use crate::contender::Delivery;
+use crate::measure::{Latency, Measured};
+
+/// All rounds under one promise. A contender has one run a round, in the same order.
+#[derive(Serialize)]
+pub struct Comparison {
+    /// The promise.
+    pub delivery: String,
+    /// How many records each run took.
+    pub records: u64,
+    /// The contenders, the yardstick first.
+    pub contenders: Vec<Runs>,
+}
+
+/// A contender's runs.
+#[derive(Serialize)]
+pub struct Runs {
+    /// What it is called.
+    pub title: &'static str,
+    /// One a round.
+    pub runs: Vec<Measured>,
+}
+
+impl Comparison {
+    /// Nothing yet.
+    pub fn new(delivery: Delivery, records: u64, titles: impl Iterator<Item = &'static str>) -> Self {
+        let contenders = titles.map(|title| Runs { title, runs: Vec::new() }).collect();
+        Comparison { delivery: delivery.to_string(), records, contenders }
+    }
+}
+
+/// How long records took under one promise at one rate. A contender has one run a round.
+#[derive(Serialize)]
+pub struct Latencies {
+    /// The promise.
+    pub delivery: String,
+    /// Records a second.
+    pub rate: u32,
+    /// The contenders.
+    pub contenders: Vec<(&'static str, Vec<Latency>)>,
+}
+
+impl fmt::Display for Latencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: latency in ms at {} records a second; median (least–most)\n", self.delivery, self.rate)?;
+        writeln!(f, "| | p50 | p99 | p99.9 |\n|---|---|---|---|")?;
+        for (title, runs) in &self.contenders {
+            let spread = |of: fn(&Latency) -> f64| Spread::of(runs.iter().map(of));
+            let (p50, p99, p999) = (spread(|run| run.p50), spread(|run| run.p99), spread(|run| run.p999));
+            writeln!(f, "| {title} | {p50:.0} | {p99:.0} | {p999:.0} |")?;
+        }
+        Ok(())
+    }
+}
+
+/// Least, median and most.
+#[derive(Clone, Copy)]
+pub struct Spread {
+    least: f64,
+    median: f64,
+    most: f64,
+}
+
+impl Spread {
+    /// Of these values; not numbers if there are none.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        Spread { least: at(0), median: at(values.len() / 2), most: at(values.len().saturating_sub(1)) }
+    }
+}
+
+impl fmt::Display for Spread {
+    /// With the precision that is asked for: `{:.2}`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = f.precision().unwrap_or(0);
+        let Spread { least, median, most } = self;
+        write!(f, "{median:.digits$} ({least:.digits$}–{most:.digits$})")
+    }
+}
+
+impl Runs {
+    fn spread(&self, of: impl Fn(&Measured) -> f64) -> Spread {
+        Spread::of(self.runs.iter().map(of))
+    }
+
+    /// Each run beside the yardstick's of the same round.
+    fn ratio(&self, yardstick: &Runs, of: impl Fn(&Measured) -> f64) -> Spread {
+        Spread::of(self.runs.iter().zip(&yardstick.runs).map(|(own, its)| of(own) / of(its)))
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rounds = self.contenders.first().map_or(0, |first| first.runs.len());
+        writeln!(f, "{}: {} records of 200 B, {rounds} rounds; median (least–most)\n", self.delivery, self.records)?;
+        writeln!(
+            f,
+            "| | CPU µs a record | × bare | records/s | × bare | peak memory MiB |\n|---|---|---|---|---|---|"
+        )?;
+        for contender in &self.contenders {
+            let (cpu, rate) = (contender.spread(|run| run.cpu_us), contender.spread(|run| run.rate));
+            let memory = contender.spread(|run| run.memory_mib);
+            let yardstick = &self.contenders[0];
+            let (cost, speed) =
+                (contender.ratio(yardstick, |run| run.cpu_us), contender.ratio(yardstick, |run| run.rate));
+            writeln!(f, "| {} | {cpu:.2} | {cost:.2} | {rate:.0} | {speed:.2} | {memory:.0} |", contender.title)?;
+        }
+        Ok(())
+    }
+}
+
+const SIZE: (u32, u32) = (860, 60);
+const BAR: u32 = 34;
+
+/// Draws CPU time a record, a bar a contender, as an SVG file.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn plot(comparisons: &[Comparison], file: &Path) -> Result<()> {
+    let bars: Vec<(String, f64, bool)> = comparisons.iter().flat_map(bars).collect();
+    let most = bars.iter().map(|(_, value, _)| *value).fold(0.0, f64::max) * 1.1;
+    let height = SIZE.1 + BAR * u32::try_from(bars.len())?;
+    let area = SVGBackend::new(file, (SIZE.0, height)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let count = bars.len();
+    let mut chart = ChartBuilder::on(&area)
+        .margin(10)
+        .x_label_area_size(40)
+        .y_label_area_size(330)
+        .build_cartesian_2d(0.0..most, (0..count.saturating_sub(1)).into_segmented())?;
+    let label = |at: &SegmentValue<usize>| match at {
+        SegmentValue::CenterOf(bar) if *bar < count => bars[count - 1 - bar].0.clone(),
+        _ => String::new(),
+    };
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_y_mesh()
+        .max_light_lines(0)
+        .x_desc("CPU µs a record: less is better")
+        .y_labels(count)
+        .y_label_formatter(&label)
+        .draw()?;
+    let bar = |(index, (_, value, ours)): (usize, &(String, f64, bool))| {
+        let colour = if *ours { RGBColor(0, 110, 90) } else { RGBColor(170, 180, 190) };
+        let at = count - 1 - index;
+        let corners = [(0.0, SegmentValue::Exact(at)), (*value, SegmentValue::Exact(at + 1))];
+        let mut bar = Rectangle::new(corners, colour.filled());
+        bar.set_margin(5, 5, 0, 0);
+        bar
+    };
+    chart.draw_series(bars.iter().enumerate().map(bar))?;
+    area.present().with_context(|| file.display().to_string())
+}
+
+fn bars(comparison: &Comparison) -> impl Iterator<Item = (String, f64, bool)> {
+    comparison.contenders.iter().map(|contender| {
+        let title = contender.title.replace("**", "");
+        let ours = title.starts_with("sluicegate");
+        let value = contender.spread(|run| run.cpu_us).median;
+        (format!("{title}, {}: {value:.2}", comparison.delivery), value, ours)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comparison() -> Comparison {
+        let run = |cpu_us| Measured { cpu_us, rate: 1e6 / cpu_us, memory_mib: 60.0 };
+        let mut comparison = Comparison::new(Delivery::ExactlyOnce, 10, ["bare", "**sluicegate**"].into_iter());
+        comparison.contenders[0].runs = vec![run(2.0), run(4.0), run(3.0)];
+        comparison.contenders[1].runs = vec![run(1.0), run(3.0), run(2.4)];
+        comparison
+    }
+
+    #[test]
+    fn ratios_are_within_a_round() {
+        let table = comparison().to_string();
+        assert!(table.contains("| bare | 3.00 (2.00–4.00) | 1.00 (1.00–1.00) |"), "{table}");
+        assert!(table.contains("| **sluicegate** | 2.40 (1.00–3.00) | 0.75 (0.50–0.80) |"), "{table}");
+    }
+
+    #[test]
+    fn a_plot_names_everyone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("plot.svg");
+        plot(&[comparison()], &file).unwrap();
+        let svg = std::fs::read_to_string(file).unwrap();
+        assert!(svg.contains("bare, exactly-once: 3.00") && svg.contains("sluicegate, exactly-once: 2.40"), "{svg}");
+    }
+}
