@@ -1,4 +1,4 @@
-// Write Sluicegate plugins in C, C++ or Zig: one record at a time, while records cross the boundary a batch a call.
+// Write Sluicegate plugins in C or C++: one record at a time, while records cross the boundary a batch a call.
 //
 //   static sg_outcome process(const sg_record *record) {
 //     if (sg_is_null(record->value)) return SG_PASS;
