@@ -1,68 +1,22 @@
-//! `sluicegate build`: a plugin's component from its project.
+//! Rust projects, by cargo: its target `wasm32-wasip2` makes components.
 
-use std::fmt;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow, bail};
-use serde::Serialize;
 use serde_json::Value;
-use sluicegate_wasm::Artifact;
+
+use super::Made;
+use super::tool::cannot_start;
 
 const TARGET: &str = "wasm32-wasip2";
 
-/// A plugin that was built.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Built {
-    /// The component, in the project's folder.
-    pub path: PathBuf,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// The SHA-256 of its bytes, as a pipeline's `digest:` takes it.
-    pub digest: String,
-}
-
-impl fmt::Display for Built {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = bytesize::ByteSize(self.bytes).display().iec();
-        write!(f, "{}  {size}  {}", self.path.display(), self.digest)
-    }
-}
-
-/// Builds the project in `folder` and copies the component to `<name>.wasm` there. The compiler's own output goes to
-/// standard error.
-///
-/// # Errors
-/// What is missing and how to get it, that the build failed, or why what it made is no plugin.
-pub fn build(folder: &Path) -> anyhow::Result<Built> {
-    if !folder.join("Cargo.toml").is_file() {
-        bail!("{}", no_rust_project(folder));
-    }
+pub(super) fn build(folder: &Path) -> anyhow::Result<Made> {
     check_target(folder)?;
-    let (name, component) = cargo_build(folder)?;
-    let bytes = std::fs::read(&component).with_context(|| format!("cannot read {}", component.display()))?;
-    // A wrong world is better known now than at the start of a pipeline.
-    let artifact = Artifact::read(&bytes).with_context(|| format!("{} is no plugin", component.display()))?;
-    let path = folder.join(format!("{name}.wasm"));
-    write_whole(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Built { path, bytes: bytes.len() as u64, digest: format!("sha256:{}", artifact.digest) })
-}
-
-fn no_rust_project(folder: &Path) -> String {
-    let other = [("go.mod", "Go"), ("package.json", "JavaScript"), ("pyproject.toml", "Python"), ("Makefile", "C")];
-    let shown = folder.display();
-    match other.iter().find(|(file, _)| folder.join(file).is_file()) {
-        Some((_, language)) => {
-            format!(
-                "{shown} looks like a {language} project: build it as its SDK's README says; 'build' knows Rust only"
-            )
-        }
-        None if folder.is_dir() => {
-            format!("there is no Cargo.toml in {shown}: 'sluicegate new rust <name>' makes a project")
-        }
-        None => format!("there is no folder {shown}"),
-    }
+    let (name, file) = cargo_build(folder)?;
+    let component = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(Made { name, component })
 }
 
 /// Asks the compiler whether it has the target's standard library, for a better answer than its own "can't find crate
@@ -85,10 +39,7 @@ fn cargo_build(folder: &Path) -> anyhow::Result<(String, PathBuf)> {
     let mut command = Command::new("cargo");
     command.args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
     let child = command.current_dir(folder).stdout(Stdio::piped()).spawn();
-    let mut child = child.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => anyhow!("cargo is missing: install Rust from https://rustup.rs"),
-        _ => anyhow!("cannot start cargo: {error}"),
-    })?;
+    let mut child = child.map_err(|error| cannot_start("cargo", &error, "install Rust from https://rustup.rs"))?;
     let manifest = std::path::absolute(folder.join("Cargo.toml"))?;
     let mut components = Vec::new();
     if let Some(stdout) = child.stdout.take() {
@@ -126,21 +77,6 @@ fn package_name(id: &str) -> Option<&str> {
     }
 }
 
-/// Replaces the file as a whole, so that whoever watches it never sees a half.
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".building-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    // Temporary files are private to their owner; a plugin is read by whoever runs pipelines.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    }
-    file.persist(path)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,25 +102,5 @@ mod tests {
         assert_eq!(component(&said, Path::new("/x/other/Cargo.toml")), None);
         said["filenames"] = json!(["/x/target/libp.rlib"]);
         assert_eq!(component(&said, Path::new("/x/p/Cargo.toml")), None);
-    }
-
-    #[test]
-    fn other_folders_are_refused_with_a_way_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let message = |folder: &Path| build(folder).unwrap_err().to_string();
-        assert!(message(folder.path()).contains("sluicegate new rust"));
-        assert!(message(&folder.path().join("nope")).contains("there is no folder"));
-        std::fs::write(folder.path().join("go.mod"), "module x").unwrap();
-        assert!(message(folder.path()).contains("a Go project"));
-    }
-
-    #[test]
-    fn a_file_is_replaced_as_a_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("p.wasm");
-        write_whole(&path, b"one").unwrap();
-        write_whole(&path, b"two").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }
