@@ -41,6 +41,11 @@ pub fn conformance(language: &str) -> Result<PathBuf> {
         add(folder, &mut hash)?;
     }
     let built = cache::once(&format!("conformance-{language}-{:016x}", hash.finish()), |folder| {
+        // What is installed there may be an older SDK.
+        let environment = source.join(".venv");
+        if environment.exists() {
+            fs::remove_dir_all(&environment)?;
+        }
         build(&source)?;
         Ok(fs::rename(source.join("conformance.wasm"), folder.join("conformance.wasm"))?)
     })?;
