@@ -26,6 +26,7 @@ pub mod client;
 pub mod http;
 pub mod java;
 pub mod kafka;
+pub mod languages;
 pub mod pipeline;
 pub mod plugins;
 pub mod postgres;

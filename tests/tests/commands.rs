@@ -54,7 +54,7 @@ fn a_component_that_is_no_plugin_is_told_when_it_is_built() -> Result<()> {
     let built = build.spawn()?.wait(BUILT_WITHIN)?;
     ensure!(built.code == Some(1), "{built:?}");
     ensure!(
-        built.stderr.contains("does_nothing.wasm is no plugin: exports no sluicegate:plugin/lifecycle"),
+        built.stderr.contains("does-nothing.wasm is no plugin: exports no sluicegate:plugin/lifecycle"),
         "{built:?}"
     );
     ensure!(!folder.path().join("does-nothing.wasm").exists(), "{built:?}");

@@ -9,7 +9,7 @@ use serde::Deserialize;
 pub struct NoConfig {}
 
 /// The names a result may be sent to, as the pipeline gives them under the sink's `outputs:`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outputs {
     names: Vec<String>,
 }

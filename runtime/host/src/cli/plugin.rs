@@ -121,7 +121,7 @@ pub(super) fn compile(cache: PathBuf) -> u8 {
 
 #[derive(Args)]
 pub(super) struct New {
-    /// The language: rust.
+    /// The language: rust, go, python, c or cpp.
     language: String,
     /// The plugin's name, and the new folder's.
     name: String,
@@ -148,7 +148,7 @@ pub(super) fn new(options: &New) -> Result<(), Exit> {
 
 #[derive(Args)]
 pub(super) struct Build {
-    /// The plugin's project.
+    /// The plugin's project; or a core module (.wasm), of which the component is made.
     #[arg(default_value = ".")]
     project: PathBuf,
     /// Print as JSON.

@@ -5,6 +5,7 @@ pub mod case_file;
 pub mod cases;
 mod diff;
 mod found;
+pub mod language;
 pub mod repeat;
 pub mod scaffold;
 #[cfg(test)]

@@ -4,17 +4,68 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-/// The files of a Rust project: where they go, and their text with `{{…}}` to be filled in.
-const RUST: &[(&str, &str)] = &[
+use super::language::Language;
+
+/// Where a file goes, and its text with `{{…}}` to be filled in.
+type Template = (&'static str, &'static str);
+
+/// What every project has.
+const COMMON: &[Template] = &[
+    ("cases/first.yaml", include_str!("template/first.yaml.in")),
+    ("pipeline.yaml", include_str!("template/pipeline.yaml.in")),
+    ("README.md", include_str!("template/README.md.in")),
+];
+const RUST: &[Template] = &[
     ("Cargo.toml", include_str!("template/rust/Cargo.toml.in")),
     ("rust-toolchain.toml", include_str!("template/rust/rust-toolchain.toml.in")),
     (".cargo/config.toml", include_str!("template/rust/cargo-config.toml.in")),
     (".gitignore", include_str!("template/rust/gitignore.in")),
     ("src/lib.rs", include_str!("template/rust/lib.rs.in")),
-    ("cases/first.yaml", include_str!("template/rust/first.yaml.in")),
-    ("pipeline.yaml", include_str!("template/rust/pipeline.yaml.in")),
-    ("README.md", include_str!("template/rust/README.md.in")),
 ];
+const GO: &[Template] = &[
+    ("go.mod", include_str!("template/go/go.mod.in")),
+    (".gitignore", include_str!("template/go/gitignore.in")),
+    ("plugin.go", include_str!("template/go/plugin.go.in")),
+];
+const PYTHON: &[Template] = &[
+    ("pyproject.toml", include_str!("template/python/pyproject.toml.in")),
+    ("requirements.txt", include_str!("template/python/requirements.txt.in")),
+    (".gitignore", include_str!("template/python/gitignore.in")),
+    ("plugin.py", include_str!("template/python/plugin.py.in")),
+];
+const C: &[Template] = &[
+    ("Makefile", include_str!("template/c/Makefile.in")),
+    (".gitignore", include_str!("template/c/gitignore.in")),
+    ("plugin.c", include_str!("template/c/plugin.c.in")),
+];
+const CPP: &[Template] = &[
+    ("Makefile", include_str!("template/cpp/Makefile.in")),
+    (".gitignore", include_str!("template/c/gitignore.in")),
+    ("plugin.cpp", include_str!("template/cpp/plugin.cpp.in")),
+];
+
+/// The tools that projects pin, at the versions that are tested.
+const TOOLS: &[(&str, &str)] = &[("{{componentize-py}}", "0.25.1")];
+
+/// What a language's templates are filled with.
+struct Flavour {
+    /// As a README calls it.
+    title: &'static str,
+    /// Where the plugin is.
+    source: &'static str,
+    files: &'static [Template],
+}
+
+fn flavour(language: Language) -> Flavour {
+    let of = |title, source, files| Flavour { title, source, files };
+    match language {
+        Language::Rust => of("Rust", "src/lib.rs", RUST),
+        Language::Go => of("Go", "plugin.go", GO),
+        Language::Python => of("Python", "plugin.py", PYTHON),
+        Language::C => of("C", "plugin.c", C),
+        Language::Cpp => of("C++", "plugin.cpp", CPP),
+    }
+}
 
 const NAME_LENGTH_MAX: usize = 64;
 
@@ -71,7 +122,7 @@ const RESERVED: &[&str] = &[
 /// A project to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct NewProject<'a> {
-    /// `rust`.
+    /// One of [`Language::ALL`], by its name.
     pub language: &'a str,
     /// The plugin's name, and the new folder's.
     pub name: &'a str,
@@ -86,20 +137,17 @@ pub struct NewProject<'a> {
 /// # Errors
 /// The name is none, the folder exists, the SDK is not there, or a file cannot be written.
 pub fn create(project: NewProject<'_>) -> anyhow::Result<PathBuf> {
-    if project.language != "rust" {
-        bail!("there is no template for '{}' yet; there is one for: rust", project.language);
-    }
-    check_name(project.name)?;
-    let sdk = sdk_dependency(project.sdk)?;
+    let Some(language) = Language::named(project.language) else {
+        bail!("there is no template for '{}'; there is one for: {}", project.language, Language::names());
+    };
+    check_name(project.name, language)?;
+    let sdk = sdk_dependency(project.sdk, language)?;
     let folder = project.parent.join(project.name);
     if folder.symlink_metadata().is_ok() {
         bail!("{} exists already; choose another name or remove it", folder.display());
     }
-    for (file, template) in RUST {
-        let text = template
-            .replace("{{name}}", project.name)
-            .replace("{{type}}", &type_name(project.name))
-            .replace("{{sdk}}", &sdk);
+    for (file, template) in flavour(language).files.iter().chain(COMMON) {
+        let text = fill(template, project.name, language, &sdk);
         let path = folder.join(file);
         let write = || {
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
@@ -110,7 +158,31 @@ pub fn create(project: NewProject<'_>) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-fn check_name(name: &str) -> anyhow::Result<()> {
+fn fill(template: &str, name: &str, language: Language, sdk: &str) -> String {
+    let Flavour { title, source, .. } = flavour(language);
+    let own_test = match language {
+        Language::Rust => "cargo test                      # the tests in src/lib.rs, without Wasm\n",
+        _ => "",
+    };
+    // An interpreter is compiled once a machine, which takes a busy one longer than the usual minute.
+    let (limits, stage_limits) = match language {
+        Language::Python => ("limits: { compile-time: 10m }\n", "    limits: { compile-time: 10m }\n"),
+        _ => ("", ""),
+    };
+    let filled = template
+        .replace("{{limits}}", limits)
+        .replace("{{stage-limits}}", stage_limits)
+        .replace("{{own-test}}", own_test)
+        .replace("{{language}}", title)
+        .replace("{{source}}", source)
+        .replace("{{name}}", name)
+        .replace("{{type}}", &type_name(name))
+        .replace("{{version}}", env!("CARGO_PKG_VERSION"))
+        .replace("{{sdk}}", sdk);
+    TOOLS.iter().fold(filled, |text, (tool, version)| text.replace(tool, version))
+}
+
+fn check_name(name: &str, language: Language) -> anyhow::Result<()> {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
     let begins_well = name.starts_with(|c: char| c.is_ascii_lowercase());
     if !begins_well || name.len() > NAME_LENGTH_MAX || !name.chars().all(legal) {
@@ -118,22 +190,39 @@ fn check_name(name: &str) -> anyhow::Result<()> {
             "'{name}' is no name for a plugin: a letter, then a-z, 0-9, '-' and '_', {NAME_LENGTH_MAX} in all at most"
         );
     }
-    if RESERVED.contains(&name.replace('_', "-").as_str()) {
+    if language == Language::Rust && RESERVED.contains(&name.replace('_', "-").as_str()) {
         bail!("'{name}' means something else to Rust; choose another name, such as '{name}-records'");
     }
     Ok(())
 }
 
-fn sdk_dependency(sdk: Option<&Path>) -> anyhow::Result<String> {
+/// How the project names the SDK: as it is published, or by its folder.
+fn sdk_dependency(sdk: Option<&Path>, language: Language) -> anyhow::Result<String> {
     let (major, minor) = (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"));
-    let Some(sdk) = sdk else { return Ok(format!("\"{major}.{minor}\"")) };
-    if !sdk.join("Cargo.toml").is_file() {
-        bail!("there is no Cargo.toml in {}: --sdk takes the folder of the crate sluicegate-plugin", sdk.display());
+    let Some(sdk) = sdk else {
+        return Ok(match language {
+            Language::Rust => format!("\"{major}.{minor}\""),
+            Language::Go => String::new(),
+            Language::Python => format!("sluicegate-plugin=={major}.{minor}.*"),
+            Language::C | Language::Cpp => "$(shell pkg-config --variable=sdk sluicegate)".to_owned(),
+        });
+    };
+    let marker = language.sdk_marker();
+    if !sdk.join(marker).is_file() {
+        bail!("there is no {marker} in {}: --sdk takes the folder of the SDK for {}", sdk.display(), language.name());
     }
     let path = sdk.canonicalize().with_context(|| format!("cannot find {}", sdk.display()))?;
     let path = path.to_str().context("the path of the SDK is not UTF-8")?;
-    Ok(format!("{{ path = {path:?}, version = \"{major}.{minor}\" }}"))
+    Ok(match language {
+        Language::Rust => format!("{{ path = {path:?}, version = \"{major}.{minor}\" }}"),
+        Language::Go => format!("\nreplace {GO_SDK} => {path}\n"),
+        Language::Python => format!("sluicegate-plugin @ file://{path}"),
+        Language::C | Language::Cpp => path.to_owned(),
+    })
 }
+
+/// The module of the SDK for Go.
+const GO_SDK: &str = "github.com/sluicegate/sluicegate/plugins/sdk/go";
 
 /// `mask-accounts` → `MaskAccounts`
 fn type_name(name: &str) -> String {
@@ -154,16 +243,36 @@ mod tests {
 
     #[test]
     fn what_is_made_is_legal() {
+        for language in Language::ALL {
+            let parent = tempfile::tempdir().unwrap();
+            let of = NewProject { language: language.name(), ..project("mask-accounts", parent.path()) };
+            let folder = create(of).unwrap();
+            for (file, _) in flavour(language).files.iter().chain(COMMON) {
+                let text = std::fs::read_to_string(folder.join(file)).unwrap();
+                assert!(!text.contains("{{") && text.ends_with('\n'), "{file}: {text}");
+            }
+            let pipeline = config::load(&folder.join("pipeline.yaml")).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(pipeline.stages[0].plugin, folder.join("mask-accounts.wasm"));
+            CaseFile::load(&folder.join("cases/first.yaml")).unwrap_or_else(|error| panic!("{error}"));
+            let known = Language::of(&folder).map(Language::marker);
+            assert_eq!(known, Some(language.marker()));
+            assert!(folder.join(flavour(language).source).is_file());
+        }
+    }
+
+    #[test]
+    fn a_type_is_named_as_the_plugin() {
         let parent = tempfile::tempdir().unwrap();
         let folder = create(project("mask-accounts", parent.path())).unwrap();
-        for (file, _) in RUST {
-            let text = std::fs::read_to_string(folder.join(file)).unwrap();
-            assert!(!text.contains("{{") && text.ends_with('\n'), "{file}: {text}");
-        }
-        let pipeline = config::load(&folder.join("pipeline.yaml")).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(pipeline.stages[0].plugin, folder.join("mask-accounts.wasm"));
-        CaseFile::load(&folder.join("cases/first.yaml")).unwrap_or_else(|error| panic!("{error}"));
         assert!(std::fs::read_to_string(folder.join("src/lib.rs")).unwrap().contains("struct MaskAccounts"));
+    }
+
+    #[test]
+    fn a_language_that_is_not_known_is_told_which_are() {
+        let parent = tempfile::tempdir().unwrap();
+        let cobol = NewProject { language: "cobol", ..project("one", parent.path()) };
+        let message = create(cobol).unwrap_err().to_string();
+        assert!(message.contains("'cobol'; there is one for: rust, go, python, c, cpp"), "{message}");
     }
 
     #[test]

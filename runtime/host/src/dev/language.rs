@@ -1,0 +1,67 @@
+//! The languages that plugins are written in, as `new` and `build` know them.
+
+use std::path::Path;
+
+/// A language with an SDK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Rust, by cargo.
+    Rust,
+    /// C, by make and zig or clang.
+    C,
+    /// C++, likewise.
+    Cpp,
+    /// Go, by its own compiler.
+    Go,
+    /// Python, by pip and componentize-py.
+    Python,
+}
+
+impl Language {
+    /// All of them.
+    pub const ALL: [Language; 5] = [Language::Rust, Language::Go, Language::Python, Language::C, Language::Cpp];
+
+    /// What `sluicegate new` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Language::Rust => "rust",
+            Language::C => "c",
+            Language::Cpp => "cpp",
+            Language::Go => "go",
+            Language::Python => "python",
+        }
+    }
+
+    /// The language of this name.
+    pub fn named(name: &str) -> Option<Language> {
+        Language::ALL.into_iter().find(|language| language.name() == name)
+    }
+
+    /// The file by which a project of the language is known.
+    pub fn marker(self) -> &'static str {
+        match self {
+            Language::Rust => "Cargo.toml",
+            Language::C | Language::Cpp => "Makefile",
+            Language::Go => "go.mod",
+            Language::Python => "pyproject.toml",
+        }
+    }
+
+    /// The file by which the folder of its SDK is known.
+    pub fn sdk_marker(self) -> &'static str {
+        match self {
+            Language::C | Language::Cpp => "include/sluicegate.h",
+            other => other.marker(),
+        }
+    }
+
+    /// The language of the project in this folder. What two languages share is told apart by neither's build.
+    pub fn of(folder: &Path) -> Option<Language> {
+        Language::ALL.into_iter().find(|language| folder.join(language.marker()).is_file())
+    }
+
+    /// All names, for a person to choose from.
+    pub fn names() -> String {
+        Language::ALL.map(Language::name).join(", ")
+    }
+}

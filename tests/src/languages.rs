@@ -1,0 +1,109 @@
+//! Plugins in every language that has an SDK, built by `sluicegate build` as their authors would.
+
+use std::collections::hash_map::DefaultHasher;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::hash::Hasher;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::build::{project, target_folder};
+use crate::cache;
+use crate::process::output;
+use crate::program::{Program, sluicegate};
+
+/// A first build fetches and compiles what a toolchain brings.
+const BUILD_WITHIN: Duration = Duration::from_secs(900);
+/// The C compiler, as PyPI has it.
+const ZIG: &str = "ziglang==0.17.1";
+const PYTHON: &str = "Python 3.10 or newer with venv (Debian: apt-get install python3-venv)";
+
+/// The folder of a language's SDK.
+pub fn sdk(language: &str) -> PathBuf {
+    let folder = match language {
+        "cpp" => "c",
+        other => other,
+    };
+    project().join("plugins/sdk").join(folder)
+}
+
+/// The component of the conformance plugin in this language; built when its sources, its SDK, the boundary or the way of
+/// building have changed.
+pub fn conformance(language: &str) -> Result<PathBuf> {
+    let source = project().join("tests/conformance").join(language);
+    let ways = project().join("runtime/host/src/dev/build");
+    let mut hash = DefaultHasher::new();
+    for folder in [&source, &sdk(language), &ways, &project().join("wit")] {
+        add(folder, &mut hash)?;
+    }
+    let built = cache::once(&format!("conformance-{language}-{:016x}", hash.finish()), |folder| {
+        // What is installed there may be an older SDK.
+        let environment = source.join(".venv");
+        if environment.exists() {
+            fs::remove_dir_all(&environment)?;
+        }
+        build(&source)?;
+        Ok(fs::rename(source.join("conformance.wasm"), folder.join("conformance.wasm"))?)
+    })?;
+    Ok(built.join("conformance.wasm"))
+}
+
+/// What tools make beside sources.
+const MADE: [&str; 5] = ["target", "build", ".venv", "__pycache__", "Cargo.lock"];
+
+/// Adds the sources in a folder, in the order of their names.
+fn add(folder: &Path, hash: &mut DefaultHasher) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default();
+        if path.is_dir() && !MADE.iter().any(|made| name == *made) {
+            add(&path, hash)?;
+        } else if path.is_file() && !MADE.iter().any(|made| name == *made) && !name.to_string_lossy().ends_with(".wasm")
+        {
+            hash.write(name.as_encoded_bytes());
+            hash.write(&fs::read(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// Runs `sluicegate build` on a project.
+pub fn build(project: &Path) -> Result<()> {
+    let built = with_toolchains(sluicegate(["build".as_ref(), project.as_os_str()])?)?.spawn()?.wait(BUILD_WITHIN)?;
+    ensure!(built.code == Some(0), "{} does not build: {}{}", project.display(), built.stdout, built.stderr);
+    Ok(())
+}
+
+/// Runs zig, which is also a C compiler, with these arguments and then these files.
+pub fn zig(args: &[&str], files: &[&Path]) -> Result<()> {
+    let mut zig = Command::new(tools()?.join("python3"));
+    output(zig.args(["-m", "ziglang"]).args(args).args(files), PYTHON).map(drop)
+}
+
+/// Puts on the program's path what languages need and PyPI has. Go and Python have to be there: `build` names
+/// what is missing.
+fn with_toolchains(program: Program) -> Result<Program> {
+    let target = target_folder()?.join("languages");
+    Ok(program.env("PATH", before_the_path(&tools()?)?).env("CARGO_TARGET_DIR", target))
+}
+
+/// The folder of the programs that come from PyPI.
+fn tools() -> Result<PathBuf> {
+    let made = cache::once(&format!("tools-{}", ZIG.replace("==", "-")), |folder| {
+        output(Command::new("python3").args(["-m", "venv"]).arg(folder), PYTHON)?;
+        let mut pip = Command::new(folder.join("bin/python3"));
+        output(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ZIG]), PYTHON).map(drop)
+    })?;
+    Ok(made.join("bin"))
+}
+
+fn before_the_path(folder: &Path) -> Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    Ok(env::join_paths(std::iter::once(folder.to_owned()).chain(env::split_paths(&path)))?)
+}
