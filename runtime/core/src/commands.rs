@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -71,6 +71,11 @@ impl Commands {
         desk.next += 1;
         desk.inboxes.insert(number, Letters { waiting: Vec::new(), obeyed: seen });
         Inbox { commands: Arc::clone(self), number, seen }
+    }
+
+    /// The numbers of the inboxes of workers that have not ended.
+    pub fn members(&self) -> BTreeSet<u64> {
+        self.desk().inboxes.keys().copied().collect()
     }
 
     /// Tells each of these workers, by the number of its inbox, and all at the same moment. Those that have ended are

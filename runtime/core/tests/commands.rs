@@ -67,7 +67,11 @@ impl Source for Script {
 
     fn hold(&mut self, partition: &Partition, held: bool) {
         let world = &mut *self.0.borrow_mut();
-        if held { world.held.insert(partition.number) } else { world.held.remove(&partition.number) };
+        if held {
+            world.held.insert(partition.number)
+        } else {
+            world.held.remove(&partition.number)
+        };
     }
 
     fn close(&mut self) {}
@@ -202,8 +206,7 @@ fn second_and_bad() -> Command {
 
 #[test]
 fn a_version_takes_over_between_two_batches() {
-    let script =
-        vec![Event::Records(0, vec!["a", "b"]), Event::Tell(second), Event::Records(0, vec!["c"])];
+    let script = vec![Event::Records(0, vec!["a", "b"]), Event::Tell(second), Event::Records(0, vec!["c"])];
     let (result, world, meters) = run("first of two", 0, script);
     result.unwrap();
     assert_eq!(world.borrow().written, ["a.first of two", "b.first of two", "c.2"]);
@@ -214,8 +217,7 @@ fn a_version_takes_over_between_two_batches() {
 
 #[test]
 fn what_waited_for_a_retry_begins_anew_with_the_new_version_and_at_once() {
-    let script =
-        vec![Event::Records(0, vec!["a", "trap", "b"]), Event::Tell(second), Event::Records(0, vec!["c"])];
+    let script = vec![Event::Records(0, vec!["a", "trap", "b"]), Event::Tell(second), Event::Records(0, vec!["c"])];
     let (result, world, _) = run("1", 1, script);
     result.unwrap();
     assert_eq!(world.borrow().written, ["a.2", "trap.2", "b.2", "c.2"]);
