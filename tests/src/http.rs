@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What an endpoint answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,16 +24,19 @@ pub fn get(address: SocketAddr, path: &str) -> Result<Response> {
 
 /// `method path` with a JSON body, or none where it is empty.
 pub fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<Response> {
+    send(address, method, path, &["Content-Type: application/json"], body.as_bytes())
+}
+
+/// `method path` with these header lines and this body.
+pub fn send(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Result<Response> {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
     // HTTP/1.0: the answer is not chunked, and ends where the connection does.
     let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-    );
-    stream.write_all((head + body).as_bytes())?;
+    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{headers}Content-Length: {length}\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     parse(&String::from_utf8_lossy(&answer))

@@ -34,5 +34,6 @@ pub mod process;
 pub mod program;
 pub mod random;
 pub mod record;
+pub mod stamp;
 pub mod trades;
 pub mod wait;

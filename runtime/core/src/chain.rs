@@ -79,6 +79,10 @@ impl Chain {
         &self.stages[index]
     }
 
+    pub(crate) fn stage_mut(&mut self, index: usize) -> Option<&mut Stage> {
+        self.stages.get_mut(index)
+    }
+
     /// A passage that no batch has begun.
     pub(crate) fn passage(&self) -> Passage {
         let mut passage = Passage {
@@ -113,7 +117,8 @@ impl Chain {
             if !began {
                 stage.begin(input.len(), result);
             }
-            if let Some(wait) = stage.run(input, result, clock)? {
+            let ran = stage.run(input, result, clock);
+            if let Some(wait) = ran.map_err(|error| error.by(passage.stage, stage.version()))? {
                 return Ok(Some(wait));
             }
             passage.advance(batch)?;

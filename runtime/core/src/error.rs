@@ -8,6 +8,17 @@ pub struct Error {
     pub kind: ErrorKind,
     /// What went wrong, where, and how to mend it: one line for a person.
     pub message: String,
+    /// Whose fault it is, where a plugin's.
+    pub culprit: Option<Culprit>,
+}
+
+/// The plugin that an [`Error`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Culprit {
+    /// Its stage, from 0.
+    pub stage: usize,
+    /// Its version, as [`crate::Stage::with_version`] or [`crate::Replacement`] numbered it.
+    pub version: u64,
 }
 
 /// What follows from an [`Error`]. All but [`ErrorKind::Rewind`] end the worker, and are a supervisor's matter.
@@ -33,12 +44,18 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into() }
+        Error { kind, message: message.into(), culprit: None }
     }
 
     /// The same error, with its place named first.
     #[must_use]
     pub fn within(self, place: &str) -> Self {
-        Error { kind: self.kind, message: format!("{place}: {}", self.message) }
+        Error { message: format!("{place}: {}", self.message), ..self }
+    }
+
+    /// The same error, of this plugin.
+    #[must_use]
+    pub(crate) fn by(self, stage: usize, version: u64) -> Self {
+        Error { culprit: Some(Culprit { stage, version }), ..self }
     }
 }

@@ -11,6 +11,7 @@
 mod batch;
 mod chain;
 mod column;
+mod commands;
 mod error;
 mod failure;
 mod letter;
@@ -25,7 +26,8 @@ mod worker;
 
 pub use batch::{Batch, Headers, NO_TIMESTAMP, Partition, Row};
 pub use column::{Column, Cursor, Entry, INHERIT, NULL};
-pub use error::{Error, ErrorKind};
+pub use commands::{Command, Commands, Inbox, Replacement};
+pub use error::{Culprit, Error, ErrorKind};
 pub use failure::{Failure, FailureKind};
 pub use letter::{REPLAYED, Story, replayed};
 pub use meters::{Meters, Tally};

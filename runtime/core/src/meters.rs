@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::batch::Partition;
 use crate::failure::FailureKind;
@@ -29,6 +30,8 @@ pub struct Meters {
     dead_letters: AtomicU64,
     skipped: AtomicU64,
     commits: AtomicU64,
+    swaps: AtomicU64,
+    swap_ns_max: AtomicU64,
     stages: Vec<StageMeters>,
     lag: Mutex<BTreeMap<Partition, u64>>,
 }
@@ -50,6 +53,8 @@ impl Meters {
             dead_letters: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             commits: AtomicU64::new(0),
+            swaps: AtomicU64::new(0),
+            swap_ns_max: AtomicU64::new(0),
             stages: stages.into_iter().map(stage).collect(),
             lag: Mutex::default(),
         }
@@ -69,6 +74,11 @@ impl Meters {
     /// Commits so far.
     pub fn commits(&self) -> u64 {
         self.commits.load(Relaxed)
+    }
+
+    /// How often a worker exchanged a plugin for another version so far, and the longest that one was held up by it.
+    pub fn swaps(&self) -> (u64, Duration) {
+        (self.swaps.load(Relaxed), Duration::from_nanos(self.swap_ns_max.load(Relaxed)))
     }
 
     /// Failed records so far, by stage and kind.
@@ -97,6 +107,11 @@ impl Meters {
         if let Some(stage) = self.stages.get(stage) {
             stage.failures[kind as usize].fetch_add(1, Relaxed);
         }
+    }
+
+    pub(crate) fn add_swap(&self, took: Duration) {
+        self.swaps.fetch_add(1, Relaxed);
+        self.swap_ns_max.fetch_max(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
     pub(crate) fn add_commit(&self, lag: &BTreeMap<Partition, u64>) {

@@ -85,6 +85,10 @@ pub trait Transform {
 
     /// Which plugin this is.
     fn identity(&self) -> &Identity;
+
+    /// Called last, where another version takes over between two batches: whatever takes time to give up is to be given
+    /// up on some other thread.
+    fn retire(self: Box<Self>) {}
 }
 
 /// Where outputs go.

@@ -2,6 +2,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::batch::{Batch, Row};
+use crate::commands::Replacement;
 use crate::error::{Error, ErrorKind};
 use crate::failure::{Failure, FailureKind};
 use crate::outcome::{Emission, Outcomes, OutputLimits, PASS, REJECT};
@@ -19,6 +20,8 @@ pub struct Stage {
     pace: Pace,
     breaker: Breaker,
     part: Batch,
+    version: u64,
+    on_trial: bool,
 }
 
 impl Stage {
@@ -33,7 +36,43 @@ impl Stage {
     ) -> Self {
         let pace = Pace { deadline, rows: usize::MAX };
         let breaker = Breaker { failures: 0, most: None };
-        Stage { name: name.into(), transform, policy, limits, outputs, pace, breaker, part: Batch::default() }
+        Stage {
+            name: name.into(),
+            transform,
+            policy,
+            limits,
+            outputs,
+            pace,
+            breaker,
+            part: Batch::default(),
+            version: 0,
+            on_trial: false,
+        }
+    }
+
+    /// The same stage, which says in errors that its plugin is of this version. One that is `on_trial` has another version
+    /// before it, which takes over should this one end the worker: then nothing that is not committed counts.
+    #[must_use]
+    pub fn with_version(mut self, version: u64, on_trial: bool) -> Self {
+        (self.version, self.on_trial) = (version, on_trial);
+        self
+    }
+
+    /// Lets another version of the plugin take over; gives back the one before. What was learned of that is forgotten.
+    /// To be called between two batches.
+    pub(crate) fn replace(&mut self, by: Replacement) -> Box<dyn Transform> {
+        (self.version, self.on_trial) = (by.version, by.on_trial);
+        self.pace.rows = usize::MAX;
+        self.breaker.failures = 0;
+        std::mem::replace(&mut self.transform, by.transform)
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.on_trial
     }
 
     /// The same stage with a breaker: it stops the worker once this many records in a row made the plugin fail.

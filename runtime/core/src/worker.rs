@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::batch::{Batch, Partition};
 use crate::chain::{Chain, FailedRecord, Passage};
+use crate::commands::{Command, Inbox, Replacement};
 use crate::error::{Error, ErrorKind};
 use crate::letter::Story;
 use crate::meters::{Meters, Tally};
@@ -16,7 +17,8 @@ use crate::stage::Stage;
 
 /// One thread's share of a pipeline: a group member, a producer and an instance of each stage's plugin.
 ///
-/// All of it runs on the thread that calls [`Worker::run`]; only [`Stop`] and [`Meters`] are shared.
+/// All of it runs on the thread that calls [`Worker::run`]; only [`Stop`], [`Meters`] and
+/// [`Commands`](crate::Commands) are shared.
 pub struct Worker {
     settings: WorkerSettings,
     source: Box<dyn Source>,
@@ -40,6 +42,9 @@ pub struct Worker {
     lag: BTreeMap<Partition, u64>,
     /// How often the worker went back since its last commit.
     rewinds: u32,
+    inbox: Inbox,
+    /// What is read meanwhile is parked, a batch a partition.
+    paused: bool,
 }
 
 /// The promise a pipeline makes.
@@ -156,7 +161,16 @@ impl Worker {
             uncommitted: Amount::default(),
             lag: BTreeMap::new(),
             rewinds: 0,
+            inbox: Inbox::default(),
+            paused: false,
         }
+    }
+
+    /// The same worker, which does what it is told by way of this inbox.
+    #[must_use]
+    pub fn with_inbox(mut self, inbox: Inbox) -> Self {
+        self.inbox = inbox;
+        self
     }
 
     /// Streams until `stop` is requested, then finishes what is in flight, commits and leaves the group.
@@ -197,7 +211,7 @@ impl Worker {
                     self.passage.restart();
                     self.process()?;
                 }
-                Polled::Idle => {}
+                Polled::Idle => self.obey()?,
                 Polled::Revoked { lost } => self.revoke(lost)?,
             }
         }
@@ -229,17 +243,69 @@ impl Worker {
         Ok(())
     }
 
+    /// What the worker was told since the last batch. Looked for once a batch is read, not before: it may be of a partition
+    /// that another worker has run on a newer version already.
+    fn obey(&mut self) -> Result<(), Error> {
+        match self.inbox.take() {
+            None => Ok(()),
+            Some(commands) => self.carry_out(commands),
+        }
+    }
+
+    #[cold]
+    fn carry_out(&mut self, commands: Vec<Command>) -> Result<(), Error> {
+        let was_paused = self.paused;
+        for command in commands {
+            match command {
+                Command::Replace(replacement) => self.replace(replacement),
+                Command::Pause => self.paused = true,
+                Command::Resume => self.paused = false,
+            }
+        }
+        let drained = if self.paused && !was_paused { self.finish() } else { Ok(()) };
+        self.inbox.done();
+        drained
+    }
+
+    /// Between two batches. What is parked has nothing written, and begins anew with the new version.
+    fn replace(&mut self, replacement: Replacement) {
+        let Some(stage) = self.chain.stage_mut(replacement.stage) else {
+            return;
+        };
+        let start = self.clock.now();
+        stage.replace(replacement).retire();
+        self.passage.restart();
+        for parked in &mut self.parked {
+            parked.passage.restart();
+            parked.due = start;
+        }
+        self.meters.add_swap(self.clock.now().saturating_sub(start));
+    }
+
     /// One batch, as far as it comes: to the sink, or until a record of it has to wait.
     fn process(&mut self) -> Result<(), Error> {
+        self.obey()?;
+        if self.paused {
+            self.park(Duration::ZERO);
+            return Ok(());
+        }
         match self.run_stages() {
             Ok(None) => self.write(),
             Ok(Some(wait)) => {
                 self.park(wait);
                 Ok(())
             }
+            // The version before runs it all again, also what this one has already made a dead letter.
+            Err(error) if self.may_be_undone(&error) => Err(error),
             // What came before it is done, and stays done.
             Err(error) => self.finish().and(Err(error)),
         }
+    }
+
+    /// Whether the error is of a version on trial, and what it has made since the last commit can be undone.
+    fn may_be_undone(&self, error: &Error) -> bool {
+        let culprit = error.culprit.map(|culprit| self.chain.stage(culprit.stage));
+        self.settings.delivery == Delivery::ExactlyOnce && culprit.is_some_and(Stage::is_on_trial)
     }
 
     fn run_stages(&mut self) -> Result<Option<Duration>, Error> {
@@ -260,7 +326,7 @@ impl Worker {
 
     /// A parked batch whose time has come.
     fn due(&self) -> Option<usize> {
-        if self.parked.is_empty() {
+        if self.parked.is_empty() || self.paused {
             return None;
         }
         let now = self.clock.now();
@@ -313,7 +379,8 @@ impl Worker {
                         stage.name(),
                         failed.failure
                     ),
-                ));
+                )
+                .by(failed.stage, stage.version()));
             }
         }
         Ok(())
@@ -480,7 +547,7 @@ impl Worker {
     /// How long the source may wait: not past the next commit, nor the next retry.
     fn wait(&self) -> Duration {
         let commit = self.open_since.map(|since| since + self.commit_interval());
-        let parked = self.parked.iter().map(|parked| parked.due);
+        let parked = self.parked.iter().filter(|_| !self.paused).map(|parked| parked.due);
         let Some(next) = parked.chain(commit).min() else {
             return WAIT_MAX;
         };

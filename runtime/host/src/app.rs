@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod seams;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,14 @@ use sluicegate_wasm::{
 
 pub(crate) use dead_letters::{Outlet, dead_letter_topic};
 pub(crate) use seams::Seams;
+pub(crate) use versions::Swapped;
 
-use crate::config::{self, Pipeline};
+use crate::config::{self, ConfigError, Pipeline};
 use crate::exit::Exit;
+use crate::journal::Journal;
 use crate::seat::Seat;
 use seams::LOCAL_OUTPUT_BYTES_MAX;
+use versions::{Version, Versions};
 
 /// A drain that takes longer leaves what is in flight to the next worker: with leaving the group it stays within 10 s.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -45,6 +49,9 @@ pub struct LoadedPipeline {
     pub stages: Vec<LoadedStage>,
     /// Its counters.
     pub meters: Arc<Meters>,
+    /// What was changed while it ran.
+    pub(crate) journal: Journal,
+    versions: Versions,
     /// Taken by the first worker: whoever only looks takes nobody's.
     seat: OnceLock<Seat>,
 }
@@ -53,9 +60,7 @@ pub struct LoadedPipeline {
 pub struct LoadedStage {
     /// Its name.
     pub name: String,
-    /// Its plugin.
-    pub plugin: Plugin,
-    /// What the plugin itself counts.
+    /// What the plugin itself counts, in whichever version.
     pub counters: Arc<PluginCounters>,
 }
 
@@ -95,34 +100,46 @@ impl App {
     /// # Errors
     /// The first plugin or configuration that does not fit, and where the file names it.
     pub fn load(&self, config: Pipeline) -> Result<LoadedPipeline, Exit> {
-        let stages: Vec<LoadedStage> =
+        let plugins: Vec<Plugin> =
             config.stages.iter().map(|stage| self.load_stage(stage)).collect::<Result<_, _>>()?;
+        let stage = |stage: &config::Stage| LoadedStage { name: stage.name.clone(), counters: Arc::default() };
+        let stages: Vec<LoadedStage> = config.stages.iter().map(stage).collect();
         let meters = Arc::new(Meters::new(stages.iter().map(|stage| stage.name.as_str())));
-        let loaded = LoadedPipeline { config, stages, meters, seat: OnceLock::new() };
+        let (versions, journal) = (Versions::new(plugins), Journal::default());
+        let loaded = LoadedPipeline { config, stages, meters, journal, versions, seat: OnceLock::new() };
         // One instance of each, so that a plugin that refuses its configuration is known before anything is connected.
         for (index, stage) in loaded.config.stages.iter().enumerate() {
-            let started = loaded.transform(index, LOCAL_OUTPUT_BYTES_MAX);
+            let started = loaded.instance(index, &loaded.version(index).plugin, LOCAL_OUTPUT_BYTES_MAX);
             started.map_err(|error| refuse(stage, &["config"], error.message))?;
         }
         Ok(loaded)
     }
 
-    fn load_stage(&self, stage: &config::Stage) -> Result<LoadedStage, Exit> {
-        let options =
-            LoadOptions { file_size_max: stage.limits.file_size.0, compile_time_max: stage.limits.compile_time.0 };
-        let plugin = self.plugin(&stage.plugin, &options).map_err(|exit| refuse(stage, &["plugin"], exit.message))?;
-        if let Some(pinned) = &stage.digest {
-            let found = &plugin.artifact().digest;
-            if !found.eq_ignore_ascii_case(pinned.hex()) {
-                let path = stage.plugin.display();
-                let message = format!("plugin {path} has digest sha256:{found}, pinned is sha256:{}", pinned.hex());
-                return Err(refuse(stage, &["digest"], message));
-            }
+    fn load_stage(&self, stage: &config::Stage) -> Result<Plugin, ConfigError> {
+        let named = |message: &dyn std::fmt::Display| refuse(stage, &["plugin"], message);
+        let bytes = Plugin::read(&stage.plugin, &load_options(stage)).map_err(|error| {
+            let named_already = matches!(error, sluicegate_wasm::LoadError::Read { .. });
+            if named_already { named(&error) } else { named(&format!("plugin {}: {error}", stage.plugin.display())) }
+        })?;
+        self.plugin_for(stage, bytes, &format!("plugin {}", stage.plugin.display()))
+    }
+
+    /// Loads a plugin for a stage from bytes, wherever they come from: checks that they are what the stage pins, and that
+    /// the stage's configuration is what the plugin takes. May take as long as compiling does. Errors call it `named`.
+    ///
+    /// # Errors
+    /// What does not fit, and where the file says so.
+    pub(crate) fn plugin_for(&self, stage: &config::Stage, bytes: Vec<u8>, named: &str) -> Result<Plugin, ConfigError> {
+        let found = config::Digest::of(&bytes);
+        if let Some(pinned) = stage.digest.as_ref().filter(|pinned| **pinned != found) {
+            return Err(refuse(stage, &["digest"], format!("{named} has digest {found}, pinned is {pinned}")));
         }
+        let plugin = Plugin::load(&self.engine, bytes, &load_options(stage));
+        let plugin = plugin.map_err(|error| refuse(stage, &["plugin"], format!("{named}: {error}")))?;
         if let Some(schema) = &plugin.description().config_schema {
             check_config(schema, stage)?;
         }
-        Ok(LoadedStage { name: stage.name.clone(), plugin, counters: Arc::default() })
+        Ok(plugin)
     }
 
     /// Connects worker number `index` of a pipeline, which `stop` will ask to end. Blocks while brokers answer; call it on
@@ -155,7 +172,8 @@ impl LoadedPipeline {
     /// A worker over these seams, with fresh instances of the plugins.
     pub(crate) fn worker(&self, seams: Seams, delivery: Delivery) -> Result<Worker, Error> {
         let config = &self.config;
-        let stages = self.transforms(seams.bytes_per_output)?;
+        let (inbox, versions) = self.versions.enlist(seams.bytes_per_output);
+        let stages = self.transforms(&versions, seams.bytes_per_output)?;
         let settings = WorkerSettings {
             pipeline: config.name.clone(),
             delivery,
@@ -164,32 +182,34 @@ impl LoadedPipeline {
             drain: DRAIN,
         };
         let (clock, meters) = (Box::new(SystemClock(Instant::now())), Arc::clone(&self.meters));
-        Ok(Worker::new(settings, seams.source, stages, seams.sink, seams.transaction, clock, meters))
+        let worker = Worker::new(settings, seams.source, stages, seams.sink, seams.transaction, clock, meters);
+        Ok(worker.with_inbox(inbox))
     }
 
-    /// A fresh instance of each stage's plugin.
-    fn transforms(&self, bytes_per_output: usize) -> Result<Vec<Stage>, Error> {
-        let named = |index: usize, error: Error| {
-            error.within(&format!("pipeline '{}', stage '{}'", self.config.name, self.config.stages[index].name))
-        };
-        let start = |index| self.transform(index, bytes_per_output).map_err(|error| named(index, error));
-        (0..self.stages.len()).map(start).collect()
+    /// The stages, with fresh instances of these versions.
+    fn transforms(&self, versions: &[Version], bytes_per_output: usize) -> Result<Vec<Stage>, Error> {
+        let stages = versions.iter().zip(&self.config.stages).enumerate().map(|(index, (version, config))| {
+            let instance = self
+                .instance(index, &version.plugin, bytes_per_output)
+                .map_err(|error| error.within(&format!("pipeline '{}', stage '{}'", self.config.name, config.name)))?;
+            let policy = config.on_failure.policy(self.config.dead_letter.is_some());
+            let (outputs, deadline) = (self.config.sink.outputs().names().len(), config.limits.deadline.0);
+            let limits = output_limits(config, bytes_per_output);
+            let stage = Stage::new(config.name.clone(), Box::new(instance), policy, limits, outputs, deadline);
+            Ok(stage.with_breaker(config.on_failure.breaker).with_version(version.number, version.is_on_trial()))
+        });
+        stages.collect()
     }
 
-    /// A fresh instance of one stage's plugin.
-    fn transform(&self, index: usize, bytes_per_output: usize) -> Result<Stage, Error> {
+    /// A fresh instance of a plugin for one stage.
+    fn instance(&self, index: usize, plugin: &Plugin, bytes_per_output: usize) -> Result<Instance, Error> {
         let (config, loaded) = (&self.config.stages[index], &self.stages[index]);
-        let outputs = self.config.sink.outputs().names();
-        let output = OutputLimits {
-            outputs_per_record: config.limits.outputs_per_record,
-            bytes_per_record: config.limits.output_bytes_per_record.bytes(),
-            bytes_per_output,
-        };
+        let output = output_limits(config, bytes_per_output);
         let spec = InstanceSpec {
             pipeline: self.config.name.clone(),
             stage: config.name.clone(),
             config: config.config.to_json(),
-            outputs: outputs.clone(),
+            outputs: self.config.sink.outputs().names(),
             limits: InstanceLimits {
                 memory_bytes: config.limits.memory.bytes(),
                 deadline: config.limits.deadline.0,
@@ -199,21 +219,29 @@ impl LoadedPipeline {
             allow: Allow::of(config.allow.iter().map(|capability| (*capability).into())),
             counters: Arc::clone(&loaded.counters),
         };
-        let instance = Instance::new(&loaded.plugin, &Arc::new(spec))?;
-        let policy = config.on_failure.policy(self.config.dead_letter.is_some());
-        let deadline = config.limits.deadline.0;
-        let stage = Stage::new(config.name.clone(), Box::new(instance), policy, output, outputs.len(), deadline);
-        Ok(stage.with_breaker(config.on_failure.breaker))
+        Instance::new(plugin, &Arc::new(spec))
+    }
+}
+
+pub(crate) fn load_options(stage: &config::Stage) -> LoadOptions {
+    LoadOptions { file_size_max: stage.limits.file_size.0, compile_time_max: stage.limits.compile_time.0 }
+}
+
+fn output_limits(stage: &config::Stage, bytes_per_output: usize) -> OutputLimits {
+    OutputLimits {
+        outputs_per_record: stage.limits.outputs_per_record,
+        bytes_per_record: stage.limits.output_bytes_per_record.bytes(),
+        bytes_per_output,
     }
 }
 
 /// An error at a key of a stage's.
-fn refuse(stage: &config::Stage, path: &[&str], message: impl std::fmt::Display) -> Exit {
-    stage.origin.error(path, format!("stage '{}': {message}", stage.name)).into()
+fn refuse(stage: &config::Stage, path: &[&str], message: impl std::fmt::Display) -> ConfigError {
+    stage.origin.error(path, format!("stage '{}': {message}", stage.name))
 }
 
 /// Checks a stage's configuration against what its plugin says it takes.
-fn check_config(schema: &str, stage: &config::Stage) -> Result<(), Exit> {
+fn check_config(schema: &str, stage: &config::Stage) -> Result<(), ConfigError> {
     let broken = |what: &str, error: &dyn std::fmt::Display| {
         refuse(
             stage,
@@ -238,7 +266,7 @@ fn check_config(schema: &str, stage: &config::Stage) -> Result<(), Exit> {
     // The value itself may be a secret: masked.
     let message = format!("{key} does not fit the plugin: {}", error.masked());
     let error = stage.origin.error(&path, format!("stage '{}': {message}", stage.name));
-    Err(error.with_hint(format!("'sluicegate inspect {}' shows what it takes", stage.plugin.display())).into())
+    Err(error.with_hint(format!("'sluicegate inspect {}' shows what it takes", stage.plugin.display())))
 }
 
 /// The machine's clocks.

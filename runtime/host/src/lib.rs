@@ -2,22 +2,26 @@
 //!
 //! ```text
 //! cli → config::load → App::load (plugins) → Supervisor (a thread a worker) → App::worker → Worker::run
-//!                                        ↘ admin (/live /ready /metrics /v1/pipelines) reads Meters and states
+//!                                        ↘ admin (/live /ready /metrics /v1/…) reads Meters and states
+//! admin, watch → change (a plugin in a stage, a pause) → journal, and Commands to the workers
 //! ```
 
 pub mod admin;
 pub mod app;
+mod change;
 pub mod cli;
 pub mod config;
 pub mod dead_letters;
 mod demo;
 pub mod dev;
 mod exit;
+mod journal;
 mod logging;
 mod metrics;
 mod record;
 mod seat;
 pub mod service;
 pub mod supervisor;
+mod watch;
 
 pub use exit::Exit;

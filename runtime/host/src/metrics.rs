@@ -15,6 +15,11 @@ const SKIPPED: &str = "sluicegate_skipped_total";
 const FAILURES: &str = "sluicegate_failures_total";
 const COMMITS: &str = "sluicegate_commits_total";
 const LAG: &str = "sluicegate_lag_records";
+const SWAPS: &str = "sluicegate_swaps_total";
+const SWAP_HELD_UP: &str = "sluicegate_swap_seconds_max";
+const CHANGES: &str = "sluicegate_changes_total";
+const PLUGIN_INFO: &str = "sluicegate_plugin_info";
+const PAUSED: &str = "sluicegate_paused";
 const WORKERS_RUNNING: &str = "sluicegate_workers_running";
 
 /// All metrics of all pipelines, in Prometheus' text format. Values are read when somebody asks; the data path only
@@ -39,6 +44,11 @@ fn describe() {
     describe_counter!(COMMITS, "Commits of offsets or transactions");
     describe_gauge!(LAG, "Records between the last one read and the end of the partition");
     describe_gauge!(WORKERS_RUNNING, "Workers that stream");
+    describe_counter!(SWAPS, "Exchanges of a plugin for another version, counted by each worker");
+    describe_gauge!(SWAP_HELD_UP, "The longest that an exchange has held up a worker, in seconds");
+    describe_counter!(CHANGES, "Changes at run time, by action and how they ended");
+    describe_gauge!(PLUGIN_INFO, "1 for the plugin that a stage runs");
+    describe_gauge!(PAUSED, "1 while the pipeline is paused by request");
 }
 
 fn record(running: &Running) {
@@ -66,10 +76,36 @@ fn record(running: &Running) {
     }
     let streaming = running.states().iter().filter(|state| **state == WorkerState::Running).count();
     gauge!(WORKERS_RUNNING, "pipeline" => pipeline.clone()).set(streaming as f64);
+    record_changes(running);
     for stage in &running.pipeline.stages {
         for (name, count) in stage.counters.read() {
             let labels = [("pipeline", pipeline.clone()), ("stage", stage.name.clone())];
             counter!(format!("plugin_{name}"), &labels).absolute(count);
         }
+    }
+}
+
+fn record_changes(running: &Running) {
+    let pipeline = &running.pipeline;
+    let name = pipeline.config.name.clone();
+    let (swaps, longest) = pipeline.meters.swaps();
+    counter!(SWAPS, "pipeline" => name.clone()).absolute(swaps);
+    gauge!(SWAP_HELD_UP, "pipeline" => name.clone()).set(longest.as_secs_f64());
+    gauge!(PAUSED, "pipeline" => name.clone()).set(f64::from(u8::from(pipeline.is_paused())));
+    for ((action, ended), count) in pipeline.journal.counts() {
+        let labels = [("pipeline", name.clone()), ("action", action.name().into()), ("ended", ended.name().into())];
+        counter!(CHANGES, &labels).absolute(count);
+    }
+    for (index, stage) in pipeline.stages.iter().enumerate() {
+        let version = pipeline.version(index);
+        let description = version.plugin.description();
+        let labels = [
+            ("pipeline", name.clone()),
+            ("stage", stage.name.clone()),
+            ("plugin", description.name.clone()),
+            ("version", description.version.clone()),
+            ("digest", format!("sha256:{}", version.digest())),
+        ];
+        gauge!(PLUGIN_INFO, &labels).set(1.0);
     }
 }

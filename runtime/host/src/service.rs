@@ -10,6 +10,7 @@ use crate::admin;
 use crate::app::{App, LoadedPipeline};
 use crate::exit::Exit;
 use crate::supervisor::{Running, Supervisor};
+use crate::watch::Watch;
 
 /// What a shell reports for a program that a second SIGINT ended.
 const INTERRUPTED: i32 = 130;
@@ -17,6 +18,8 @@ const INTERRUPTED: i32 = 130;
 /// Pipelines that run, and what surrounds them.
 pub struct Service {
     supervisor: Supervisor,
+    /// Ends with the service.
+    watch: Watch,
     admin: Option<SocketAddr>,
     /// Control only: the workers have threads of their own.
     runtime: Runtime,
@@ -30,11 +33,14 @@ impl Service {
     pub fn start(app: &Arc<App>, pipelines: Vec<LoadedPipeline>, listen: Option<SocketAddr>) -> Result<Self, Exit> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let listener = listen.map(|listen| runtime.block_on(admin::bind(listen))).transpose()?;
+        let admins = pipelines.iter().filter_map(|pipeline| pipeline.config.admin.as_ref());
+        let token = admins.filter_map(|admin| admin.token.clone()).next();
         let supervisor = Supervisor::start(app, pipelines)?;
-        let mut service = Service { supervisor, admin: None, runtime };
+        let watch = Watch::start(app, supervisor.running())?;
+        let mut service = Service { supervisor, watch, admin: None, runtime };
         if let Some(listener) = listener {
             let address = listener.local_addr()?;
-            service.runtime.spawn(admin::serve(listener, service.running().into()));
+            service.runtime.spawn(admin::serve(listener, Arc::clone(app), service.running().into(), token));
             tracing::info!("admin endpoint on http://{address}");
             service.admin = Some(address);
         }
@@ -63,6 +69,7 @@ impl Service {
     /// The first pipeline's that failed.
     pub fn wait(self) -> Result<(), Exit> {
         let ended = self.supervisor.wait();
+        drop(self.watch);
         self.runtime.shutdown_background();
         ended
     }

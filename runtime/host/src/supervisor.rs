@@ -213,6 +213,13 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
             running.set(worker, WorkerState::Stopped);
             return;
         };
+        if let Some(culprit) = error.culprit
+            && !running.stop.requested()
+            && running.pipeline.go_back_from(culprit, &error.message)
+        {
+            tracing::warn!(pipeline = %name, worker, "{error}; the version before runs again");
+            continue;
+        }
         let may_pass = may_pass(&error, running);
         if may_pass && running.stop.requested() {
             tracing::warn!(pipeline = %name, worker, "{error}; the next start goes on from the committed offsets");

@@ -119,9 +119,9 @@ const GROUP: &[Case] = &[
 fn followed<T>(result: Result<T, Error>) -> (Follows, String) {
     match result {
         Ok(_) => (Success, String::new()),
-        Err(Error { kind: ErrorKind::Rewind, message }) => (Rewind, message),
-        Err(Error { kind: ErrorKind::Retry | ErrorKind::Unreachable, message }) => (Replace, message),
-        Err(Error { kind, message }) => (Stop(kind), message),
+        Err(Error { kind: ErrorKind::Rewind, message, .. }) => (Rewind, message),
+        Err(Error { kind: ErrorKind::Retry | ErrorKind::Unreachable, message, .. }) => (Replace, message),
+        Err(Error { kind, message, .. }) => (Stop(kind), message),
     }
 }
 

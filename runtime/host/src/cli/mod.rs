@@ -1,5 +1,6 @@
 //! The command line.
 
+mod control;
 mod dead_letters;
 mod letter;
 mod plugin;
@@ -65,6 +66,18 @@ enum Command {
     Consume(records::Consume),
     /// Find a pipeline's dead letters, look at them, and bring them back.
     DeadLetters(dead_letters::DeadLetters),
+    /// Let another plugin take over in a stage of a running pipeline, while records flow.
+    Load(control::Load),
+    /// Let a stage's version before take over again.
+    Rollback(control::Rollback),
+    /// Have a running pipeline commit what is in flight and then run nothing, until 'resume'.
+    Pause(control::Pause),
+    /// Have a paused pipeline go on.
+    Resume(control::Pause),
+    /// Show running pipelines, their plugins, and what differs from their files.
+    Status(control::Status),
+    /// Show what was changed in a running pipeline: who, when, what, why, and how it ended.
+    History(control::History),
     /// List, create and delete topics.
     Topics(topics::Topics),
     /// Compile the plugin on standard input into a cache folder.
@@ -106,6 +119,12 @@ fn dispatch(command: Command) -> Result<u8, Exit> {
         Command::Produce(options) => records::produce(&options)?,
         Command::Consume(options) => records::consume(&options)?,
         Command::DeadLetters(options) => return dead_letters::run(&options),
+        Command::Load(options) => control::load(&options)?,
+        Command::Rollback(options) => control::roll_back(&options)?,
+        Command::Pause(options) => control::pause(&options)?,
+        Command::Resume(options) => control::resume(&options)?,
+        Command::Status(options) => control::status(&options)?,
+        Command::History(options) => control::history(&options)?,
         Command::Topics(options) => topics::run(&options)?,
         Command::CompilePlugin { cache } => return Ok(plugin::compile(cache)),
         Command::Schema => print_json(&config::schema())?,

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::app::{App, LoadedPipeline};
 use crate::config::{self, ConfigError};
 use crate::exit::Exit;
+use crate::journal::{Broken, Journal};
 use crate::service::Service;
 
 #[derive(Args)]
@@ -19,16 +20,54 @@ pub(super) struct Options {
     /// Where the admin endpoint listens, whatever the files say.
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<SocketAddr>,
+    /// Where changes made at run time are kept; by default in the user's folder for such things.
+    #[arg(long, value_name = "FOLDER", env = "SLUICEGATE_STATE_DIR")]
+    state_dir: Option<PathBuf>,
 }
 
 /// Runs pipelines until they are asked to stop, or one fails for good.
 pub(super) fn run(options: &Options) -> Result<(), Exit> {
     let app = Arc::new(App::new()?);
-    let pipelines = load(&app, &options.pipelines)?;
+    let mut pipelines = load(&app, &options.pipelines)?;
     let listen = admin_address(options.admin, &pipelines)?;
+    check_token(&pipelines)?;
+    match state_folder(options) {
+        Some(folder) => pipelines.iter_mut().try_for_each(|pipeline| go_on(&app, pipeline, &folder))?,
+        None => {
+            tracing::warn!("no folder is known for changes made at run time: a restart forgets them; give --state-dir")
+        }
+    }
     Service::start(&app, pipelines, listen)?.wait()?;
     tracing::info!("stopped: everything read is done and committed");
     Ok(())
+}
+
+fn state_folder(options: &Options) -> Option<PathBuf> {
+    options.state_dir.clone().or_else(|| {
+        let folders = directories::ProjectDirs::from("", "", "sluicegate")?;
+        Some(folders.state_dir().unwrap_or_else(|| folders.data_local_dir()).to_owned())
+    })
+}
+
+/// Goes on with what was changed at run time before.
+fn go_on(app: &App, pipeline: &mut LoadedPipeline, folder: &Path) -> Result<(), Exit> {
+    match Journal::open(folder, &pipeline.config.name) {
+        Ok(journal) => pipeline.restore(app, journal),
+        Err(Broken::Content(error)) => return Err(Exit::usage(error)),
+        Err(Broken::Folder(error)) => tracing::warn!("{error}; a restart forgets changes made at run time"),
+    }
+    Ok(())
+}
+
+/// The endpoint is one, and so is its token.
+fn check_token(pipelines: &[LoadedPipeline]) -> Result<(), Exit> {
+    let mut tokens = pipelines.iter().filter_map(|loaded| loaded.config.admin.as_ref()).map(|admin| &admin.token);
+    match tokens.next() {
+        Some(first) if tokens.any(|token| token != first) => Err(Exit::usage(
+            "the pipelines name different admin.token; one process has one admin endpoint: make them equal",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Loads all pipelines; a name must be unique in a process.
@@ -81,7 +120,8 @@ fn describe(loaded: &LoadedPipeline, file: &std::path::Path) -> serde_json::Valu
     let stages: Vec<_> = loaded
         .stages
         .iter()
-        .map(|stage| json!({ "name": stage.name, "digest": format!("sha256:{}", stage.plugin.artifact().digest) }))
+        .enumerate()
+        .map(|(index, stage)| json!({ "name": stage.name, "digest": format!("sha256:{}", loaded.version(index).digest()) }))
         .collect();
     json!({ "file": file, "name": loaded.config.name, "ok": true, "stages": stages })
 }

@@ -15,6 +15,8 @@ use super::tree::{Node, Path};
 
 const NAME_LENGTH_MAX: usize = 100;
 const STAGES_MAX: usize = 64;
+/// A shorter one is guessed.
+const TOKEN_LENGTH_MIN: usize = 16;
 const OUTPUTS_MAX: usize = 256;
 
 /// The file that is checked, for the places of errors.
@@ -80,8 +82,23 @@ pub(super) fn check(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), Confi
     check_endpoints(pipeline, file)?;
     check_stages(pipeline, file)?;
     topics::check(pipeline, file)?;
+    check_admin(pipeline, file)?;
     check_delivery(pipeline, file)?;
     check_numbers(pipeline, file)
+}
+
+fn check_admin(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
+    let token = pipeline.admin.as_ref().and_then(|admin| admin.token.as_ref());
+    match token.map(|token| token.reveal()) {
+        Some(token) if token.len() < TOKEN_LENGTH_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) => file.refuse(
+            &["admin", "token"],
+            format!(
+                "a token has at least {TOKEN_LENGTH_MIN} visible ASCII characters and no space; `openssl rand -hex 32` \
+                 makes one"
+            ),
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn check_endpoints(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {

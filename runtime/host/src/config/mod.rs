@@ -32,12 +32,12 @@ pub use error::{ConfigError, Place};
 pub use expand::{Process, Surroundings};
 pub use origin::Origin;
 pub use pipeline::{
-    Admin, BatchLimits, Capability, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure, Pipeline, Stage,
-    Then,
+    Admin, BatchLimits, Capability, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure, Pipeline,
+    Reload, Stage, Then,
 };
 pub(crate) use quantity::unix_ms;
 pub use quantity::{Digest, Size, Start, Time};
-pub use secret::{PluginConfig, Properties, is_secret_name};
+pub use secret::{PluginConfig, Properties, Secret, is_secret_name};
 
 use error::Text;
 use tree::Node;

@@ -12,7 +12,7 @@ use super::endpoint::{Sink, Source};
 use super::error::nearest;
 use super::origin::Origin;
 use super::quantity::{Digest, Size, Time, address};
-use super::secret::PluginConfig;
+use super::secret::{PluginConfig, Secret};
 
 /// A pipeline: records of a source go through the stages, one after the other, to a sink.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -59,6 +59,9 @@ pub struct Stage {
     pub plugin: PathBuf,
     /// Refuses the plugin if its bytes are not these.
     pub digest: Option<Digest>,
+    /// What to do when the plugin's file changes.
+    #[serde(default)]
+    pub reload: Reload,
     /// What the plugin is configured with; the plugin says what it takes.
     #[serde(default)]
     pub config: PluginConfig,
@@ -74,6 +77,21 @@ pub struct Stage {
     /// Where the stage stands in its file.
     #[serde(skip)]
     pub origin: Origin,
+}
+
+/// What to do when a plugin's file changes while its pipeline runs.
+///
+/// The changed file is what the next start would run in any case, whenever that comes: taken up at once it is checked
+/// beside the version that runs, which stays or comes back if it is no good. Whoever wants neither pins the plugin by its
+/// digest: a pinned one is never exchanged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reload {
+    /// The new version takes over, once it is compiled and configured; if it cannot be, the old one stays.
+    #[default]
+    Watch,
+    /// Nothing before the next start.
+    Off,
 }
 
 /// Something of the machine that a plugin sees only where it is allowed. Logs, counters and a seed need no permission.
@@ -329,13 +347,16 @@ impl Default for BatchLimits {
 }
 
 /// The endpoint for status, metrics and commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Admin {
     /// The address to listen on.
     #[serde(deserialize_with = "address")]
     #[schemars(with = "String", extend("examples" = ["127.0.0.1:9644"]))]
     pub listen: SocketAddr,
+    /// What whoever changes something has to show, as a bearer token; ${ENV} or ${file:path} keeps it out of the file.
+    /// Without it, changes are allowed from this machine alone.
+    pub token: Option<Secret>,
 }
 
 fn budget() -> Size {

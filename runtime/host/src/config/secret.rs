@@ -28,6 +28,30 @@ pub(super) fn mentions_secret(line: &str) -> bool {
     before.into_iter().any(last_word)
 }
 
+/// A text that nobody is to see: neither `Debug` nor anything else shows it.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Secret(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
 /// Properties of a client library. `Debug` hides the values that came from the environment or a file, and those whose
 /// names speak of secrets.
 #[derive(Clone, Default, PartialEq, Eq, JsonSchema)]

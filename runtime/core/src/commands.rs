@@ -1,0 +1,154 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::seams::Transform;
+
+/// What the workers of one pipeline are told while they run.
+///
+/// A worker looks once a batch, between reading it and running it, and that look is one atomic load. All workers look at
+/// the same number, which moves when all of them have been told: of two workers, whichever is the first to see a new
+/// version of a plugin, the other sees it in whatever it reads afterwards. So a partition that goes from one to the other
+/// never meets an older version again.
+#[derive(Debug, Default)]
+pub struct Commands {
+    round: AtomicU64,
+    desk: Mutex<Desk>,
+    obeyed: Condvar,
+}
+
+/// What a worker can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// Another version of a stage's plugin.
+    Replace(Replacement),
+    /// Finish what is in flight, commit it, and run nothing more; the membership of the group is kept.
+    Pause,
+    /// Go on.
+    Resume,
+}
+
+/// A new version of a stage's plugin: a live instance, configured, for one worker.
+pub struct Replacement {
+    /// Which stage, from 0.
+    pub stage: usize,
+    /// The instance.
+    pub transform: Box<dyn Transform + Send>,
+    /// Names the version in the [`crate::Error`] of a worker that it ends.
+    pub version: u64,
+    /// Whether the version before it takes over again should this one end the worker.
+    pub on_trial: bool,
+}
+
+impl std::fmt::Debug for Replacement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (stage, plugin, version) = (self.stage, self.transform.identity(), self.version);
+        f.debug_struct("Replacement").field("stage", &stage).field("plugin", plugin).field("version", &version).finish()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    /// The number of the next inbox.
+    next: u64,
+    inboxes: BTreeMap<u64, Letters>,
+}
+
+#[derive(Debug, Default)]
+struct Letters {
+    waiting: Vec<Command>,
+    /// The round up to which all is done.
+    obeyed: u64,
+}
+
+impl Commands {
+    /// An inbox for one more worker, with nothing in it.
+    pub fn join(self: &Arc<Self>) -> Inbox {
+        let mut desk = self.desk();
+        let number = desk.next;
+        let seen = self.round.load(Ordering::Acquire);
+        desk.next += 1;
+        desk.inboxes.insert(number, Letters { waiting: Vec::new(), obeyed: seen });
+        Inbox { commands: Arc::clone(self), number, seen }
+    }
+
+    /// The numbers of the inboxes of workers that have not ended.
+    pub fn members(&self) -> BTreeSet<u64> {
+        self.desk().inboxes.keys().copied().collect()
+    }
+
+    /// Tells each of these workers, by the number of its inbox, and all at the same moment. Those that have ended are
+    /// passed over. Gives the number of this round.
+    pub fn send(&self, commands: impl IntoIterator<Item = (u64, Command)>) -> u64 {
+        let mut desk = self.desk();
+        for (number, command) in commands {
+            if let Some(letters) = desk.inboxes.get_mut(&number) {
+                letters.waiting.push(command);
+            }
+        }
+        self.round.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Waits until all workers have done what they were told up to this round, or have ended. How many still have to when
+    /// time is up.
+    pub fn wait(&self, round: u64, within: Duration) -> usize {
+        let behind = |desk: &Desk| desk.inboxes.values().filter(|letters| letters.obeyed < round).count();
+        let waited = self.obeyed.wait_timeout_while(self.desk(), within, |desk| behind(desk) > 0);
+        behind(&waited.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One worker's end of [`Commands`]; nothing more is sent to it once it is dropped.
+#[derive(Debug)]
+pub struct Inbox {
+    commands: Arc<Commands>,
+    number: u64,
+    seen: u64,
+}
+
+impl Inbox {
+    /// Its number among those of the pipeline.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What came since the last call; none in nearly all cases.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Vec<Command>> {
+        if self.commands.round.load(Ordering::Acquire) == self.seen { None } else { Some(self.open()) }
+    }
+
+    #[cold]
+    fn open(&mut self) -> Vec<Command> {
+        let mut desk = self.commands.desk();
+        self.seen = self.commands.round.load(Ordering::Acquire);
+        desk.inboxes.get_mut(&self.number).map(|letters| std::mem::take(&mut letters.waiting)).unwrap_or_default()
+    }
+
+    /// What was taken is done.
+    pub(crate) fn done(&self) {
+        if let Some(letters) = self.commands.desk().inboxes.get_mut(&self.number) {
+            letters.obeyed = self.seen;
+        }
+        self.commands.obeyed.notify_all();
+    }
+}
+
+/// An inbox that nobody writes to.
+impl Default for Inbox {
+    fn default() -> Self {
+        Arc::new(Commands::default()).join()
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.commands.desk().inboxes.remove(&self.number);
+        self.commands.obeyed.notify_all();
+    }
+}

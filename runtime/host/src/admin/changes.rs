@@ -1,0 +1,166 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+use super::{Admin, Problem, access};
+use crate::change::{Asker, Changed, Refusal};
+use crate::config::{Digest, Size};
+use crate::supervisor::Running;
+
+/// How long a plugin may take to come in.
+const UPLOAD_WITHIN: Duration = Duration::from_secs(60);
+/// Characters of who and why that are kept.
+const WORDS_MAX: usize = 200;
+
+type Answer = Result<Json<Changed>, Problem>;
+
+/// What a change is told beside its address.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Asked {
+    /// Who asks, in their own words.
+    by: Option<String>,
+    why: Option<String>,
+    /// The digest that the plugin given must have, or that a rollback must bring back.
+    digest: Option<String>,
+}
+
+impl Asked {
+    fn asker(&self, from: SocketAddr) -> Asker {
+        let by = self.by.as_deref().map(words).map(|by| format!(" ({by})")).unwrap_or_default();
+        Asker { who: format!("{}{by}", from.ip()), why: self.why.as_deref().map(words) }
+    }
+
+    fn digest(&self) -> Result<Option<Digest>, Problem> {
+        let wrong = |text: &String| {
+            let message = format!("digest={text}: expected sha256: and 64 hexadecimal digits");
+            Problem(StatusCode::BAD_REQUEST, message)
+        };
+        self.digest.as_ref().map(|text| Digest::parse(text).ok_or_else(|| wrong(text))).transpose()
+    }
+}
+
+/// Bounded, and on one line.
+fn words(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_MAX).collect::<String>().trim().to_owned()
+}
+
+pub(super) async fn load(
+    State(admin): State<Admin>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Path((pipeline, stage)): Path<(String, String)>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    access::check(admin.token.as_ref(), from, &headers)?;
+    let running = Arc::clone(admin.pipeline(&pipeline)?);
+    let (digest, asker) = (asked.digest()?, asked.asker(from));
+    let config = running.pipeline.config.stages.iter().find(|config| config.name == stage);
+    let max = config.map_or(0, |config| config.limits.file_size.0);
+    let bytes = match config {
+        Some(_) => receive(&admin, body, max).await?,
+        None => Vec::new(), // The refusal names the stages that there are.
+    };
+    let app = Arc::clone(&admin.app);
+    on_own_thread(move || running.pipeline.load_plugin(&app, &stage, bytes, digest.as_ref(), &asker)).await
+}
+
+async fn receive(admin: &Admin, body: Body, max: u64) -> Result<Vec<u8>, Problem> {
+    let busy = |_| Problem(StatusCode::SERVICE_UNAVAILABLE, "the endpoint is closing".into());
+    let _permit = admin.uploads.acquire().await.map_err(busy)?;
+    let received =
+        tokio::time::timeout(UPLOAD_WITHIN, to_bytes(body, usize::try_from(max).unwrap_or(usize::MAX))).await;
+    match received {
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Err(error)) => {
+            let message =
+                format!("cannot take the plugin: {error}; limits.file-size of the stage allows {}", Size(max));
+            Err(Problem(StatusCode::PAYLOAD_TOO_LARGE, message))
+        }
+        Err(_) => {
+            Err(Problem(StatusCode::REQUEST_TIMEOUT, format!("the plugin did not come within {UPLOAD_WITHIN:?}")))
+        }
+    }
+}
+
+pub(super) async fn reset(
+    State(admin): State<Admin>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Path((pipeline, stage)): Path<(String, String)>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Answer {
+    access::check(admin.token.as_ref(), from, &headers)?;
+    let (running, asker) = (Arc::clone(admin.pipeline(&pipeline)?), asked.asker(from));
+    let app = Arc::clone(&admin.app);
+    on_own_thread(move || running.pipeline.reset_plugin(&app, &stage, &asker)).await
+}
+
+pub(super) async fn roll_back(
+    State(admin): State<Admin>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Path((pipeline, stage)): Path<(String, String)>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Answer {
+    access::check(admin.token.as_ref(), from, &headers)?;
+    let (running, asker, to) = (Arc::clone(admin.pipeline(&pipeline)?), asked.asker(from), asked.digest()?);
+    on_own_thread(move || running.pipeline.roll_back(&stage, to.as_ref(), &asker)).await
+}
+
+pub(super) async fn pause(
+    State(admin): State<Admin>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Path(pipeline): Path<String>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Answer {
+    access::check(admin.token.as_ref(), from, &headers)?;
+    set_paused(Arc::clone(admin.pipeline(&pipeline)?), true, asked.asker(from)).await
+}
+
+pub(super) async fn resume(
+    State(admin): State<Admin>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Path(pipeline): Path<String>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Answer {
+    access::check(admin.token.as_ref(), from, &headers)?;
+    set_paused(Arc::clone(admin.pipeline(&pipeline)?), false, asked.asker(from)).await
+}
+
+async fn set_paused(running: Arc<Running>, paused: bool, asker: Asker) -> Answer {
+    on_own_thread(move || Ok(running.pipeline.pause(paused, &asker))).await
+}
+
+/// Compiling takes its time, and a plugin that is tried out may block: no tokio thread is for that.
+async fn on_own_thread(change: impl FnOnce() -> Result<Changed, Refusal> + Send + 'static) -> Answer {
+    let (send, receive) = oneshot::channel();
+    let run = move || {
+        // Nobody may be there any more to be told; the journal has it.
+        let _ = send.send(change());
+    };
+    let failed = |message: String| Problem(StatusCode::INTERNAL_SERVER_ERROR, message);
+    std::thread::Builder::new().name("change".into()).spawn(run).map_err(|error| failed(error.to_string()))?;
+    match receive.await {
+        Ok(Ok(changed)) => Ok(Json(changed)),
+        Ok(Err(refusal)) => {
+            let status = match &refusal {
+                Refusal::Unknown(_) => StatusCode::NOT_FOUND,
+                Refusal::Conflict(_) => StatusCode::CONFLICT,
+                Refusal::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            Err(Problem(status, refusal.message().to_owned()))
+        }
+        Err(_) => Err(failed("the change crashed; this is a fault of sluicegate: please report it".into())),
+    }
+}

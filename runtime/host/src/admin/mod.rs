@@ -1,0 +1,140 @@
+//! The admin endpoint: what runs, how it is, its metrics, and changes to it. `openapi.json` says it for machines.
+
+mod access;
+mod changes;
+mod status;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post, put};
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::app::App;
+use crate::config::Secret;
+use crate::exit::Exit;
+use crate::metrics;
+use crate::supervisor::Running;
+use status::PipelineStatus;
+
+/// What the endpoint shows and changes.
+pub type Pipelines = Arc<[Arc<Running>]>;
+
+const OPENAPI: &str = include_str!("openapi.json");
+/// So many plugins are received at a time: each is held in memory.
+const UPLOADS_MAX: usize = 2;
+
+#[derive(Clone)]
+struct Admin {
+    app: Arc<App>,
+    pipelines: Pipelines,
+    token: Option<Secret>,
+    uploads: Arc<Semaphore>,
+}
+
+/// Takes the address.
+///
+/// # Errors
+/// It is taken already, or not this machine's.
+pub async fn bind(listen: SocketAddr) -> Result<TcpListener, Exit> {
+    TcpListener::bind(listen).await.map_err(|error| {
+        Exit::usage(format!("admin.listen: cannot listen on {listen}: {error}; choose another address"))
+    })
+}
+
+/// Serves until the runtime ends. Whoever changes something has to show the token; without one, has to be on this machine.
+pub async fn serve(listener: TcpListener, app: Arc<App>, pipelines: Pipelines, token: Option<Secret>) {
+    let admin = Admin { app, pipelines, token, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) };
+    let service = router(admin).into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, service).await {
+        tracing::error!("admin endpoint: {error}");
+    }
+}
+
+fn router(admin: Admin) -> Router {
+    let plain = Router::new()
+        .route("/live", get(|| async { "live\n" }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(prometheus));
+    routes().into_iter().fold(plain, |router, (path, methods)| router.route(path, methods)).with_state(admin)
+}
+
+/// What `openapi.json` describes.
+fn routes() -> [(&'static str, MethodRouter<Admin>); 8] {
+    [
+        ("/v1/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) })),
+        ("/v1/pipelines", get(list)),
+        ("/v1/pipelines/{pipeline}", get(one)),
+        ("/v1/pipelines/{pipeline}/history", get(history)),
+        ("/v1/pipelines/{pipeline}/pause", post(changes::pause)),
+        ("/v1/pipelines/{pipeline}/resume", post(changes::resume)),
+        ("/v1/pipelines/{pipeline}/stages/{stage}/plugin", put(changes::load).delete(changes::reset)),
+        ("/v1/pipelines/{pipeline}/stages/{stage}/rollback", post(changes::roll_back)),
+    ]
+}
+
+async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
+    match admin.pipelines.iter().find(|running| !running.is_ready()) {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(running) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("pipeline '{}' is not running yet\n", running.pipeline.config.name),
+        ),
+    }
+}
+
+async fn prometheus(State(admin): State<Admin>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&admin.pipelines))
+}
+
+async fn list(State(admin): State<Admin>) -> Json<Vec<PipelineStatus>> {
+    Json(admin.pipelines.iter().map(|running| PipelineStatus::of(running)).collect())
+}
+
+async fn one(State(admin): State<Admin>, Path(pipeline): Path<String>) -> Result<Json<PipelineStatus>, Problem> {
+    Ok(Json(PipelineStatus::of(admin.pipeline(&pipeline)?)))
+}
+
+async fn history(State(admin): State<Admin>, Path(pipeline): Path<String>) -> Result<Response, Problem> {
+    Ok(Json(admin.pipeline(&pipeline)?.pipeline.journal.history()).into_response())
+}
+
+impl Admin {
+    fn pipeline(&self, name: &str) -> Result<&Arc<Running>, Problem> {
+        let found = self.pipelines.iter().find(|running| running.pipeline.config.name == name);
+        found.ok_or_else(|| {
+            let known: Vec<_> = self.pipelines.iter().map(|running| running.pipeline.config.name.as_str()).collect();
+            let message = format!("no pipeline '{name}' runs here; those that do: {}", known.join(", "));
+            Problem(StatusCode::NOT_FOUND, message)
+        })
+    }
+}
+
+/// An answer that says what is wrong.
+struct Problem(StatusCode, String);
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_document_describes_every_route_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let described: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(described, routes().iter().map(|(path, _)| *path).collect());
+    }
+}

@@ -1,0 +1,244 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use sluicegate_core::{Command, Commands, Culprit, Error, Inbox, Replacement, Transform};
+use sluicegate_wasm::{Instance, Plugin};
+
+use super::LoadedPipeline;
+use super::seams::LOCAL_OUTPUT_BYTES_MAX;
+
+/// How long a version is on trial once it has taken over: if it ends a worker within this time, the one before comes back.
+const TRIAL: Duration = Duration::from_secs(600);
+/// So many versions are kept to go back to.
+const EARLIER_MAX: usize = 4;
+/// How long is waited for workers to take up a version, or a pause. One in the midst of a long call does it later.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Which version of its plugin each stage runs, and the workers that hear of another.
+pub(super) struct Versions {
+    commands: Arc<Commands>,
+    roster: Mutex<Roster>,
+}
+
+struct Roster {
+    stages: Vec<StageVersions>,
+    /// By the number of its inbox, the most bytes that a worker's sink takes in one record.
+    workers: BTreeMap<u64, usize>,
+    paused: bool,
+    /// The number of the next version.
+    next: u64,
+}
+
+struct StageVersions {
+    current: Version,
+    /// What ran before and was not found wanting, the latest last.
+    earlier: Vec<Version>,
+    /// The digest of what the stage's file had when it was looked at last.
+    file: String,
+}
+
+/// A plugin that runs in a stage, ran there, or is to.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) plugin: Plugin,
+    /// Its own within the pipeline.
+    pub(crate) number: u64,
+    /// When it took over.
+    pub(crate) since: SystemTime,
+    /// Until when it is on trial; none if there is nothing to go back to.
+    trial: Option<Instant>,
+}
+
+impl Version {
+    pub(crate) fn digest(&self) -> &str {
+        &self.plugin.artifact().digest
+    }
+
+    /// Whether the version before takes over again should this one end a worker.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.trial.is_some_and(|end| Instant::now() < end)
+    }
+}
+
+/// What came of an exchange.
+#[derive(Clone, Debug)]
+pub(crate) struct Swapped {
+    /// The digest of the version before.
+    pub(crate) before: String,
+    /// Workers that had not come to it in time, and will.
+    pub(crate) behind: usize,
+}
+
+impl Versions {
+    /// Of the plugins that the pipeline's file names.
+    pub(super) fn new(plugins: Vec<Plugin>) -> Self {
+        let first = |plugin| Version { plugin, number: 0, since: SystemTime::now(), trial: None };
+        let stage = |plugin: Plugin| {
+            let file = plugin.artifact().digest.clone();
+            StageVersions { current: first(plugin), earlier: Vec::new(), file }
+        };
+        let stages = plugins.into_iter().map(stage).collect();
+        let roster = Roster { stages, workers: BTreeMap::new(), paused: false, next: 1 };
+        Versions { commands: Arc::default(), roster: Mutex::new(roster) }
+    }
+
+    /// A new worker, which hears of everything that changes from now on, and what it is to begin with.
+    pub(super) fn enlist(&self, bytes_per_output: usize) -> (Inbox, Vec<Version>) {
+        let mut roster = self.roster();
+        let inbox = self.commands.join();
+        roster.workers.insert(inbox.number(), bytes_per_output);
+        if roster.paused {
+            self.commands.send([(inbox.number(), Command::Pause)]);
+        }
+        (inbox, roster.stages.iter().map(|stage| stage.current.clone()).collect())
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        let members = self.commands.members();
+        roster.workers.retain(|number, _| members.contains(number));
+        roster
+    }
+}
+
+/// Exchanging versions. One at a time a pipeline: the journal sees to that.
+impl LoadedPipeline {
+    /// What a stage runs.
+    pub(crate) fn version(&self, stage: usize) -> Version {
+        self.versions.roster().stages[stage].current.clone()
+    }
+
+    /// What a stage would go back to.
+    pub(crate) fn version_before(&self, stage: usize) -> Option<Version> {
+        self.versions.roster().stages[stage].earlier.last().cloned()
+    }
+
+    /// Lets a plugin take over in a stage. First every worker's instance of it is made and configured, on this thread;
+    /// then all workers are told at once. If anything fails, nothing has changed.
+    ///
+    /// # Errors
+    /// The plugin does not start, or refuses its configuration.
+    pub(crate) fn swap(&self, stage: usize, plugin: &Plugin) -> Result<Swapped, Error> {
+        let round = self.exchange(stage, plugin, |stage, number| {
+            let trial = Some(Instant::now() + TRIAL);
+            let new = Version { plugin: plugin.clone(), number, since: SystemTime::now(), trial };
+            let before = std::mem::replace(&mut stage.current, new);
+            let digest = before.digest().to_owned();
+            stage.earlier.retain(|version| version.digest() != plugin.artifact().digest);
+            stage.earlier.push(before);
+            if stage.earlier.len() > EARLIER_MAX {
+                stage.earlier.remove(0);
+            }
+            digest
+        })?;
+        Ok(self.taken_up(round))
+    }
+
+    /// Lets the version before take over again in a stage. None: there is none.
+    ///
+    /// # Errors
+    /// It does not start any more.
+    pub(crate) fn swap_back(&self, stage: usize) -> Result<Option<Swapped>, Error> {
+        let Some(back) = self.version_before(stage) else {
+            return Ok(None);
+        };
+        let round = self.exchange(stage, &back.plugin, |stage, number| {
+            stage.earlier.pop();
+            let trial = back.trial.filter(|_| !stage.earlier.is_empty());
+            let before = std::mem::replace(
+                &mut stage.current,
+                Version { number, trial, since: SystemTime::now(), ..back.clone() },
+            );
+            before.digest().to_owned()
+        })?;
+        Ok(Some(self.taken_up(round)))
+    }
+
+    /// Whether this version still runs, is on trial, and has one before it.
+    pub(crate) fn is_to_go_back(&self, culprit: Culprit) -> bool {
+        let roster = self.versions.roster();
+        roster.stages.get(culprit.stage).is_some_and(|stage| {
+            stage.current.number == culprit.version && stage.current.is_on_trial() && !stage.earlier.is_empty()
+        })
+    }
+
+    /// Whether this is a version that another has replaced already.
+    pub(crate) fn is_replaced(&self, culprit: Culprit) -> bool {
+        self.versions.roster().stages.get(culprit.stage).is_some_and(|stage| stage.current.number != culprit.version)
+    }
+
+    /// The digest of what a stage's file had when it was looked at last.
+    pub(crate) fn file_digest(&self, stage: usize) -> String {
+        self.versions.roster().stages[stage].file.clone()
+    }
+
+    pub(crate) fn set_file_digest(&self, stage: usize, digest: &str) {
+        self.versions.roster().stages[stage].file = digest.to_owned();
+    }
+
+    /// The digests of all versions that run or can be gone back to.
+    pub(crate) fn digests(&self) -> BTreeSet<String> {
+        let roster = self.versions.roster();
+        let all = roster.stages.iter().flat_map(|stage| stage.earlier.iter().chain([&stage.current]));
+        all.map(|version| version.digest().to_owned()).collect()
+    }
+
+    /// Whether workers are told to pause.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.versions.roster().paused
+    }
+
+    /// Tells all workers, and those to come, to pause or to go on. How many had not come to it in time, and will.
+    pub(crate) fn set_paused(&self, paused: bool) -> usize {
+        let round = {
+            let mut roster = self.versions.roster();
+            roster.paused = paused;
+            let command = || if paused { Command::Pause } else { Command::Resume };
+            self.versions.commands.send(roster.workers.keys().map(|number| (*number, command())))
+        };
+        self.versions.commands.wait(round, TAKEN_UP_WITHIN)
+    }
+
+    /// Makes an instance for every worker there is, changes what is current by `change`, and tells them all.
+    fn exchange(
+        &self,
+        stage: usize,
+        plugin: &Plugin,
+        change: impl FnOnce(&mut StageVersions, u64) -> String,
+    ) -> Result<(u64, String), Error> {
+        // One more than there are workers: it must be seen to start even where none runs at the moment.
+        drop(self.instance(stage, plugin, LOCAL_OUTPUT_BYTES_MAX)?);
+        let mut ready: BTreeMap<u64, Instance> = BTreeMap::new();
+        loop {
+            let mut roster = self.versions.roster();
+            let missing: Vec<(u64, usize)> = roster
+                .workers
+                .iter()
+                .filter(|(number, _)| !ready.contains_key(number))
+                .map(|(number, bytes)| (*number, *bytes))
+                .collect();
+            if missing.is_empty() {
+                let number = roster.next;
+                roster.next += 1;
+                let versions = &mut roster.stages[stage];
+                let before = change(versions, number);
+                let on_trial = versions.current.is_on_trial();
+                let replace = |transform: Box<dyn Transform + Send>| {
+                    Command::Replace(Replacement { stage, transform, version: number, on_trial })
+                };
+                let commands = ready.into_iter().map(|(worker, instance)| (worker, replace(Box::new(instance))));
+                // With the roster still locked: who enlists next begins with this version.
+                return Ok((self.versions.commands.send(commands), before));
+            }
+            drop(roster);
+            for (number, bytes_per_output) in missing {
+                ready.insert(number, self.instance(stage, plugin, bytes_per_output)?);
+            }
+        }
+    }
+
+    fn taken_up(&self, (round, before): (u64, String)) -> Swapped {
+        Swapped { before, behind: self.versions.commands.wait(round, TAKEN_UP_WITHIN) }
+    }
+}

@@ -1,0 +1,324 @@
+//! Changing a pipeline while it runs: another plugin in a stage, back to the one before, a pause. Whoever asks, by the
+//! admin endpoint, by a file or by the breaker, it goes this way, is written into the journal, and either holds as a whole
+//! or leaves everything as it was.
+//!
+//! All of this may take as long as compiling does: not for a tokio task, nor for a worker that streams.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+use sluicegate_core::Culprit;
+use sluicegate_wasm::Plugin;
+
+use crate::app::{App, LoadedPipeline, Swapped};
+use crate::config::{self, ConfigError, Digest};
+use crate::journal::{Action, Ended, Entry, Journal, RunTimeChange, time};
+
+/// Who asks for a change, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub(crate) who: String,
+    pub(crate) why: Option<String>,
+}
+
+/// What came of a change.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Changed {
+    pub(crate) pipeline: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stage: Option<String>,
+    /// What runs now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) digest: Option<String>,
+    /// What ran before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<String>,
+    /// False: it was so already.
+    pub(crate) changed: bool,
+    /// Workers that had not come to it when this was said, and will.
+    pub(crate) behind: usize,
+    /// What else there is to know, such as why a restart will not know of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<String>,
+}
+
+/// Why nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// There is no such pipeline or stage.
+    Unknown(String),
+    /// It cannot be done as things are.
+    Conflict(String),
+    /// The plugin is not one that this stage can run.
+    Unfit(String),
+}
+
+impl Refusal {
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Refusal::Unknown(message) | Refusal::Conflict(message) | Refusal::Unfit(message) => message,
+        }
+    }
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        let hint = error.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+        Refusal::Unfit(format!("{}{hint}", error.message))
+    }
+}
+
+impl LoadedPipeline {
+    /// Lets these bytes run in a stage.
+    pub(crate) fn load_plugin(
+        &self,
+        app: &App,
+        stage: &str,
+        bytes: Vec<u8>,
+        expected: Option<&Digest>,
+        asker: &Asker,
+    ) -> Result<Changed, Refusal> {
+        let index = self.stage_index(stage)?;
+        let digest = Digest::of(&bytes);
+        self.noted(Action::Load, index, digest.hex(), asker, || {
+            if let Some(expected) = expected.filter(|expected| **expected != digest) {
+                return Err(Refusal::Unfit(format!("the plugin has digest {digest}, expected is {expected}")));
+            }
+            self.take_up(app, index, bytes, &digest)
+        })
+    }
+
+    /// Lets what the stage's file has run in it again: drops what was asked for at run time.
+    pub(crate) fn reset_plugin(&self, app: &App, stage: &str, asker: &Asker) -> Result<Changed, Refusal> {
+        let index = self.stage_index(stage)?;
+        let read = self.read_file(index).map(|bytes| (Digest::of(&bytes), bytes));
+        let digest = read.as_ref().map(|(digest, _)| digest.hex().to_owned()).unwrap_or_default();
+        self.noted(Action::Reset, index, &digest, asker, || {
+            let (digest, bytes) = read.map_err(Refusal::Unfit)?;
+            self.set_file_digest(index, digest.hex());
+            self.take_up(app, index, bytes, &digest)
+        })
+    }
+
+    /// The stage's file has changed, and reads so.
+    pub(crate) fn take_up_file(&self, app: &App, index: usize, read: Result<Vec<u8>, String>) {
+        let digest = read.as_ref().map(|bytes| Digest::of(bytes).hex().to_owned()).unwrap_or_default();
+        let asker = Asker { who: "watcher".into(), why: Some("the file has changed".into()) };
+        if !digest.is_empty() {
+            self.set_file_digest(index, &digest);
+        }
+        // Refusals are in the journal, and whoever asked is the file.
+        let _ = self.noted(Action::File, index, &digest, &asker, || {
+            let bytes = read.map_err(Refusal::Unfit)?;
+            let digest = Digest::of(&bytes);
+            self.take_up(app, index, bytes, &digest)
+        });
+    }
+
+    /// Lets the version before run again in a stage. With `to`, that must be it: a request that is made again because its
+    /// answer was lost does not go back two versions.
+    pub(crate) fn roll_back(&self, stage: &str, to: Option<&Digest>, asker: &Asker) -> Result<Changed, Refusal> {
+        let index = self.stage_index(stage)?;
+        let _one = self.journal.one_at_a_time();
+        let current = self.version(index);
+        if to.is_some_and(|to| to.hex() == current.digest()) {
+            return Ok(self.unchanged(index, current.digest()));
+        }
+        let back = self.version_before(index);
+        let digest = back.as_ref().map(|back| back.digest().to_owned()).unwrap_or_default();
+        self.noted(Action::Rollback, index, &digest, asker, || {
+            if let Some(to) = to.filter(|to| to.hex() != digest) {
+                return Err(Refusal::Conflict(format!("the version before is not {to}; 'sluicegate status' shows it")));
+            }
+            self.swap_to_before(index)
+        })
+    }
+
+    /// What a version on trial ended is gone on with by the version before. False: this is not such a version, or it
+    /// cannot be gone back from.
+    pub(crate) fn go_back_from(&self, culprit: Culprit, reason: &str) -> bool {
+        let _one = self.journal.one_at_a_time();
+        if self.is_replaced(culprit) {
+            return true; // Another worker had the same, or somebody was faster.
+        }
+        if !self.is_to_go_back(culprit) {
+            return false;
+        }
+        let digest = self.version_before(culprit.stage).map(|back| back.digest().to_owned()).unwrap_or_default();
+        let asker = Asker { who: "sluicegate".into(), why: Some(reason.to_owned()) };
+        self.noted(Action::Rollback, culprit.stage, &digest, &asker, || self.swap_to_before(culprit.stage)).is_ok()
+    }
+
+    /// Has the workers finish and commit what is in flight, and then run nothing until they are told to go on. They stay
+    /// members of the group and keep their partitions.
+    pub(crate) fn pause(&self, paused: bool, asker: &Asker) -> Changed {
+        let _one = self.journal.one_at_a_time();
+        let changed = self.is_paused() != paused;
+        let behind = self.set_paused(paused);
+        let mut note = None;
+        if changed {
+            note = self.journal.keep_paused(paused).err().map(|error| forgotten(&error));
+            let action = if paused { Action::Pause } else { Action::Resume };
+            self.journal.note(&self.config.name, self.entry(action, None, "", asker));
+        }
+        let pipeline = self.config.name.clone();
+        Changed { pipeline, stage: None, digest: None, before: None, changed, behind, note }
+    }
+
+    /// Goes on with what was changed before the last stop, as the journal has it.
+    pub(crate) fn restore(&mut self, app: &App, journal: Journal) {
+        self.journal = journal;
+        if self.journal.is_paused() {
+            self.set_paused(true);
+        }
+        for index in 0..self.stages.len() {
+            // What runs now is what a later change goes back to, when the file may be another.
+            if let Ok(bytes) = self.read_file(index)
+                && Digest::of(&bytes).hex() == self.file_digest(index)
+                && let Err(error) = self.journal.keep_plugin(&bytes)
+            {
+                tracing::warn!(pipeline = %self.config.name, "a plugin is not kept: {error}");
+            }
+            self.restore_stage(app, index);
+        }
+    }
+
+    fn restore_stage(&self, app: &App, index: usize) {
+        let (stage, file) = (&self.config.stages[index], self.file_digest(index));
+        let Some(change) = self.journal.run_time_change(&stage.name) else {
+            return;
+        };
+        let why = "it was changed at run time before the last stop".to_owned();
+        let asker = Asker { who: "sluicegate".into(), why: Some(why) };
+        let restored = self.noted(Action::Restore, index, &change.digest, &asker, || {
+            if change.file != file {
+                return Err(Refusal::Conflict("the stage's file has changed since, and wins".into()));
+            }
+            let bytes = self.journal.plugin(&change.digest, stage.limits.file_size.0).map_err(Refusal::Unfit)?;
+            let digest = Digest::of(&bytes);
+            self.take_up(app, index, bytes, &digest)
+        });
+        if restored.is_err()
+            && let Err(error) = self.journal.keep(&stage.name, None)
+        {
+            tracing::warn!(pipeline = %self.config.name, "{error}");
+        }
+    }
+
+    /// Loads the plugin beside the one that runs, and lets it take over.
+    fn take_up(&self, app: &App, index: usize, bytes: Vec<u8>, digest: &Digest) -> Result<Changed, Refusal> {
+        let config = &self.config.stages[index];
+        if self.version(index).digest() != digest.hex() {
+            let plugin = app.plugin_for(config, bytes.clone(), "the plugin")?;
+            let _one = self.journal.one_at_a_time();
+            if self.version(index).digest() != digest.hex() {
+                return self.exchange_for(index, &plugin, &bytes);
+            }
+        }
+        let note = self.keep(index).err();
+        Ok(Changed { note, ..self.unchanged(index, digest.hex()) })
+    }
+
+    fn exchange_for(&self, index: usize, plugin: &Plugin, bytes: &[u8]) -> Result<Changed, Refusal> {
+        let unfit = |error: sluicegate_core::Error| {
+            Refusal::Unfit(format!("stage '{}': {}", self.config.stages[index].name, error.message))
+        };
+        let swapped = self.swap(index, plugin).map_err(unfit)?;
+        let kept = self.journal.keep_plugin(bytes).map_err(|error| forgotten(&error)).and_then(|()| self.keep(index));
+        self.journal.forget_plugins_but(self.digests());
+        Ok(Changed { note: kept.err(), ..self.changed(index, swapped) })
+    }
+
+    /// Called by the one who makes a change.
+    fn swap_to_before(&self, index: usize) -> Result<Changed, Refusal> {
+        match self.swap_back(index) {
+            Ok(Some(swapped)) => {
+                let kept = self.keep(index);
+                Ok(Changed { note: kept.err(), ..self.changed(index, swapped) })
+            }
+            Ok(None) => Err(Refusal::Conflict("there is no earlier version to go back to".into())),
+            Err(error) => Err(Refusal::Unfit(error.message)),
+        }
+    }
+
+    /// Keeps what runs in a stage for the next start, where it is not what the stage's file has.
+    fn keep(&self, index: usize) -> Result<(), String> {
+        let (digest, file) = (self.version(index).digest().to_owned(), self.file_digest(index));
+        let change = (digest != file).then_some(RunTimeChange { digest, file });
+        self.journal.keep(&self.config.stages[index].name, change).map_err(|error| forgotten(&error))
+    }
+
+    /// Makes the change and notes how it ended, unless nothing was to be done and nothing was amiss.
+    fn noted(
+        &self,
+        action: Action,
+        index: usize,
+        digest: &str,
+        asker: &Asker,
+        change: impl FnOnce() -> Result<Changed, Refusal>,
+    ) -> Result<Changed, Refusal> {
+        let entry = self.entry(action, Some(index), digest, asker);
+        let result = change();
+        let entry = match &result {
+            Ok(changed) if !changed.changed && self.is_well(index) => return result,
+            Ok(changed) => Entry { before: changed.before.clone(), ..entry },
+            Err(refusal) => Entry { ended: Ended::Refused, reason: Some(refusal.message().to_owned()), ..entry },
+        };
+        self.journal.note(&self.config.name, entry);
+        result
+    }
+
+    /// Whether the latest attempt to change the stage was not refused.
+    fn is_well(&self, index: usize) -> bool {
+        self.journal.last_refusal(&self.config.stages[index].name).is_none()
+    }
+
+    fn entry(&self, action: Action, stage: Option<usize>, digest: &str, asker: &Asker) -> Entry {
+        Entry {
+            time: time(SystemTime::now()),
+            action,
+            stage: stage.map(|index| self.config.stages[index].name.clone()),
+            digest: (!digest.is_empty()).then(|| format!("sha256:{digest}")),
+            before: None,
+            who: asker.who.clone(),
+            why: asker.why.clone(),
+            ended: Ended::Done,
+            reason: None,
+        }
+    }
+
+    fn changed(&self, index: usize, swapped: Swapped) -> Changed {
+        let before = Some(format!("sha256:{}", swapped.before));
+        let now = self.version(index);
+        Changed { changed: true, before, behind: swapped.behind, ..self.unchanged(index, now.digest()) }
+    }
+
+    fn unchanged(&self, index: usize, digest: &str) -> Changed {
+        Changed {
+            pipeline: self.config.name.clone(),
+            stage: Some(self.config.stages[index].name.clone()),
+            digest: Some(format!("sha256:{digest}")),
+            before: None,
+            changed: false,
+            behind: 0,
+            note: None,
+        }
+    }
+
+    fn stage_index(&self, stage: &str) -> Result<usize, Refusal> {
+        self.stages.iter().position(|loaded| loaded.name == stage).ok_or_else(|| {
+            let known = self.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>().join(", ");
+            Refusal::Unknown(format!("pipeline '{}' has no stage '{stage}'; it has {known}", self.config.name))
+        })
+    }
+
+    /// Reads the stage's file, within its limits.
+    pub(crate) fn read_file(&self, index: usize) -> Result<Vec<u8>, String> {
+        let stage: &config::Stage = &self.config.stages[index];
+        Plugin::read(&stage.plugin, &crate::app::load_options(stage)).map_err(|error| error.to_string())
+    }
+}
+
+fn forgotten(error: &str) -> String {
+    format!("a restart will not know of it: {error}")
+}

@@ -1,0 +1,331 @@
+//! The commands that look at a running process, and change it, by its admin endpoint.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+use ureq::http::{Method, Request};
+
+use crate::config::{Digest, Secret};
+use crate::exit::Exit;
+
+/// An answer may take as long as compiling a plugin does.
+const ANSWER_WITHIN: Duration = Duration::from_secs(660);
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// No option raises the limit on a plugin's file above this.
+const PLUGIN_BYTES_MAX: u64 = 128 << 20;
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// Where the process is.
+#[derive(Args)]
+struct Endpoint {
+    /// The process's admin endpoint.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9644", env = "SLUICEGATE_ADMIN")]
+    admin: String,
+    /// The token of its admin.token, if it has one; better in the environment than in a list of processes.
+    #[arg(long, env = "SLUICEGATE_ADMIN_TOKEN", hide_env_values = true, value_parser = |text: &str| Ok::<_, String>(Secret::from(text.to_owned())))]
+    token: Option<Secret>,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is written into the history.
+#[derive(Args)]
+struct Words {
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
+    /// Who, for the history.
+    #[arg(long, value_name = "NAME", env = "USER")]
+    by: Option<String>,
+}
+
+#[derive(Args)]
+pub(super) struct Load {
+    /// The pipeline's name.
+    pipeline: String,
+    /// The stage's name.
+    stage: String,
+    /// The plugin's .wasm file, on this machine.
+    #[arg(required_unless_present = "configured", conflicts_with = "configured")]
+    plugin: Option<PathBuf>,
+    /// Drop what was loaded at run time: run what the stage's file has.
+    #[arg(long)]
+    configured: bool,
+    /// Refuse the plugin if its digest is another than this, sha256:….
+    #[arg(long, conflicts_with = "configured")]
+    digest: Option<String>,
+    #[command(flatten)]
+    words: Words,
+    #[command(flatten)]
+    endpoint: Endpoint,
+}
+
+#[derive(Args)]
+pub(super) struct Rollback {
+    /// The pipeline's name.
+    pipeline: String,
+    /// The stage's name.
+    stage: String,
+    #[command(flatten)]
+    words: Words,
+    #[command(flatten)]
+    endpoint: Endpoint,
+}
+
+#[derive(Args)]
+pub(super) struct Pause {
+    /// The pipeline's name.
+    pipeline: String,
+    #[command(flatten)]
+    words: Words,
+    #[command(flatten)]
+    endpoint: Endpoint,
+}
+
+#[derive(Args)]
+pub(super) struct Status {
+    /// The pipeline's name; all without it.
+    pipeline: Option<String>,
+    #[command(flatten)]
+    endpoint: Endpoint,
+}
+
+#[derive(Args)]
+pub(super) struct History {
+    /// The pipeline's name.
+    pipeline: String,
+    #[command(flatten)]
+    endpoint: Endpoint,
+}
+
+/// Lets another plugin take over in a stage, while records flow.
+pub(super) fn load(options: &Load) -> Result<(), Exit> {
+    let Load { pipeline, stage, endpoint, words, .. } = options;
+    let path = ["pipelines", pipeline, "stages", stage, "plugin"];
+    let changed = match &options.plugin {
+        None => endpoint.ask(Method::DELETE, &path, &words.query(None), Vec::new())?,
+        Some(plugin) => {
+            let bytes = read(plugin)?;
+            // Sent along, so that what arrives is what was read.
+            let digest = options.digest.clone().unwrap_or_else(|| Digest::of(&bytes).to_string());
+            endpoint.ask(Method::PUT, &path, &words.query(Some(digest)), bytes)?
+        }
+    };
+    endpoint.tell_change(&changed)
+}
+
+fn read(plugin: &PathBuf) -> Result<Vec<u8>, Exit> {
+    let fail = |error: std::io::Error| Exit::usage(format!("cannot read plugin {}: {error}", plugin.display()));
+    let mut bytes = Vec::new();
+    std::fs::File::open(plugin)
+        .and_then(|file| file.take(PLUGIN_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(fail)?;
+    if bytes.len() as u64 > PLUGIN_BYTES_MAX {
+        let message = format!("plugin {} has more than 128 MiB, which no stage takes", plugin.display());
+        return Err(Exit::usage(message));
+    }
+    Ok(bytes)
+}
+
+/// Lets the version before take over again.
+pub(super) fn roll_back(options: &Rollback) -> Result<(), Exit> {
+    let Rollback { pipeline, stage, words, endpoint } = options;
+    let status = endpoint.look(&["pipelines", pipeline])?;
+    let found = status["stages"].as_array().into_iter().flatten().find(|found| found["name"] == stage.as_str());
+    // Named, so that asking once more after a lost answer does not go back twice.
+    let before = found.and_then(|found| found["before"].as_str()).map(str::to_owned);
+    let path = ["pipelines", pipeline, "stages", stage, "rollback"];
+    endpoint.tell_change(&endpoint.ask(Method::POST, &path, &words.query(before), Vec::new())?)
+}
+
+/// Has a pipeline commit what is in flight and run nothing more.
+pub(super) fn pause(options: &Pause) -> Result<(), Exit> {
+    set_paused(options, "pause", "paused")
+}
+
+/// Has a paused pipeline go on.
+pub(super) fn resume(options: &Pause) -> Result<(), Exit> {
+    set_paused(options, "resume", "running")
+}
+
+fn set_paused(options: &Pause, action: &str, state: &str) -> Result<(), Exit> {
+    let Pause { pipeline, words, endpoint } = options;
+    let changed = endpoint.ask(Method::POST, &["pipelines", pipeline, action], &words.query(None), Vec::new())?;
+    if endpoint.json {
+        return super::print_json(&changed);
+    }
+    let already = if changed["changed"] == true { "" } else { " (it was so already)" };
+    println!("{pipeline}: {state}{already}{}", behind(&changed));
+    Ok(())
+}
+
+/// Shows pipelines as they are.
+pub(super) fn status(options: &Status) -> Result<(), Exit> {
+    let all = match &options.pipeline {
+        Some(pipeline) => Value::Array(vec![options.endpoint.look(&["pipelines", pipeline])?]),
+        None => options.endpoint.look(&["pipelines"])?,
+    };
+    if options.endpoint.json {
+        return super::print_json(&all);
+    }
+    for status in all.as_array().into_iter().flatten() {
+        show_pipeline(status);
+    }
+    Ok(())
+}
+
+fn show_pipeline(status: &Value) {
+    let states = status["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let running = states.iter().filter(|state| state["state"] == "running").count();
+    let paused = if status["paused"] == true { ", paused by request" } else { "" };
+    println!("{}  {running} of {} workers running{paused}", text(&status["name"]), states.len());
+    for (number, state) in states.iter().enumerate().filter(|(_, state)| state["reason"].is_string()) {
+        println!("  worker {number} {}: {}", text(&state["state"]), text(&state["reason"]));
+    }
+    let lag: u64 = status["lag"].as_array().into_iter().flatten().filter_map(|lag| lag["records"].as_u64()).sum();
+    let count = |name: &str| status[name].as_u64().unwrap_or_default();
+    println!(
+        "  {} in, {} out, {} dead letters, {} skipped, lag {lag}",
+        count("records_in"),
+        count("outputs"),
+        count("dead_letters"),
+        count("skipped")
+    );
+    for stage in status["stages"].as_array().into_iter().flatten() {
+        show_stage(text(&status["name"]), stage);
+    }
+}
+
+fn show_stage(pipeline: &str, stage: &Value) {
+    let name = text(&stage["name"]);
+    let trial = if stage["on_trial"] == true { ", on trial" } else { "" };
+    println!("  stage {name}: {} {} {}", text(&stage["plugin"]), text(&stage["version"]), text(&stage["digest"]));
+    println!("    since {}{trial}", text(&stage["since"]));
+    if let Some(before) = stage["before"].as_str() {
+        println!("    before it {before}; 'sluicegate rollback {pipeline} {name}' brings it back");
+    }
+    if let Some(file) = stage["file"].as_str() {
+        println!("    its file has {file}; 'sluicegate load {pipeline} {name} --configured' runs that");
+    }
+    if stage["refused"].is_object() {
+        let refused = &stage["refused"];
+        println!("    refused {}: {}", text(&refused["time"]), text(&refused["reason"]));
+    }
+}
+
+/// Shows what was changed at run time.
+pub(super) fn history(options: &History) -> Result<(), Exit> {
+    let entries = options.endpoint.look(&["pipelines", &options.pipeline, "history"])?;
+    if options.endpoint.json {
+        return super::print_json(&entries);
+    }
+    for entry in entries.as_array().into_iter().flatten() {
+        let stage = entry["stage"].as_str().map(|stage| format!(" {stage}")).unwrap_or_default();
+        let digest = entry["digest"].as_str().map(|digest| format!(" {digest}")).unwrap_or_default();
+        let why = entry["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+        println!("{} {}{stage}{digest} by {}{why}", text(&entry["time"]), text(&entry["action"]), text(&entry["who"]));
+        match entry["reason"].as_str() {
+            Some(reason) => println!("  {}: {reason}", text(&entry["ended"])),
+            None => println!("  {}", text(&entry["ended"])),
+        }
+    }
+    Ok(())
+}
+
+impl Words {
+    fn query(&self, digest: Option<String>) -> Vec<(&'static str, String)> {
+        let all = [("digest", digest), ("why", self.why.clone()), ("by", self.by.clone())];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+impl Endpoint {
+    fn look(&self, path: &[&str]) -> Result<Value, Exit> {
+        self.ask(Method::GET, path, &[], Vec::new())
+    }
+
+    /// Sends a request, and gives the answer if all is well.
+    fn ask(&self, method: Method, path: &[&str], query: &[(&str, String)], body: Vec<u8>) -> Result<Value, Exit> {
+        let path: Vec<String> = path.iter().map(|part| encoded(part)).collect();
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let url = format!("{}/v1/{}?{}", self.admin.trim_end_matches('/'), path.join("/"), query.join("&"));
+        let mut request = Request::builder().method(method).uri(url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {}", token.reveal()));
+        }
+        if !body.is_empty() {
+            // So that a body that is refused is not sent in vain.
+            request = request.header("Content-Type", "application/wasm").header("Expect", "100-continue");
+        }
+        let usage = |error: ureq::http::Error| Exit::usage(format!("--admin {}: {error}", self.admin));
+        self.send(request.body(body).map_err(usage)?)
+    }
+
+    fn send(&self, request: Request<Vec<u8>>) -> Result<Value, Exit> {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .timeout_connect(Some(CONNECT_WITHIN))
+            .timeout_global(Some(ANSWER_WITHIN))
+            .build();
+        let failed = |error: ureq::Error| {
+            let remedy = "is a process with 'admin.listen' there? --admin says where";
+            Exit::failed(format!("no answer from {}: {error}; {remedy}", self.admin))
+        };
+        let mut answer = ureq::Agent::new_with_config(config).run(request).map_err(failed)?;
+        let status = answer.status();
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
+        let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        match value["error"].as_str() {
+            None if status.is_success() && !value.is_null() => Ok(value),
+            Some(error) => Err(Exit::failed(error)),
+            None => Err(Exit::failed(format!("{} answered {status}: {}", self.admin, text.trim()))),
+        }
+    }
+
+    fn tell_change(&self, changed: &Value) -> Result<(), Exit> {
+        if self.json {
+            return super::print_json(changed);
+        }
+        let (pipeline, stage) = (text(&changed["pipeline"]), text(&changed["stage"]));
+        let digest = text(&changed["digest"]);
+        match changed["before"].as_str() {
+            Some(before) => println!("{pipeline} {stage}: {digest} runs now, before it {before}{}", behind(changed)),
+            None => println!("{pipeline} {stage}: {digest} runs already"),
+        }
+        if let Some(note) = changed["note"].as_str() {
+            println!("note: {note}");
+        }
+        Ok(())
+    }
+}
+
+fn behind(changed: &Value) -> String {
+    match changed["behind"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(behind) => format!(" ({behind} workers have not come to it yet)"),
+    }
+}
+
+/// Nothing where the answer does not have it, as one of another version may.
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// As part of a URL.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn words_survive_in_a_url() {
+        assert_eq!(super::encoded("a-b c/é?"), "a-b%20c%2F%C3%A9%3F");
+    }
+}

@@ -1,0 +1,367 @@
+//! What was changed in a pipeline while it ran: who did, when, why, and how it ended. Kept in a folder, so that a restart
+//! goes on with it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Digest;
+
+/// So much of the history is kept.
+const ENTRIES_MAX: usize = 200;
+/// What a folder's file may have: more is not read.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+const FILE: &str = "state.json";
+
+/// The changes of one pipeline. Shared; changes are made one at a time.
+#[derive(Default)]
+pub(crate) struct Journal {
+    kept: Mutex<Kept>,
+    counts: Mutex<BTreeMap<(Action, Ended), u64>>,
+    folder: Option<PathBuf>,
+    changing: Mutex<()>,
+}
+
+/// What is kept in the folder.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Kept {
+    #[serde(default)]
+    paused: bool,
+    /// By stage, what was asked for at run time.
+    #[serde(default)]
+    stages: BTreeMap<String, RunTimeChange>,
+    #[serde(default)]
+    history: VecDeque<Entry>,
+}
+
+/// A plugin that was asked for at run time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunTimeChange {
+    /// The digest of what runs.
+    pub(crate) digest: String,
+    /// The digest of what the stage's file had then: once it has another, the file wins.
+    pub(crate) file: String,
+}
+
+/// One change, or the attempt of one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// RFC 3339.
+    pub(crate) time: String,
+    pub(crate) action: Action,
+    pub(crate) stage: Option<String>,
+    /// What was to run, and does unless it was refused.
+    pub(crate) digest: Option<String>,
+    /// What ran before.
+    pub(crate) before: Option<String>,
+    pub(crate) who: String,
+    pub(crate) why: Option<String>,
+    pub(crate) ended: Ended,
+    /// Why it was refused.
+    pub(crate) reason: Option<String>,
+}
+
+/// Why there is no journal.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The folder cannot be made or read.
+    Folder(String),
+    /// What is kept in it makes no sense.
+    Content(String),
+}
+
+/// What was to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Action {
+    /// A plugin was given.
+    Load,
+    /// The stage's file has changed.
+    File,
+    /// Back to what the stage's file has.
+    Reset,
+    /// Back to the version before.
+    Rollback,
+    Pause,
+    Resume,
+    /// At a start, what was changed before it.
+    Restore,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Ended {
+    Done,
+    Refused,
+}
+
+impl Action {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Action::Load => "load",
+            Action::File => "file",
+            Action::Reset => "reset",
+            Action::Rollback => "rollback",
+            Action::Pause => "pause",
+            Action::Resume => "resume",
+            Action::Restore => "restore",
+        }
+    }
+}
+
+impl Ended {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Ended::Done => "done",
+            Ended::Refused => "refused",
+        }
+    }
+}
+
+impl Journal {
+    /// The journal of this pipeline in a folder for all of them.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or what is in it cannot be read.
+    pub(crate) fn open(folder: &Path, pipeline: &str) -> Result<Journal, Broken> {
+        let folder = folder.join(pipeline);
+        let fail = |error: std::io::Error| Broken::Folder(format!("state folder {}: {error}", folder.display()));
+        std::fs::create_dir_all(folder.join("plugins")).map_err(fail)?;
+        let file = folder.join(FILE);
+        let kept = match read_bounded(&file, FILE_BYTES_MAX) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+                Broken::Content(format!("{}: {error}; remove it to forget what was changed", file.display()))
+            })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Kept::default(),
+            Err(error) => return Err(fail(error)),
+        };
+        Ok(Journal { kept: Mutex::new(kept), folder: Some(folder), ..Journal::default() })
+    }
+
+    /// Whoever holds this is the only one to make a change.
+    pub(crate) fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
+        lock(&self.changing)
+    }
+
+    /// Notes a change, or an attempt, and logs it.
+    pub(crate) fn note(&self, pipeline: &str, entry: Entry) {
+        let (action, stage) = (entry.action.name(), entry.stage.as_deref().unwrap_or_default());
+        let (digest, who) = (entry.digest.as_deref().unwrap_or_default(), &entry.who);
+        let why = entry.why.as_deref().unwrap_or_default();
+        match &entry.reason {
+            None => tracing::info!(pipeline, stage, digest, who, why, "{action}: done"),
+            Some(reason) => tracing::warn!(pipeline, stage, digest, who, why, "{action}: refused: {reason}"),
+        }
+        *lock(&self.counts).entry((entry.action, entry.ended)).or_default() += 1;
+        let mut kept = lock(&self.kept);
+        kept.history.push_back(entry);
+        while kept.history.len() > ENTRIES_MAX {
+            kept.history.pop_front();
+        }
+        if let Err(error) = self.write(&kept) {
+            tracing::warn!(pipeline, "the history is not kept: {error}");
+        }
+    }
+
+    /// The history, the latest last.
+    pub(crate) fn history(&self) -> Vec<Entry> {
+        lock(&self.kept).history.iter().cloned().collect()
+    }
+
+    /// The latest attempt of a stage that was refused, if nothing was done after it.
+    pub(crate) fn last_refusal(&self, stage: &str) -> Option<Entry> {
+        let kept = lock(&self.kept);
+        let last = kept.history.iter().rev().find(|entry| entry.stage.as_deref() == Some(stage));
+        last.filter(|entry| entry.ended == Ended::Refused).cloned()
+    }
+
+    /// How often each kind of change was made or refused since the start.
+    pub(crate) fn counts(&self) -> BTreeMap<(Action, Ended), u64> {
+        lock(&self.counts).clone()
+    }
+
+    /// What is to be gone on with after a restart.
+    pub(crate) fn run_time_change(&self, stage: &str) -> Option<RunTimeChange> {
+        lock(&self.kept).stages.get(stage).cloned()
+    }
+
+    /// Keeps, or forgets, what a stage was asked to run.
+    ///
+    /// # Errors
+    /// The folder is not writable: a restart knows nothing of it.
+    pub(crate) fn keep(&self, stage: &str, change: Option<RunTimeChange>) -> Result<(), String> {
+        let mut kept = lock(&self.kept);
+        let known = kept.stages.get(stage);
+        if known == change.as_ref() {
+            return Ok(());
+        }
+        match change {
+            Some(change) => drop(kept.stages.insert(stage.to_owned(), change)),
+            None => drop(kept.stages.remove(stage)),
+        }
+        self.write(&kept)
+    }
+
+    /// Whether the pipeline was paused.
+    pub(crate) fn is_paused(&self) -> bool {
+        lock(&self.kept).paused
+    }
+
+    /// Keeps whether the pipeline is paused.
+    ///
+    /// # Errors
+    /// The folder is not writable: a restart knows nothing of it.
+    pub(crate) fn keep_paused(&self, paused: bool) -> Result<(), String> {
+        let mut kept = lock(&self.kept);
+        kept.paused = paused;
+        self.write(&kept)
+    }
+
+    /// Keeps the bytes of a plugin, by their digest.
+    ///
+    /// # Errors
+    /// The folder is not writable.
+    pub(crate) fn keep_plugin(&self, bytes: &[u8]) -> Result<(), String> {
+        let Some(file) = self.plugin_file(Digest::of(bytes).hex()) else {
+            return Ok(());
+        };
+        if file.exists() { Ok(()) } else { write_whole(&file, bytes) }
+    }
+
+    /// The bytes of a plugin that was kept.
+    ///
+    /// # Errors
+    /// They are not there, or are others.
+    pub(crate) fn plugin(&self, digest: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
+        let file = self.plugin_file(digest).ok_or("there is no state folder")?;
+        let bytes = read_bounded(&file, bytes_max).map_err(|error| format!("{}: {error}", file.display()))?;
+        if Digest::of(&bytes).hex() != digest {
+            return Err(format!("{} has other bytes than its name says", file.display()));
+        }
+        Ok(bytes)
+    }
+
+    /// Removes the plugins that none of these digests names, nor any change that is kept.
+    pub(crate) fn forget_plugins_but(&self, mut digests: BTreeSet<String>) {
+        let Some(folder) = &self.folder else { return };
+        digests.extend(lock(&self.kept).stages.values().map(|change| change.digest.clone()));
+        let files = std::fs::read_dir(folder.join("plugins")).into_iter().flatten().flatten();
+        for file in files.map(|entry| entry.path()) {
+            let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            if stem.is_none_or(|stem| !digests.contains(&stem))
+                && let Err(error) = std::fs::remove_file(&file)
+            {
+                tracing::debug!("cannot remove {}: {error}", file.display());
+            }
+        }
+    }
+
+    fn plugin_file(&self, digest: &str) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join("plugins").join(format!("{digest}.wasm")))
+    }
+
+    fn write(&self, kept: &Kept) -> Result<(), String> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let bytes = serde_json::to_vec_pretty(kept).map_err(|error| error.to_string())?;
+        write_whole(&folder.join(FILE), &bytes)
+    }
+}
+
+/// Now, as the history has it.
+pub(crate) fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+/// The file is there as a whole or as it was, whatever happens meanwhile.
+fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), String> {
+    let write = || {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        new.write_all(bytes)?;
+        new.as_file().sync_all()?;
+        new.persist(file).map_err(|error| error.error).map(drop)
+    };
+    write().map_err(|error: std::io::Error| format!("{}: {error}", file.display()))
+}
+
+fn read_bounded(file: &Path, bytes_max: u64) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, format!("longer than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: usize, ended: Ended) -> Entry {
+        Entry {
+            time: time(SystemTime::UNIX_EPOCH),
+            action: Action::Load,
+            stage: Some("s".into()),
+            digest: Some(number.to_string()),
+            before: None,
+            who: "me".into(),
+            why: None,
+            ended,
+            reason: (ended == Ended::Refused).then(|| "no".into()),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_there_after_a_restart_and_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Journal::open(folder.path(), "p").unwrap();
+        let journal = open();
+        let change = RunTimeChange { digest: "d".into(), file: "f".into() };
+        journal.keep("s", Some(change.clone())).unwrap();
+        journal.keep_paused(true).unwrap();
+        (0..ENTRIES_MAX + 5).for_each(|number| journal.note("p", entry(number, Ended::Done)));
+        assert!(journal.last_refusal("s").is_none());
+        journal.note("p", entry(0, Ended::Refused));
+        let again = open();
+        assert_eq!((again.run_time_change("s"), again.is_paused()), (Some(change), true));
+        assert_eq!(again.history().len(), ENTRIES_MAX);
+        assert_eq!(again.last_refusal("s").unwrap().reason.as_deref(), Some("no"));
+        again.keep("s", None).unwrap();
+        assert_eq!(open().run_time_change("s"), None);
+    }
+
+    #[test]
+    fn kept_plugins_are_what_their_digests_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path(), "p").unwrap();
+        let digest = Digest::of(b"wasm").hex().to_owned();
+        assert!(journal.plugin(&digest, 100).is_err());
+        journal.keep_plugin(b"wasm").unwrap();
+        assert_eq!(journal.plugin(&digest, 100).unwrap(), b"wasm");
+        assert!(journal.plugin(&digest, 3).unwrap_err().contains("longer than 3 bytes"));
+        std::fs::write(folder.path().join(format!("p/plugins/{digest}.wasm")), "other").unwrap();
+        assert!(journal.plugin(&digest, 100).unwrap_err().contains("other bytes"));
+        journal.forget_plugins_but(BTreeSet::new());
+        assert!(journal.plugin(&digest, 100).unwrap_err().contains("No such file"));
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("p")).unwrap();
+        std::fs::write(folder.path().join("p/state.json"), "{").unwrap();
+        let broken = Journal::open(folder.path(), "p").err().unwrap();
+        assert!(matches!(broken, Broken::Content(error) if error.contains("remove it to forget")));
+    }
+}
