@@ -122,13 +122,22 @@ impl Plugin {
     /// # Errors
     /// As [`Plugin::load`], and where the file cannot be read.
     pub fn open(engine: &Engine, path: &Path, options: &LoadOptions) -> Result<Plugin, LoadError> {
+        Plugin::load(engine, Plugin::read(path, options)?, options)
+    }
+
+    /// Reads a file, for [`Plugin::load`].
+    ///
+    /// # Errors
+    /// It cannot be read, or is larger than allowed.
+    pub fn read(path: &Path, options: &LoadOptions) -> Result<Vec<u8>, LoadError> {
         let fail = |reason| LoadError::Read { path: path.to_owned(), reason };
         let file = std::fs::File::open(path).map_err(fail)?;
         check_size(file.metadata().map_err(fail)?.len(), options)?;
         let mut bytes = Vec::new();
         // One byte more than allowed, if the file has grown meanwhile or is no plain file.
         file.take(file_size_max(options) + 1).read_to_end(&mut bytes).map_err(fail)?;
-        Plugin::load(engine, bytes, options)
+        check_size(bytes.len() as u64, options)?;
+        Ok(bytes)
     }
 
     /// Checks, compiles and links a plugin, and asks it once what it is. Takes from 50 ms to, for a large interpreter
