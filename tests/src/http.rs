@@ -1,4 +1,4 @@
-//! Plain HTTP requests to an admin endpoint on this machine.
+//! Plain HTTP requests to a server on this machine.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,15 +22,24 @@ pub fn get(address: SocketAddr, path: &str) -> Result<Response> {
     request(address, "GET", path, "")
 }
 
+/// `GET path`, of this media type.
+pub fn get_as(address: SocketAddr, path: &str, accept: &str) -> Result<Response> {
+    exchange(address, "GET", path, accept, "")
+}
+
 /// `method path` with a JSON body, or none where it is empty.
 pub fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<Response> {
+    exchange(address, method, path, "*/*", body)
+}
+
+fn exchange(address: SocketAddr, method: &str, path: &str, accept: &str, body: &str) -> Result<Response> {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
     // HTTP/1.0: the answer is not chunked, and ends where the connection does.
     let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\n\
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\
          Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
     stream.write_all((head + body).as_bytes())?;

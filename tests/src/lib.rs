@@ -33,5 +33,7 @@ pub mod process;
 pub mod program;
 pub mod random;
 pub mod record;
+pub mod registry;
 pub mod trades;
 pub mod wait;
+pub mod web;

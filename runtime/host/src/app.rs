@@ -1,6 +1,7 @@
 //! The composition root: only here, and in the folder of this name, are sources, sinks and transforms named.
 
 mod dead_letters;
+mod plugins;
 mod seams;
 
 use std::collections::BTreeMap;
@@ -8,13 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use jsonschema::error::ValidationErrorKind;
 use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Stage, Stop, Worker, WorkerSettings};
 use sluicegate_kafka::Patience;
 use sluicegate_local::Log;
 use sluicegate_wasm::{
-    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin,
-    PluginCounters,
+    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, Plugin, PluginCounters,
 };
 
 pub(crate) use dead_letters::{Outlet, dead_letter_topic};
@@ -22,7 +21,9 @@ pub(crate) use seams::Seams;
 
 use crate::config::{self, Pipeline};
 use crate::exit::Exit;
+use crate::registry::Registry;
 use crate::seat::Seat;
+use plugins::refuse;
 use seams::LOCAL_OUTPUT_BYTES_MAX;
 
 /// A drain that takes longer leaves what is in flight to the next worker: with leaving the group it stays within 10 s.
@@ -34,6 +35,7 @@ pub const COMPILE: &str = "compile-plugin";
 /// What all pipelines of the process share: one engine, and one handle of each embedded log.
 pub struct App {
     engine: Engine,
+    registry: Registry,
     logs: Mutex<BTreeMap<PathBuf, Log>>,
 }
 
@@ -55,18 +57,22 @@ pub struct LoadedStage {
     pub name: String,
     /// Its plugin.
     pub plugin: Plugin,
+    /// The digest of the manifest that led to it, where it was looked up in an OCI registry.
+    pub manifest: Option<config::Digest>,
     /// What the plugin itself counts.
     pub counters: Arc<PluginCounters>,
 }
 
 impl App {
-    /// Starts the engine. Compiled plugins are kept in the user's cache folder, if there is one.
+    /// Starts the engine. What plugins are compiled to, and those that were fetched, are kept in the user's cache folder,
+    /// if there is one.
     ///
     /// # Errors
     /// The machine does not run wasmtime.
     pub fn new() -> Result<Self, Exit> {
         let folders = directories::ProjectDirs::from("", "", "sluicegate");
-        let cache_dir = folders.map(|folders| folders.cache_dir().join("compiled"));
+        let cache = |name| folders.as_ref().map(|folders| folders.cache_dir().join(name));
+        let cache_dir = cache("compiled");
         let compiler = cache_dir.as_ref().and_then(|cache_dir| {
             let arguments = vec![COMPILE.into(), cache_dir.into()];
             Some(CompilerProgram { program: std::env::current_exe().ok()?, arguments })
@@ -75,28 +81,16 @@ impl App {
             tracing::warn!("{error}; plugins are compiled at each start");
             Engine::new(&EngineSettings::default())
         })?;
-        Ok(App { engine, logs: Mutex::default() })
+        Ok(App { engine, registry: Registry::new(cache("plugins")), logs: Mutex::default() })
     }
 
-    /// Loads a plugin from a file.
-    ///
-    /// # Errors
-    /// What is wrong with it; names the file.
-    pub fn plugin(&self, path: &Path, options: &LoadOptions) -> Result<Plugin, Exit> {
-        Plugin::open(&self.engine, path, options).map_err(|error| {
-            let named = matches!(error, sluicegate_wasm::LoadError::Read { .. });
-            let exit = Exit::from(error);
-            if named { exit } else { exit.within(&format!("plugin {}", path.display())) }
-        })
-    }
-
-    /// Loads a pipeline's plugins, checks their digests and configurations. Connects to nothing.
+    /// Loads a pipeline's plugins, checks their digests, signatures and configurations. Connects to no broker.
     ///
     /// # Errors
     /// The first plugin or configuration that does not fit, and where the file names it.
     pub fn load(&self, config: Pipeline) -> Result<LoadedPipeline, Exit> {
         let stages: Vec<LoadedStage> =
-            config.stages.iter().map(|stage| self.load_stage(stage)).collect::<Result<_, _>>()?;
+            config.stages.iter().map(|stage| self.load_stage(&config, stage)).collect::<Result<_, _>>()?;
         let meters = Arc::new(Meters::new(stages.iter().map(|stage| stage.name.as_str())));
         let loaded = LoadedPipeline { config, stages, meters, seat: OnceLock::new() };
         // One instance of each, so that a plugin that refuses its configuration is known before anything is connected.
@@ -105,24 +99,6 @@ impl App {
             started.map_err(|error| refuse(stage, &["config"], error.message))?;
         }
         Ok(loaded)
-    }
-
-    fn load_stage(&self, stage: &config::Stage) -> Result<LoadedStage, Exit> {
-        let options =
-            LoadOptions { file_size_max: stage.limits.file_size.0, compile_time_max: stage.limits.compile_time.0 };
-        let plugin = self.plugin(&stage.plugin, &options).map_err(|exit| refuse(stage, &["plugin"], exit.message))?;
-        if let Some(pinned) = &stage.digest {
-            let found = &plugin.artifact().digest;
-            if !found.eq_ignore_ascii_case(pinned.hex()) {
-                let path = stage.plugin.display();
-                let message = format!("plugin {path} has digest sha256:{found}, pinned is sha256:{}", pinned.hex());
-                return Err(refuse(stage, &["digest"], message));
-            }
-        }
-        if let Some(schema) = &plugin.description().config_schema {
-            check_config(schema, stage)?;
-        }
-        Ok(LoadedStage { name: stage.name.clone(), plugin, counters: Arc::default() })
     }
 
     /// Connects worker number `index` of a pipeline, which `stop` will ask to end. Blocks while brokers answer; call it on
@@ -205,40 +181,6 @@ impl LoadedPipeline {
         let stage = Stage::new(config.name.clone(), Box::new(instance), policy, output, outputs.len(), deadline);
         Ok(stage.with_breaker(config.on_failure.breaker))
     }
-}
-
-/// An error at a key of a stage's.
-fn refuse(stage: &config::Stage, path: &[&str], message: impl std::fmt::Display) -> Exit {
-    stage.origin.error(path, format!("stage '{}': {message}", stage.name)).into()
-}
-
-/// Checks a stage's configuration against what its plugin says it takes.
-fn check_config(schema: &str, stage: &config::Stage) -> Result<(), Exit> {
-    let broken = |what: &str, error: &dyn std::fmt::Display| {
-        refuse(
-            stage,
-            &["plugin"],
-            format!("the plugin's config-schema is no {what}: {error}; its author has to mend it"),
-        )
-    };
-    let schema = serde_json::from_str(schema).map_err(|error| broken("JSON", &error))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|error| broken("JSON Schema", &error))?;
-    let config = serde_json::Value::Object(stage.config.object().clone());
-    let Some(error) = validator.iter_errors(&config).next() else {
-        return Ok(());
-    };
-    let pointer = error.instance_path().as_str().to_owned();
-    let mut path: Vec<String> = vec!["config".into()];
-    path.extend(pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")));
-    let key = path.join(".");
-    if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
-        path.extend(unexpected.first().cloned());
-    }
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    // The value itself may be a secret: masked.
-    let message = format!("{key} does not fit the plugin: {}", error.masked());
-    let error = stage.origin.error(&path, format!("stage '{}': {message}", stage.name));
-    Err(error.with_hint(format!("'sluicegate inspect {}' shows what it takes", stage.plugin.display())).into())
 }
 
 /// The machine's clocks.

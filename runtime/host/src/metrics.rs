@@ -15,6 +15,7 @@ const SKIPPED: &str = "sluicegate_skipped_total";
 const FAILURES: &str = "sluicegate_failures_total";
 const COMMITS: &str = "sluicegate_commits_total";
 const LAG: &str = "sluicegate_lag_records";
+const PLUGIN_INFO: &str = "sluicegate_plugin_info";
 const WORKERS_RUNNING: &str = "sluicegate_workers_running";
 
 /// All metrics of all pipelines, in Prometheus' text format. Values are read when somebody asks; the data path only
@@ -38,6 +39,7 @@ fn describe() {
     describe_counter!(FAILURES, "Records that failed for good, by stage and kind");
     describe_counter!(COMMITS, "Commits of offsets or transactions");
     describe_gauge!(LAG, "Records between the last one read and the end of the partition");
+    describe_gauge!(PLUGIN_INFO, "1 for the plugin of each stage, by name, version and digest");
     describe_gauge!(WORKERS_RUNNING, "Workers that stream");
 }
 
@@ -67,6 +69,15 @@ fn record(running: &Running) {
     let streaming = running.states().iter().filter(|state| **state == WorkerState::Running).count();
     gauge!(WORKERS_RUNNING, "pipeline" => pipeline.clone()).set(streaming as f64);
     for stage in &running.pipeline.stages {
+        let (description, digest) = (stage.plugin.description(), &stage.plugin.artifact().digest);
+        let labels = [
+            ("pipeline", pipeline.clone()),
+            ("stage", stage.name.clone()),
+            ("name", description.name.clone()),
+            ("version", description.version.clone()),
+            ("digest", format!("sha256:{digest}")),
+        ];
+        gauge!(PLUGIN_INFO, &labels).set(1.0);
         for (name, count) in stage.counters.read() {
             let labels = [("pipeline", pipeline.clone()), ("stage", stage.name.clone())];
             counter!(format!("plugin_{name}"), &labels).absolute(count);

@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected};
+use sha2::{Digest as _, Sha256};
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -199,7 +200,7 @@ impl JsonSchema for Start {
     }
 }
 
-/// The SHA-256 of a plugin, written `sha256:` and 64 hexadecimal digits.
+/// A SHA-256, written `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(transparent)]
 pub struct Digest(#[schemars(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))] String);
@@ -210,7 +211,13 @@ impl Digest {
         &self.0
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// That of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Digest(hex::encode(Sha256::digest(bytes)))
+    }
+
+    /// The digest that is written so.
+    pub fn parse(text: &str) -> Option<Self> {
         let hex = text.strip_prefix("sha256:")?;
         let is_hex = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_hex.then(|| Digest(hex.to_ascii_lowercase()))

@@ -1,7 +1,7 @@
 //! `sluicegate build`: a plugin's component from its project.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -9,6 +9,8 @@ use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
 use serde_json::Value;
 use sluicegate_wasm::Artifact;
+
+use crate::files;
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -45,7 +47,7 @@ pub fn build(folder: &Path) -> anyhow::Result<Built> {
     // A wrong world is better known now than at the start of a pipeline.
     let artifact = Artifact::read(&bytes).with_context(|| format!("{} is no plugin", component.display()))?;
     let path = folder.join(format!("{name}.wasm"));
-    write_whole(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    files::replace(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Built { path, bytes: bytes.len() as u64, digest: format!("sha256:{}", artifact.digest) })
 }
 
@@ -126,21 +128,6 @@ fn package_name(id: &str) -> Option<&str> {
     }
 }
 
-/// Replaces the file as a whole, so that whoever watches it never sees a half.
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".building-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    // Temporary files are private to their owner; a plugin is read by whoever runs pipelines.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    }
-    file.persist(path)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,15 +163,5 @@ mod tests {
         assert!(message(&folder.path().join("nope")).contains("there is no folder"));
         std::fs::write(folder.path().join("go.mod"), "module x").unwrap();
         assert!(message(folder.path()).contains("a Go project"));
-    }
-
-    #[test]
-    fn a_file_is_replaced_as_a_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("p.wasm");
-        write_whole(&path, b"one").unwrap();
-        write_whole(&path, b"two").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }
