@@ -1,4 +1,4 @@
-//! Plain HTTP requests to an admin endpoint on this machine.
+//! Plain HTTP requests to a server on this machine.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,6 +20,11 @@ pub struct Response {
 /// `GET path`.
 pub fn get(address: SocketAddr, path: &str) -> Result<Response> {
     request(address, "GET", path, "")
+}
+
+/// `GET path`, of this media type.
+pub fn get_as(address: SocketAddr, path: &str, accept: &str) -> Result<Response> {
+    send(address, "GET", path, &[&format!("Accept: {accept}")], b"")
 }
 
 /// `method path` with a JSON body, or none where it is empty.

@@ -34,6 +34,8 @@ pub mod process;
 pub mod program;
 pub mod random;
 pub mod record;
+pub mod registry;
 pub mod stamp;
 pub mod trades;
 pub mod wait;
+pub mod web;

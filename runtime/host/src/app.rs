@@ -1,6 +1,7 @@
 //! The composition root: only here, and in the folder of this name, are sources, sinks and transforms named.
 
 mod dead_letters;
+mod plugins;
 mod seams;
 mod versions;
 
@@ -9,23 +10,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use jsonschema::error::ValidationErrorKind;
 use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Stage, Stop, Worker, WorkerSettings};
 use sluicegate_kafka::Patience;
 use sluicegate_local::Log;
 use sluicegate_wasm::{
-    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin,
-    PluginCounters,
+    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, Plugin, PluginCounters,
 };
 
 pub(crate) use dead_letters::{Outlet, dead_letter_topic};
 pub(crate) use seams::Seams;
 pub(crate) use versions::Swapped;
 
-use crate::config::{self, ConfigError, Pipeline};
+use crate::config::{self, Pipeline};
 use crate::exit::Exit;
 use crate::journal::Journal;
+use crate::registry::Registry;
 use crate::seat::Seat;
+pub(crate) use plugins::load_options;
+use plugins::refuse;
 use seams::LOCAL_OUTPUT_BYTES_MAX;
 use versions::{Version, Versions};
 
@@ -38,6 +40,7 @@ pub const COMPILE: &str = "compile-plugin";
 /// What all pipelines of the process share: one engine, and one handle of each embedded log.
 pub struct App {
     engine: Engine,
+    registry: Registry,
     logs: Mutex<BTreeMap<PathBuf, Log>>,
 }
 
@@ -65,13 +68,15 @@ pub struct LoadedStage {
 }
 
 impl App {
-    /// Starts the engine. Compiled plugins are kept in the user's cache folder, if there is one.
+    /// Starts the engine. What plugins are compiled to, and those that were fetched, are kept in the user's cache folder,
+    /// if there is one.
     ///
     /// # Errors
     /// The machine does not run wasmtime.
     pub fn new() -> Result<Self, Exit> {
         let folders = directories::ProjectDirs::from("", "", "sluicegate");
-        let cache_dir = folders.map(|folders| folders.cache_dir().join("compiled"));
+        let cache = |name| folders.as_ref().map(|folders| folders.cache_dir().join(name));
+        let cache_dir = cache("compiled");
         let compiler = cache_dir.as_ref().and_then(|cache_dir| {
             let arguments = vec![COMPILE.into(), cache_dir.into()];
             Some(CompilerProgram { program: std::env::current_exe().ok()?, arguments })
@@ -80,28 +85,16 @@ impl App {
             tracing::warn!("{error}; plugins are compiled at each start");
             Engine::new(&EngineSettings::default())
         })?;
-        Ok(App { engine, logs: Mutex::default() })
+        Ok(App { engine, registry: Registry::new(cache("plugins")), logs: Mutex::default() })
     }
 
-    /// Loads a plugin from a file.
-    ///
-    /// # Errors
-    /// What is wrong with it; names the file.
-    pub fn plugin(&self, path: &Path, options: &LoadOptions) -> Result<Plugin, Exit> {
-        Plugin::open(&self.engine, path, options).map_err(|error| {
-            let named = matches!(error, sluicegate_wasm::LoadError::Read { .. });
-            let exit = Exit::from(error);
-            if named { exit } else { exit.within(&format!("plugin {}", path.display())) }
-        })
-    }
-
-    /// Loads a pipeline's plugins, checks their digests and configurations. Connects to nothing.
+    /// Loads a pipeline's plugins, checks their digests, signatures and configurations. Connects to no broker.
     ///
     /// # Errors
     /// The first plugin or configuration that does not fit, and where the file names it.
     pub fn load(&self, config: Pipeline) -> Result<LoadedPipeline, Exit> {
         let plugins: Vec<Plugin> =
-            config.stages.iter().map(|stage| self.load_stage(stage)).collect::<Result<_, _>>()?;
+            config.stages.iter().map(|stage| self.load_stage(&config, stage)).collect::<Result<_, _>>()?;
         let stage = |stage: &config::Stage| LoadedStage { name: stage.name.clone(), counters: Arc::default() };
         let stages: Vec<LoadedStage> = config.stages.iter().map(stage).collect();
         let meters = Arc::new(Meters::new(stages.iter().map(|stage| stage.name.as_str())));
@@ -113,33 +106,6 @@ impl App {
             started.map_err(|error| refuse(stage, &["config"], error.message))?;
         }
         Ok(loaded)
-    }
-
-    fn load_stage(&self, stage: &config::Stage) -> Result<Plugin, ConfigError> {
-        let named = |message: &dyn std::fmt::Display| refuse(stage, &["plugin"], message);
-        let bytes = Plugin::read(&stage.plugin, &load_options(stage)).map_err(|error| {
-            let named_already = matches!(error, sluicegate_wasm::LoadError::Read { .. });
-            if named_already { named(&error) } else { named(&format!("plugin {}: {error}", stage.plugin.display())) }
-        })?;
-        self.plugin_for(stage, bytes, &format!("plugin {}", stage.plugin.display()))
-    }
-
-    /// Loads a plugin for a stage from bytes, wherever they come from: checks that they are what the stage pins, and that
-    /// the stage's configuration is what the plugin takes. May take as long as compiling does. Errors call it `named`.
-    ///
-    /// # Errors
-    /// What does not fit, and where the file says so.
-    pub(crate) fn plugin_for(&self, stage: &config::Stage, bytes: Vec<u8>, named: &str) -> Result<Plugin, ConfigError> {
-        let found = config::Digest::of(&bytes);
-        if let Some(pinned) = stage.digest.as_ref().filter(|pinned| **pinned != found) {
-            return Err(refuse(stage, &["digest"], format!("{named} has digest {found}, pinned is {pinned}")));
-        }
-        let plugin = Plugin::load(&self.engine, bytes, &load_options(stage));
-        let plugin = plugin.map_err(|error| refuse(stage, &["plugin"], format!("{named}: {error}")))?;
-        if let Some(schema) = &plugin.description().config_schema {
-            check_config(schema, stage)?;
-        }
-        Ok(plugin)
     }
 
     /// Connects worker number `index` of a pipeline, which `stop` will ask to end. Blocks while brokers answer; call it on
@@ -223,50 +189,12 @@ impl LoadedPipeline {
     }
 }
 
-pub(crate) fn load_options(stage: &config::Stage) -> LoadOptions {
-    LoadOptions { file_size_max: stage.limits.file_size.0, compile_time_max: stage.limits.compile_time.0 }
-}
-
 fn output_limits(stage: &config::Stage, bytes_per_output: usize) -> OutputLimits {
     OutputLimits {
         outputs_per_record: stage.limits.outputs_per_record,
         bytes_per_record: stage.limits.output_bytes_per_record.bytes(),
         bytes_per_output,
     }
-}
-
-/// An error at a key of a stage's.
-fn refuse(stage: &config::Stage, path: &[&str], message: impl std::fmt::Display) -> ConfigError {
-    stage.origin.error(path, format!("stage '{}': {message}", stage.name))
-}
-
-/// Checks a stage's configuration against what its plugin says it takes.
-fn check_config(schema: &str, stage: &config::Stage) -> Result<(), ConfigError> {
-    let broken = |what: &str, error: &dyn std::fmt::Display| {
-        refuse(
-            stage,
-            &["plugin"],
-            format!("the plugin's config-schema is no {what}: {error}; its author has to mend it"),
-        )
-    };
-    let schema = serde_json::from_str(schema).map_err(|error| broken("JSON", &error))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|error| broken("JSON Schema", &error))?;
-    let config = serde_json::Value::Object(stage.config.object().clone());
-    let Some(error) = validator.iter_errors(&config).next() else {
-        return Ok(());
-    };
-    let pointer = error.instance_path().as_str().to_owned();
-    let mut path: Vec<String> = vec!["config".into()];
-    path.extend(pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")));
-    let key = path.join(".");
-    if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
-        path.extend(unexpected.first().cloned());
-    }
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    // The value itself may be a secret: masked.
-    let message = format!("{key} does not fit the plugin: {}", error.masked());
-    let error = stage.origin.error(&path, format!("stage '{}': {message}", stage.name));
-    Err(error.with_hint(format!("'sluicegate inspect {}' shows what it takes", stage.plugin.display())))
 }
 
 /// The machine's clocks.

@@ -10,9 +10,10 @@ use serde::Serialize;
 use sluicegate_core::Culprit;
 use sluicegate_wasm::Plugin;
 
-use crate::app::{App, LoadedPipeline, Swapped};
+use crate::app::{App, LoadedPipeline, Swapped, load_options};
 use crate::config::{self, ConfigError, Digest};
 use crate::journal::{Action, Ended, Entry, Journal, RunTimeChange, time};
+use crate::registry::PluginRef;
 
 /// Who asks for a change, and why.
 #[derive(Clone, Debug)]
@@ -84,19 +85,19 @@ impl LoadedPipeline {
             if let Some(expected) = expected.filter(|expected| **expected != digest) {
                 return Err(Refusal::Unfit(format!("the plugin has digest {digest}, expected is {expected}")));
             }
-            self.take_up(app, index, bytes, &digest)
+            self.take_up(app, index, None, bytes, &digest)
         })
     }
 
     /// Lets what the stage's file has run in it again: drops what was asked for at run time.
     pub(crate) fn reset_plugin(&self, app: &App, stage: &str, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
-        let read = self.read_file(index).map(|bytes| (Digest::of(&bytes), bytes));
+        let read = self.read_configured(app, index).map(|bytes| (Digest::of(&bytes), bytes));
         let digest = read.as_ref().map(|(digest, _)| digest.hex().to_owned()).unwrap_or_default();
         self.noted(Action::Reset, index, &digest, asker, || {
             let (digest, bytes) = read.map_err(Refusal::Unfit)?;
             self.set_file_digest(index, digest.hex());
-            self.take_up(app, index, bytes, &digest)
+            self.take_up(app, index, Some(&self.config.stages[index].plugin), bytes, &digest)
         })
     }
 
@@ -111,7 +112,7 @@ impl LoadedPipeline {
         let _ = self.noted(Action::File, index, &digest, &asker, || {
             let bytes = read.map_err(Refusal::Unfit)?;
             let digest = Digest::of(&bytes);
-            self.take_up(app, index, bytes, &digest)
+            self.take_up(app, index, Some(&self.config.stages[index].plugin), bytes, &digest)
         });
     }
 
@@ -173,7 +174,7 @@ impl LoadedPipeline {
         }
         for index in 0..self.stages.len() {
             // What runs now is what a later change goes back to, when the file may be another.
-            if let Ok(bytes) = self.read_file(index)
+            if let Some(Ok(bytes)) = self.read_file(index)
                 && Digest::of(&bytes).hex() == self.file_digest(index)
                 && let Err(error) = self.journal.keep_plugin(&bytes)
             {
@@ -196,7 +197,7 @@ impl LoadedPipeline {
             }
             let bytes = self.journal.plugin(&change.digest, stage.limits.file_size.0).map_err(Refusal::Unfit)?;
             let digest = Digest::of(&bytes);
-            self.take_up(app, index, bytes, &digest)
+            self.take_up(app, index, None, bytes, &digest)
         });
         if restored.is_err()
             && let Err(error) = self.journal.keep(&stage.name, None)
@@ -205,11 +206,18 @@ impl LoadedPipeline {
         }
     }
 
-    /// Loads the plugin beside the one that runs, and lets it take over.
-    fn take_up(&self, app: &App, index: usize, bytes: Vec<u8>, digest: &Digest) -> Result<Changed, Refusal> {
+    /// Loads the plugin beside the one that runs, and lets it take over. `from` is none where somebody handed it over.
+    fn take_up(
+        &self,
+        app: &App,
+        index: usize,
+        from: Option<&PluginRef>,
+        bytes: Vec<u8>,
+        digest: &Digest,
+    ) -> Result<Changed, Refusal> {
         let config = &self.config.stages[index];
         if self.version(index).digest() != digest.hex() {
-            let plugin = app.plugin_for(config, bytes.clone(), "the plugin")?;
+            let plugin = app.plugin_for(&self.config, config, from, bytes.clone())?;
             let _one = self.journal.one_at_a_time();
             if self.version(index).digest() != digest.hex() {
                 return self.exchange_for(index, &plugin, &bytes);
@@ -312,10 +320,19 @@ impl LoadedPipeline {
         })
     }
 
-    /// Reads the stage's file, within its limits.
-    pub(crate) fn read_file(&self, index: usize) -> Result<Vec<u8>, String> {
+    /// Reads the stage's file, within its limits. None: its plugin is no file.
+    pub(crate) fn read_file(&self, index: usize) -> Option<Result<Vec<u8>, String>> {
         let stage: &config::Stage = &self.config.stages[index];
-        Plugin::read(&stage.plugin, &crate::app::load_options(stage)).map_err(|error| error.to_string())
+        let file = stage.plugin.file()?;
+        Some(Plugin::read(file, &load_options(stage)).map_err(|error| error.to_string()))
+    }
+
+    /// Reads what the pipeline's file names, wherever it is.
+    fn read_configured(&self, app: &App, index: usize) -> Result<Vec<u8>, String> {
+        self.read_file(index).unwrap_or_else(|| {
+            let stage = &self.config.stages[index];
+            app.fetch(&self.config, stage, &stage.plugin).map(|fetched| fetched.bytes).map_err(|exit| exit.message)
+        })
     }
 }
 

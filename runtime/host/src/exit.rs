@@ -11,7 +11,7 @@ use crate::config::ConfigError;
 /// |---|---|
 /// | 1 | failed |
 /// | 2 | bad usage or bad configuration |
-/// | 3 | cannot reach the broker |
+/// | 3 | cannot reach the broker, or a plugin's registry |
 /// | 70 | a promise could not be kept |
 #[derive(Debug)]
 pub struct Exit {
@@ -21,6 +21,8 @@ pub struct Exit {
     pub message: String,
 }
 
+const UNREACHABLE: u8 = 3;
+
 impl Exit {
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Exit { code: 1, message: message.into() }
@@ -28,6 +30,15 @@ impl Exit {
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Exit { code: 2, message: message.into() }
+    }
+
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Exit { code: UNREACHABLE, message: message.into() }
+    }
+
+    /// Whether something did not answer: it may later.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.code == UNREACHABLE
     }
 
     /// The same, with its place named first.
@@ -48,7 +59,7 @@ impl From<Error> for Exit {
         let code = match error.kind {
             ErrorKind::Rewind | ErrorKind::Retry | ErrorKind::Stopped | ErrorKind::Tripped => 1,
             ErrorKind::Config => 2,
-            ErrorKind::Unreachable => 3,
+            ErrorKind::Unreachable => UNREACHABLE,
             ErrorKind::Promise => 70,
         };
         Exit { code, message: error.message }

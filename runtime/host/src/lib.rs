@@ -1,7 +1,7 @@
 //! The program `sluicegate`: configuration, composition, supervision, and the command line.
 //!
 //! ```text
-//! cli → config::load → App::load (plugins) → Supervisor (a thread a worker) → App::worker → Worker::run
+//! cli → config::load → App::load (registry → trust → plugins) → Supervisor (a thread a worker) → App::worker → Worker::run
 //!                                        ↘ admin (/live /ready /metrics /v1/…) reads Meters and states
 //! admin, watch → change (a plugin in a stage, a pause) → journal, and Commands to the workers
 //! ```
@@ -15,13 +15,16 @@ pub mod dead_letters;
 mod demo;
 pub mod dev;
 mod exit;
+mod files;
 mod journal;
 mod logging;
 mod metrics;
 mod record;
+pub mod registry;
 mod seat;
 pub mod service;
 pub mod supervisor;
+pub mod trust;
 mod watch;
 
 pub use exit::Exit;

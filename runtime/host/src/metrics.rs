@@ -43,11 +43,11 @@ fn describe() {
     describe_counter!(FAILURES, "Records that failed for good, by stage and kind");
     describe_counter!(COMMITS, "Commits of offsets or transactions");
     describe_gauge!(LAG, "Records between the last one read and the end of the partition");
+    describe_gauge!(PLUGIN_INFO, "1 for the plugin of each stage, by name, version and digest");
     describe_gauge!(WORKERS_RUNNING, "Workers that stream");
     describe_counter!(SWAPS, "Exchanges of a plugin for another version, counted by each worker");
     describe_gauge!(SWAP_HELD_UP, "The longest that an exchange has held up a worker, in seconds");
     describe_counter!(CHANGES, "Changes at run time, by action and how they ended");
-    describe_gauge!(PLUGIN_INFO, "1 for the plugin that a stage runs");
     describe_gauge!(PAUSED, "1 while the pipeline is paused by request");
 }
 
@@ -102,7 +102,7 @@ fn record_changes(running: &Running) {
         let labels = [
             ("pipeline", name.clone()),
             ("stage", stage.name.clone()),
-            ("plugin", description.name.clone()),
+            ("name", description.name.clone()),
             ("version", description.version.clone()),
             ("digest", format!("sha256:{}", version.digest())),
         ];

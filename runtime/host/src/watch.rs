@@ -61,14 +61,16 @@ impl Drop for Watch {
 fn files(running: &Arc<Running>) -> Vec<File> {
     let stages = running.pipeline.config.stages.iter().enumerate();
     let watched = stages.filter(|(_, stage)| stage.reload == Reload::Watch && stage.digest.is_none());
-    let file = |(stage, config): (usize, &crate::config::Stage)| File {
-        running: Arc::clone(running),
-        stage,
-        path: config.plugin.clone(),
-        stamp: None,
-        tried: Ok(running.pipeline.file_digest(stage)),
+    let file = |(stage, config): (usize, &crate::config::Stage)| {
+        Some(File {
+            running: Arc::clone(running),
+            stage,
+            path: config.plugin.file()?.to_owned(),
+            stamp: None,
+            tried: Ok(running.pipeline.file_digest(stage)),
+        })
     };
-    watched.map(file).collect()
+    watched.filter_map(file).collect()
 }
 
 fn watch(app: &App, mut files: Vec<File>, news: Sender<News>, heard: &Receiver<News>) {
@@ -175,7 +177,7 @@ impl File {
 
     fn take_up(&mut self, app: &App) {
         let pipeline = &self.running.pipeline;
-        let read = pipeline.read_file(self.stage);
+        let Some(read) = pipeline.read_file(self.stage) else { return };
         let tried = read.as_ref().map(|bytes| Digest::of(bytes).hex().to_owned()).map_err(Clone::clone);
         if tried != self.tried {
             self.tried = tried;

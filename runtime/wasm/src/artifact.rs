@@ -84,7 +84,24 @@ pub struct Artifact {
     pub exports: Vec<String>,
     /// Languages, SDKs and tools that made it, without duplicates.
     pub producers: Vec<Producer>,
+    /// What the section holds in which the tools put signatures, if the file begins with one.
+    pub signature: Option<Vec<u8>>,
+    /// Lists of what it was built from.
+    pub sboms: Vec<Sbom>,
 }
+
+/// A list of what a plugin was built from, which tools leave in what they make. Not read, only shown to be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sbom {
+    /// The section that holds it: `.dep-v0`, which cargo-auditable makes, or `sbom`.
+    pub section: &'static str,
+    /// Its size in bytes.
+    pub size: usize,
+}
+
+const SBOM_SECTIONS: [&str; 2] = [".dep-v0", "sbom"];
+const SBOMS_MAX: usize = 16;
+const SIGNATURE_SECTION: &str = "signature";
 
 /// Why a file is not a plugin: what is wrong, and the remedy, on one line.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -148,6 +165,8 @@ impl Artifact {
             imports: Vec::new(),
             exports: Vec::new(),
             producers: Vec::new(),
+            signature: None,
+            sboms: Vec::new(),
         };
         artifact.parse(bytes).map_err(|error| {
             // The parser runs on the whole file, so what it misses at the end is not there.
@@ -170,9 +189,11 @@ impl Artifact {
 
     /// Collects the names at the component's outer level, and the producers at all levels.
     fn parse(&mut self, bytes: &[u8]) -> wasmparser::Result<()> {
-        let mut depth = 0usize;
+        let (mut depth, mut sections) = (0usize, 0usize);
         for payload in Parser::new(0).parse_all(bytes) {
-            match payload? {
+            let payload = payload?;
+            sections += usize::from(!matches!(payload, Payload::Version { .. }));
+            match payload {
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(imports) if depth == 0 => {
@@ -190,10 +211,22 @@ impl Artifact {
                     let _ = self.add_producers(section.data());
                 }
                 Payload::CustomSection(section) if section.name() == SDK_SECTION => self.add_sdk(section.data()),
+                Payload::CustomSection(section) if section.name() == SIGNATURE_SECTION && sections == 1 => {
+                    self.signature = Some(section.data().to_owned());
+                }
+                Payload::CustomSection(section) => self.add_sbom(section.name(), section.data().len()),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn add_sbom(&mut self, name: &str, size: usize) {
+        if let Some(section) = SBOM_SECTIONS.into_iter().find(|section| *section == name)
+            && self.sboms.len() < SBOMS_MAX
+        {
+            self.sboms.push(Sbom { section, size });
+        }
     }
 
     fn add_sdk(&mut self, section: &[u8]) {

@@ -27,7 +27,7 @@ mod instance;
 mod plugin;
 
 pub use allow::{Allow, Ask, Capability, Fixed};
-pub use artifact::{Artifact, ArtifactError, CONTRACT_VERSION, Interface, Producer};
+pub use artifact::{Artifact, ArtifactError, CONTRACT_VERSION, Interface, Producer, Sbom};
 pub use compile::{CompilerProgram, compile_into_cache};
 pub use engine::{Engine, EngineError, EngineSettings};
 pub use host::metrics::PluginCounters;

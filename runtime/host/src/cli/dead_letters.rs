@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::config::{self, Pipeline, unix_ms};
 use crate::dead_letters::{Coordinates, Filter, Index, Replay, Replayed, Report, for_replay, visit};
 use crate::exit::Exit;
+use crate::registry::PluginRef;
 use crate::service::stop_on_signals;
 
 #[derive(Args)]
@@ -83,7 +84,7 @@ struct ReplayOptions {
     letters: Vec<Coordinates>,
     /// Run this plugin in place of the stage's; --stage says which one where there are several.
     #[arg(long, value_name = "PLUGIN.WASM")]
-    with: Option<PathBuf>,
+    with: Option<PluginRef>,
     /// Say what would be produced, and write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -202,7 +203,7 @@ fn replay(options: &ReplayOptions) -> Result<u8, Exit> {
 }
 
 /// Puts a mended plugin in its stage's place.
-fn mend(config: &mut Pipeline, stage: Option<&str>, plugin: PathBuf) -> Result<(), Exit> {
+fn mend(config: &mut Pipeline, stage: Option<&str>, plugin: PluginRef) -> Result<(), Exit> {
     let names = stages(config);
     let named = |name: &str| stage.is_none_or(|stage| stage == name);
     let mut meant = config.stages.iter_mut().filter(|stage| named(&stage.name));

@@ -2,11 +2,14 @@
 
 mod control;
 mod dead_letters;
+mod inspect;
 mod letter;
 mod plugin;
 mod records;
+mod registry;
 mod run;
 mod topics;
+mod trust;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,7 +27,7 @@ use crate::{app, config, demo};
 #[command(
     name = "sluicegate",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 cannot reach the broker, 70 a promise could not be kept."
+    after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 cannot reach the broker or a registry, 70 a promise could not be kept."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -43,7 +46,7 @@ enum Command {
     Demo(demo::Options),
     /// Run pipelines until SIGINT or SIGTERM, then drain, commit and leave.
     Run(run::Options),
-    /// Check pipelines and their plugins; connects to nothing.
+    /// Check pipelines and their plugins; connects to no broker.
     Validate {
         /// Pipeline files.
         #[arg(required = true)]
@@ -52,8 +55,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print what a plugin is and needs.
-    Inspect(plugin::Inspect),
+    /// Print what a plugin is and needs, and whether a pipeline would have it.
+    Inspect(inspect::Inspect),
+    /// Write a plugin to an OCI registry.
+    Push(registry::Push),
+    /// Fetch a plugin from an OCI registry.
+    Pull(registry::Pull),
+    /// Make a key pair to sign plugins with.
+    Keygen(trust::Keygen),
+    /// Sign a plugin.
+    Sign(trust::Sign),
+    /// Check who signed a plugin.
+    Verify(trust::Verify),
     /// Make a new plugin project.
     New(plugin::New),
     /// Build a plugin project into one .wasm file.
@@ -112,7 +125,12 @@ fn dispatch(command: Command) -> Result<u8, Exit> {
         Command::Demo(options) => demo::run(&options)?,
         Command::Run(options) => run::run(&options)?,
         Command::Validate { pipelines, json } => run::validate(&pipelines, json)?,
-        Command::Inspect(options) => plugin::inspect(&options)?,
+        Command::Inspect(options) => inspect::inspect(&options)?,
+        Command::Push(options) => registry::push(&options)?,
+        Command::Pull(options) => registry::pull(&options)?,
+        Command::Keygen(options) => trust::keygen(&options)?,
+        Command::Sign(options) => trust::sign(&options)?,
+        Command::Verify(options) => trust::verify(&options)?,
         Command::New(options) => plugin::new(&options)?,
         Command::Build(options) => plugin::build(&options)?,
         Command::Test(options) => return plugin::test(&options),

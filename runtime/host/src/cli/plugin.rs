@@ -3,104 +3,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::json;
 use sluicegate_core::{OutputLimits, Transform};
-use sluicegate_wasm::{
-    Allow, Artifact, Ask, Engine, EngineSettings, Fixed, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin,
-};
+use sluicegate_wasm::{Allow, Engine, EngineSettings, Fixed, Instance, InstanceLimits, InstanceSpec};
 
 use crate::app::App;
 use crate::config::Limits;
 use crate::dev::case_file::{self, CaseFile};
 use crate::dev::{build, cases, repeat, scaffold};
 use crate::exit::Exit;
-
-#[derive(Args)]
-pub(super) struct Inspect {
-    /// The plugin's .wasm file.
-    plugin: PathBuf,
-    /// Print as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-/// Prints what a plugin is and needs. Nothing of it runs but `describe`, in the sandbox.
-pub(super) fn inspect(options: &Inspect) -> Result<(), Exit> {
-    let plugin = App::new()?.plugin(&options.plugin, &LoadOptions::default())?;
-    if options.json {
-        return super::print_json(&as_json(&plugin));
-    }
-    let (artifact, description) = (plugin.artifact(), plugin.description());
-    println!("name        {}", description.name);
-    println!("version     {}", description.version);
-    println!("summary     {}", description.summary);
-    println!("digest      sha256:{}", artifact.digest);
-    println!("size        {}", bytesize::ByteSize(artifact.size as u64).display().iec());
-    println!("interface   {}", artifact.interface.name());
-    for producer in &artifact.producers {
-        println!("{:<11} {} {}", producer.field, producer.name, producer.version);
-    }
-    println!("imports     {}", artifact.imports.join("\n            "));
-    println!("exports     {}", artifact.exports.join("\n            "));
-    println!("asks for    {}", asks(artifact));
-    match &description.config_schema {
-        None => println!("config      takes none"),
-        Some(schema) => println!("config      {}", indented(schema)),
-    }
-    Ok(())
-}
-
-/// What the plugin gets only where it is allowed, in words.
-fn asks(artifact: &Artifact) -> String {
-    let asks = artifact.asks();
-    if asks.is_empty() {
-        return "nothing but logs and counters: it sees neither clocks nor random numbers".into();
-    }
-    let line = |Ask { interface, capability, otherwise }: &Ask| {
-        let name = capability.name();
-        format!("{name}: imports {interface}; gets {otherwise}, unless the stage says allow: [{name}]")
-    };
-    let mut lines: Vec<String> = asks.iter().map(line).collect();
-    lines.push(
-        "(languages import some for their own ends: 'sluicegate test --repeat' shows if outputs hang on it)".into(),
-    );
-    lines.join("\n            ")
-}
-
-/// The schema, laid out for people if it is JSON at all.
-fn indented(schema: &str) -> String {
-    let parsed = serde_json::from_str::<serde_json::Value>(schema);
-    let text = parsed.and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_else(|_| schema.to_owned());
-    text.replace('\n', "\n            ")
-}
-
-fn as_json(plugin: &Plugin) -> serde_json::Value {
-    let (artifact, description) = (plugin.artifact(), plugin.description());
-    let schema = description
-        .config_schema
-        .as_deref()
-        .map(|schema| serde_json::from_str(schema).unwrap_or_else(|_| serde_json::Value::String(schema.to_owned())));
-    let producers: Vec<_> = artifact
-        .producers
-        .iter()
-        .map(|producer| json!({ "field": producer.field, "name": producer.name, "version": producer.version }))
-        .collect();
-    let ask = |Ask { interface, capability, otherwise }: &Ask| json!({ "capability": capability.name(), "interface": interface, "otherwise": otherwise });
-    let asks: Vec<_> = artifact.asks().iter().map(ask).collect();
-    json!({
-        "name": description.name,
-        "version": description.version,
-        "summary": description.summary,
-        "digest": format!("sha256:{}", artifact.digest),
-        "size": artifact.size,
-        "interface": artifact.interface.name(),
-        "producers": producers,
-        "imports": artifact.imports,
-        "exports": artifact.exports,
-        "asks": asks,
-        "config-schema": schema,
-    })
-}
+use crate::registry::PluginRef;
 
 /// Compiles the plugin on standard input into a cache folder, for the process that started this one.
 pub(super) fn compile(cache: PathBuf) -> u8 {
@@ -206,8 +117,7 @@ pub(super) fn test(options: &Test) -> Result<u8, Exit> {
 }
 
 fn instance(app: &App, path: &Path, file: &CaseFile, fixed: Fixed) -> Result<Box<dyn Transform>, Exit> {
-    let options = LoadOptions { file_size_max: file.limits.file_size.0, compile_time_max: file.limits.compile_time.0 };
-    let plugin = app.plugin(path, &options)?;
+    let plugin = app.plugin(&PluginRef::File(path.to_owned()), &file.limits)?;
     let spec = InstanceSpec {
         pipeline: "test".into(),
         stage: "test".into(),

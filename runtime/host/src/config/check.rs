@@ -12,6 +12,8 @@ use super::quantity::{Size, Time};
 use super::secret::Properties;
 use super::topics;
 use super::tree::{Node, Path};
+use super::trust;
+use crate::registry::PluginRef;
 
 const NAME_LENGTH_MAX: usize = 100;
 const STAGES_MAX: usize = 64;
@@ -83,6 +85,7 @@ pub(super) fn check(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), Confi
     check_stages(pipeline, file)?;
     topics::check(pipeline, file)?;
     check_admin(pipeline, file)?;
+    trust::check(pipeline, file)?;
     check_delivery(pipeline, file)?;
     check_numbers(pipeline, file)
 }
@@ -169,7 +172,7 @@ fn check_stages(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigErr
     for (index, stage) in pipeline.stages.iter().enumerate() {
         let index_text = index.to_string();
         let at = ["stages", index_text.as_str()];
-        check_plugin(stage, &at, file)?;
+        check_plain_http(stage, &at, file)?;
         let named = if file.says(&[&at[..], &["name"]].concat()) { "name" } else { "plugin" };
         let name_path = [&at[..], &[named]].concat();
         file.name(&name_path, "the stage's name", &stage.name)?;
@@ -183,17 +186,13 @@ fn check_stages(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigErr
     Ok(())
 }
 
-fn check_plugin(stage: &Stage, at: Path<'_>, file: &Checked<'_>) -> Result<(), ConfigError> {
-    let path = [at, &["plugin"]].concat();
-    let plugin = stage.plugin.to_string_lossy();
-    if plugin.is_empty() {
-        return file.refuse(&path, "expected the path of a plugin, such as plugins/redact.wasm");
+fn check_plain_http(stage: &Stage, at: Path<'_>, file: &Checked<'_>) -> Result<(), ConfigError> {
+    match &stage.plugin {
+        PluginRef::File(_) | PluginRef::Https(_) if stage.plain_http => {
+            file.refuse(&[at, &["plain-http"]].concat(), "'plain-http' is for oci:// only; leave it out")
+        }
+        _ => Ok(()),
     }
-    if let Some((scheme, _)) = plugin.split_once("://") {
-        let error = file.error(&path, format!("plugins cannot be fetched from {scheme}:// yet"));
-        return Err(error.with_hint("download the plugin, give its path here, and pin it with 'digest: sha256:…'"));
-    }
-    Ok(())
 }
 
 fn check_limits(stage: &Stage, at: Path<'_>, file: &Checked<'_>) -> Result<(), ConfigError> {

@@ -41,7 +41,7 @@ pub(super) fn fill_in(pipeline: &mut Pipeline, root: &Node, source: &Arc<Text>) 
     for (index, stage) in pipeline.stages.iter_mut().enumerate() {
         let index = index.to_string();
         if !is_said(&["stages", &index, "name"]) {
-            stage.name = stage.plugin.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            stage.name = stage.plugin.stem();
         }
         stage.origin = root.get(&["stages", &index]).map_or_else(Origin::default, |node| Origin::new(source, node));
         if root.get(&["stages", &index, "config"]).is_some_and(Node::is_expanded) {
@@ -71,6 +71,6 @@ pub(super) fn resolve_paths(pipeline: &mut Pipeline, folder: &Path) {
         local.path = folder.join(&local.path);
     }
     for stage in &mut pipeline.stages {
-        stage.plugin = folder.join(&stage.plugin);
+        stage.plugin = stage.plugin.clone().within(folder);
     }
 }

@@ -17,6 +17,7 @@ mod secret;
 mod tests;
 mod topics;
 mod tree;
+mod trust;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ pub use pipeline::{
 pub(crate) use quantity::unix_ms;
 pub use quantity::{Digest, Size, Start, Time};
 pub use secret::{PluginConfig, Properties, Secret, is_secret_name};
+pub use trust::{Trust, TrustedKey};
 
 use error::Text;
 use tree::Node;

@@ -1,7 +1,6 @@
 //! A pipeline as its file describes it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::de::Error as _;
@@ -13,6 +12,8 @@ use super::error::nearest;
 use super::origin::Origin;
 use super::quantity::{Digest, Size, Time, address};
 use super::secret::{PluginConfig, Secret};
+use super::trust::Trust;
+use crate::registry::PluginRef;
 
 /// A pipeline: records of a source go through the stages, one after the other, to a sink.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -46,22 +47,27 @@ pub struct Pipeline {
     pub budget: Size,
     /// The endpoint for status, metrics and commands; none without it.
     pub admin: Option<Admin>,
+    /// Which plugins are loaded; all, unless said.
+    pub trust: Option<Trust>,
 }
 
 /// A plugin's place in a pipeline.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Stage {
-    /// The stage's name, in metrics, logs and dead letters; by default the plugin's file name without .wasm.
+    /// The stage's name, in metrics, logs and dead letters; by default the plugin's file name without .wasm, or the last part of its repository.
     #[serde(default)]
     pub name: String,
-    /// The plugin's file; a relative path starts at the configuration file.
-    pub plugin: PathBuf,
+    /// Where the plugin is: a path, which starts at the configuration file, https://… (with 'digest:') or oci://….
+    pub plugin: PluginRef,
     /// Refuses the plugin if its bytes are not these.
     pub digest: Option<Digest>,
     /// What to do when the plugin's file changes.
     #[serde(default)]
     pub reload: Reload,
+    /// Whether the plugin's OCI registry may be asked without TLS, though it is not on this machine.
+    #[serde(default)]
+    pub plain_http: bool,
     /// What the plugin is configured with; the plugin says what it takes.
     #[serde(default)]
     pub config: PluginConfig,

@@ -200,7 +200,7 @@ impl JsonSchema for Start {
     }
 }
 
-/// The SHA-256 of a plugin, written `sha256:` and 64 hexadecimal digits.
+/// A SHA-256, written `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(transparent)]
 pub struct Digest(#[schemars(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))] String);

@@ -84,7 +84,7 @@ fn the_example_of_the_design_is_read() {
     assert_eq!((source.brokers.as_str(), source.topics.as_slice()), ("localhost:9092", &["trades".to_owned()][..]));
     assert_eq!((source.group.as_str(), source.start), ("trades-clean", Start::Earliest));
     let stage = &pipeline.stages[0];
-    assert_eq!(stage.plugin, Path::new("conf/plugins/redact.wasm"));
+    assert_eq!(stage.plugin.file(), Some(Path::new("conf/plugins/redact.wasm")));
     assert_eq!(stage.config.to_json(), r#"{"fields":["account"]}"#);
     assert_eq!(stage.limits, Limits::default());
     let Sink::Kafka(sink) = &pipeline.sink else { panic!("{pipeline:?}") };
@@ -231,7 +231,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("allow: []", "allow: [http]", "14:13: unknown capability 'http' — known here: clock, random"),
     ("allow: []", "allow: [clock, randum]", "14:20: unknown capability 'randum' — did you mean 'random'?"),
     ("allow: []", "allow: [log]", "14:13: 'log' needs no permission; leave it out"),
-    ("plugins/redact.wasm\n", "oci://host/redact\n", "11:5: plugins cannot be fetched from oci:// yet"),
+    (
+        "plugins/redact.wasm\n",
+        "oci://host/redact\n",
+        "11:13: oci://host/redact has neither tag nor digest: add :tag or @sha256:…",
+    ),
     (
         "plugins/redact.wasm\n",
         "redact.wasm\n    digest: sha256:123\n",

@@ -8,7 +8,6 @@ mod rust;
 mod tool;
 
 use std::fmt;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -16,6 +15,7 @@ use serde::Serialize;
 use sluicegate_wasm::Artifact;
 
 use super::language::Language;
+use crate::files;
 
 /// A plugin that was built.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -95,24 +95,9 @@ fn no_project(folder: &Path) -> String {
 fn finish(path: &Path, component: &[u8]) -> anyhow::Result<Built> {
     // A wrong world is better known now than at the start of a pipeline.
     let artifact = Artifact::read(component).with_context(|| format!("{} is no plugin", path.display()))?;
-    write_whole(path, component).with_context(|| format!("cannot write {}", path.display()))?;
+    files::replace(path, component).with_context(|| format!("cannot write {}", path.display()))?;
     let digest = format!("sha256:{}", artifact.digest);
     Ok(Built { path: path.to_owned(), bytes: component.len() as u64, digest })
-}
-
-/// Replaces the file as a whole, so that whoever watches it never sees a half.
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".building-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    // Temporary files are private to their owner; a plugin is read by whoever runs pipelines.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    }
-    file.persist(path)?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -134,15 +119,5 @@ mod tests {
         std::fs::write(&module, "text").unwrap();
         let message = format!("{:#}", build(&module).unwrap_err());
         assert!(message.contains("x.wasm") && message.contains("no core WebAssembly module"), "{message}");
-    }
-
-    #[test]
-    fn a_file_is_replaced_as_a_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("p.wasm");
-        write_whole(&path, b"one").unwrap();
-        write_whole(&path, b"two").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -1,0 +1,178 @@
+//! From a stage's `plugin:` to a plugin: fetched, found to be the one that was meant, and only then compiled.
+
+use jsonschema::error::ValidationErrorKind;
+use sluicegate_wasm::{LoadOptions, Plugin};
+
+use super::App;
+use crate::config::{self, ConfigError, Limits, Pipeline, TrustedKey};
+use crate::exit::Exit;
+use crate::registry::{Fetched, PluginRef, Registry, Wanted};
+use crate::trust;
+
+impl App {
+    /// Where plugins are fetched from.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Loads a plugin that no pipeline demands anything of.
+    ///
+    /// # Errors
+    /// It cannot be fetched, or what is wrong with it; names the plugin.
+    pub fn plugin(&self, plugin: &PluginRef, limits: &Limits) -> Result<Plugin, Exit> {
+        let wanted = Wanted { digest: None, size_max: limits.file_size.0, plain_http: false };
+        let bytes = self.registry.fetch(plugin, &wanted)?.bytes;
+        self.compile(plugin, bytes, limits)
+    }
+
+    /// Fetches a plugin for a stage: that which its file names, or another. Blocks for some minutes at most; for any thread
+    /// but tokio's own.
+    ///
+    /// # Errors
+    /// It cannot be fetched (exit code 3 where that may pass); names the place.
+    pub fn fetch(&self, pipeline: &Pipeline, stage: &config::Stage, plugin: &PluginRef) -> Result<Fetched, Exit> {
+        check_lock(pipeline, stage, Some(plugin))?;
+        let wanted =
+            Wanted { digest: stage.digest.as_ref(), size_max: stage.limits.file_size.0, plain_http: stage.plain_http };
+        let fetched = self.registry.fetch(plugin, &wanted);
+        fetched.map_err(|exit| Exit { code: exit.code, ..refuse(stage, &["plugin"], exit.message).into() })
+    }
+
+    /// Makes a stage's plugin of bytes, wherever they are from: if they are pinned and signed as the pipeline asks for, and
+    /// take the stage's configuration. Takes as long as compiling does. `from` is none where somebody handed them over.
+    ///
+    /// # Errors
+    /// What does not fit; names the place.
+    pub fn plugin_for(
+        &self,
+        pipeline: &Pipeline,
+        stage: &config::Stage,
+        from: Option<&PluginRef>,
+        bytes: Vec<u8>,
+    ) -> Result<Plugin, ConfigError> {
+        let signer = verify(pipeline, stage, from, &bytes)?;
+        let plugin = Plugin::load(&self.engine, bytes, &load_options(stage))
+            .map_err(|error| refuse(stage, &["plugin"], format!("{}: {error}", named(from))))?;
+        let (description, digest) = (plugin.description(), &plugin.artifact().digest);
+        if let Some(schema) = &description.config_schema {
+            check_config(schema, stage)?;
+        }
+        tracing::info!(
+            pipeline = %pipeline.name, stage = %stage.name, plugin = %description.name, version = %description.version,
+            digest = %format!("sha256:{digest}"), signed_by = signer.as_deref(), "plugin loaded"
+        );
+        Ok(plugin)
+    }
+
+    pub(super) fn load_stage(&self, pipeline: &Pipeline, stage: &config::Stage) -> Result<Plugin, Exit> {
+        let Fetched { bytes, .. } = self.fetch(pipeline, stage, &stage.plugin)?;
+        Ok(self.plugin_for(pipeline, stage, Some(&stage.plugin), bytes)?)
+    }
+
+    /// Compiles a plugin that was fetched.
+    ///
+    /// # Errors
+    /// What is wrong with it; names the plugin.
+    pub fn compile(&self, named: &PluginRef, bytes: Vec<u8>, limits: &Limits) -> Result<Plugin, Exit> {
+        let options = LoadOptions { file_size_max: limits.file_size.0, compile_time_max: limits.compile_time.0 };
+        Plugin::load(&self.engine, bytes, &options)
+            .map_err(|error| Exit::from(error).within(&format!("plugin {named}")))
+    }
+}
+
+/// The limits under which a stage's plugin is read and compiled.
+pub(crate) fn load_options(stage: &config::Stage) -> LoadOptions {
+    LoadOptions { file_size_max: stage.limits.file_size.0, compile_time_max: stage.limits.compile_time.0 }
+}
+
+fn named(from: Option<&PluginRef>) -> String {
+    from.map_or_else(|| "the plugin".to_owned(), |from| format!("plugin {from}"))
+}
+
+/// Whether a locked pipeline takes a plugin from there.
+fn check_lock(pipeline: &Pipeline, stage: &config::Stage, from: Option<&PluginRef>) -> Result<(), ConfigError> {
+    let locked = pipeline.trust.as_ref().is_some_and(|trust| trust.locked);
+    if locked && stage.digest.is_none() && !from.is_some_and(PluginRef::is_pinned) {
+        let message = format!("{} is not pinned, and the pipeline is locked: add 'digest: sha256:…'", named(from));
+        return Err(refuse(stage, &["plugin"], message));
+    }
+    Ok(())
+}
+
+/// Whether these bytes are what the pipeline asks for: pinned, and signed by a key that may write to its topics. Gives that
+/// key, where the pipeline asks for signatures.
+fn verify(
+    pipeline: &Pipeline,
+    stage: &config::Stage,
+    from: Option<&PluginRef>,
+    bytes: &[u8],
+) -> Result<Option<String>, ConfigError> {
+    check_lock(pipeline, stage, from)?;
+    let found = config::Digest::of(bytes);
+    if let Some(pinned) = stage.digest.as_ref().filter(|pinned| **pinned != found) {
+        let message = format!("{} has digest {found}, pinned is {pinned}", named(from));
+        return Err(refuse(stage, &["digest"], message));
+    }
+    match &pipeline.trust {
+        Some(trust) if !trust.keys.is_empty() => {
+            let signer = signer(pipeline, &trust.keys, bytes);
+            signer.map(Some).map_err(|why| refuse(stage, &["plugin"], format!("{}: {why}", named(from))))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The key that signed the plugin and may write to the pipeline's topics, or why there is none.
+fn signer(pipeline: &Pipeline, keys: &[TrustedKey], plugin: &[u8]) -> Result<String, String> {
+    let public: Vec<_> = keys.iter().map(|key| key.key.clone()).collect();
+    let signers = trust::signers(plugin, &public).map_err(|error| {
+        format!("{error}; 'trust.keys' asks for a signature: 'sluicegate sign' it with one of its keys")
+    })?;
+    let mut forbidden = None;
+    for signed in keys.iter().filter(|key| signers.contains(&&key.key)) {
+        match signed.forbidden(pipeline) {
+            None => return Ok(signed.key.to_string()),
+            Some(topic) => forbidden = forbidden.or(Some((&signed.key, topic))),
+        }
+    }
+    Err(match forbidden {
+        Some((key, topic)) => {
+            format!("it is signed by key {key}, whose plugins may not write to topic '{topic}': see 'trust.keys'")
+        }
+        None => "none of 'trust.keys' signed it".into(),
+    })
+}
+
+/// An error at a key of a stage's.
+pub(super) fn refuse(stage: &config::Stage, path: &[&str], message: impl std::fmt::Display) -> ConfigError {
+    stage.origin.error(path, format!("stage '{}': {message}", stage.name))
+}
+
+/// Checks a stage's configuration against what its plugin says it takes.
+fn check_config(schema: &str, stage: &config::Stage) -> Result<(), ConfigError> {
+    let broken = |what: &str, error: &dyn std::fmt::Display| {
+        refuse(
+            stage,
+            &["plugin"],
+            format!("the plugin's config-schema is no {what}: {error}; its author has to mend it"),
+        )
+    };
+    let schema = serde_json::from_str(schema).map_err(|error| broken("JSON", &error))?;
+    let validator = jsonschema::validator_for(&schema).map_err(|error| broken("JSON Schema", &error))?;
+    let config = serde_json::Value::Object(stage.config.object().clone());
+    let Some(error) = validator.iter_errors(&config).next() else {
+        return Ok(());
+    };
+    let pointer = error.instance_path().as_str().to_owned();
+    let mut path: Vec<String> = vec!["config".into()];
+    path.extend(pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")));
+    let key = path.join(".");
+    if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+        path.extend(unexpected.first().cloned());
+    }
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    // The value itself may be a secret: masked.
+    let message = format!("{key} does not fit the plugin: {}", error.masked());
+    let error = stage.origin.error(&path, format!("stage '{}': {message}", stage.name));
+    Err(error.with_hint(format!("'sluicegate inspect {}' shows what it takes", stage.plugin)))
+}

@@ -1,0 +1,122 @@
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use sluicegate_wasm::{LoadOptions, Plugin};
+
+use crate::exit::Exit;
+use crate::files;
+use crate::trust::{self, PublicKey, SecretKey};
+
+const KEY_BYTES_MAX: u64 = 16 << 10;
+
+#[derive(Args)]
+pub(super) struct Keygen {
+    /// The name of the files: <name>.key is the secret key, <name>.pub the public one.
+    name: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct Sign {
+    /// The plugin's .wasm file.
+    plugin: PathBuf,
+    /// The file of the secret key.
+    #[arg(long)]
+    key: PathBuf,
+    /// The file to write; by default the plugin's own.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct Verify {
+    /// The plugin's .wasm file.
+    plugin: PathBuf,
+    /// The file of a public key; any of several will do.
+    #[arg(long, required = true)]
+    key: Vec<PathBuf>,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes a key pair.
+pub(super) fn keygen(options: &Keygen) -> Result<(), Exit> {
+    let file = |ending: &str| {
+        let mut file = options.name.clone().into_os_string();
+        file.push(ending);
+        PathBuf::from(file)
+    };
+    let (secret_file, public_file) = (file(".key"), file(".pub"));
+    let failed = |path: &Path, error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Exit::usage(format!("{} is there already: choose another name", path.display()))
+        }
+        _ => Exit::failed(format!("cannot write {}: {error}", path.display())),
+    };
+    let secret = SecretKey::generate();
+    files::create_secret(&secret_file, secret.to_pem().as_bytes()).map_err(|error| failed(&secret_file, error))?;
+    files::replace(&public_file, secret.public().to_pem().as_bytes()).map_err(|error| failed(&public_file, error))?;
+    if options.json {
+        let id = secret.public().to_string();
+        return super::print_json(&json!({ "secret": secret_file, "public": public_file, "id": id }));
+    }
+    println!("{} (secret: keep it)  {}  {}", secret_file.display(), public_file.display(), secret.public());
+    Ok(())
+}
+
+/// Signs a plugin.
+pub(super) fn sign(options: &Sign) -> Result<(), Exit> {
+    let key = SecretKey::from_pem(&read_key(&options.key)?);
+    let key = key.map_err(|error| Exit::usage(format!("{}: {error}", options.key.display())))?;
+    let signed = trust::sign(&read(&options.plugin)?, &key);
+    let signed = signed.map_err(|error| Exit::usage(format!("plugin {}: {error}", options.plugin.display())))?;
+    let path = options.output.as_ref().unwrap_or(&options.plugin);
+    files::replace(path, &signed).map_err(|error| Exit::failed(format!("cannot write {}: {error}", path.display())))?;
+    let (digest, id) = (crate::config::Digest::of(&signed), key.public());
+    if options.json {
+        return super::print_json(&json!({ "file": path, "digest": digest.to_string(), "key": id.to_string() }));
+    }
+    println!("{}  {digest}  signed by {id}", path.display());
+    Ok(())
+}
+
+/// Checks who signed a plugin.
+pub(super) fn verify(options: &Verify) -> Result<(), Exit> {
+    let keys: Vec<PublicKey> = options.key.iter().map(|path| read_public(path)).collect::<Result<_, _>>()?;
+    let plugin = read(&options.plugin)?;
+    let signers = trust::signers(&plugin, &keys);
+    let signers = signers.map_err(|error| Exit::usage(format!("plugin {}: {error}", options.plugin.display())))?;
+    let ids: Vec<String> = signers.iter().map(ToString::to_string).collect();
+    if options.json {
+        let digest = crate::config::Digest::of(&plugin).to_string();
+        return super::print_json(&json!({ "file": options.plugin, "digest": digest, "keys": ids }));
+    }
+    println!("{}: signed by {}", options.plugin.display(), ids.join(", "));
+    Ok(())
+}
+
+/// The public key in a file.
+pub(super) fn read_public(path: &Path) -> Result<PublicKey, Exit> {
+    read_key(path)?.parse().map_err(|error| Exit::usage(format!("{}: {error}", path.display())))
+}
+
+fn read_key(path: &Path) -> Result<String, Exit> {
+    let cannot = |why: &dyn std::fmt::Display| Exit::usage(format!("cannot read key {}: {why}", path.display()));
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| cannot(&error))?;
+    file.take(KEY_BYTES_MAX).read_to_string(&mut text).map_err(|error| cannot(&error))?;
+    Ok(text)
+}
+
+fn read(plugin: &Path) -> Result<Vec<u8>, Exit> {
+    // Whoever signs or asks has the file; a pipeline has limits of its own.
+    Ok(Plugin::read(plugin, &LoadOptions { file_size_max: u64::MAX, ..LoadOptions::default() })?)
+}

@@ -1,0 +1,120 @@
+//! Who asks a registry: as Docker's configuration file says, if the registry wants to know.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential};
+use http_auth::ChallengeParser;
+use serde::Deserialize;
+use ureq::Agent;
+
+use super::http;
+use crate::exit::Exit;
+
+/// Tokens of large registries have some kilobytes.
+const TOKEN_BYTES_MAX: u64 = 256 << 10;
+
+/// What a registry answers to who has not said who he is.
+pub(super) enum Challenge {
+    Basic,
+    Bearer { realm: String, service: Option<String> },
+}
+
+impl Challenge {
+    /// The first that we can meet, of the values of `WWW-Authenticate`.
+    pub(super) fn of<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Self> {
+        headers.flat_map(ChallengeParser::new).flatten().find_map(|challenge| {
+            let parameter = |name: &str| {
+                let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.to_unescaped())
+            };
+            match challenge.scheme.to_ascii_lowercase().as_str() {
+                "basic" => Some(Challenge::Basic),
+                "bearer" => Some(Challenge::Bearer { realm: parameter("realm")?, service: parameter("service") }),
+                _ => None,
+            }
+        })
+    }
+
+    /// The value of `Authorization` that meets it. `scope` is what is to be done, in a registry's words.
+    pub(super) fn meet(self, agent: &Agent, registry: &str, scope: &str) -> Result<String, Exit> {
+        let basic = basic(registry)?;
+        match self {
+            Challenge::Basic => {
+                basic.ok_or_else(|| Exit::usage(format!("{registry} wants to know who asks: docker login {registry}")))
+            }
+            Challenge::Bearer { realm, service } => {
+                let token = token(agent, &realm, service.as_deref(), scope, basic.as_deref())?;
+                Ok(format!("Bearer {token}"))
+            }
+        }
+    }
+}
+
+/// The name and password for this registry in Docker's configuration file, if they are there.
+fn basic(registry: &str) -> Result<Option<String>, Exit> {
+    let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
+    let broken =
+        |what: &str| Exit::usage(format!("Docker's credentials for {registry}: {what}: docker login {registry}"));
+    match get_credential(server) {
+        Ok(DockerCredential::UsernamePassword(name, password)) => {
+            Ok(Some(format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))))
+        }
+        Ok(DockerCredential::IdentityToken(_)) => {
+            Err(broken("an identity token, and not a name and a password or token"))
+        }
+        Err(
+            CredentialRetrievalError::NoCredentialConfigured
+            | CredentialRetrievalError::ConfigNotFound
+            | CredentialRetrievalError::ConfigReadError,
+        ) => Ok(None),
+        // What a helper says may have a secret in it.
+        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => Err(broken(&format!("{helper} fails"))),
+        Err(error) => Err(broken(&error.to_string())),
+    }
+}
+
+/// Some registries give one, some the other, some both.
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+fn token(agent: &Agent, realm: &str, service: Option<&str>, scope: &str, basic: Option<&str>) -> Result<String, Exit> {
+    let mut request = agent.get(realm).query("scope", scope);
+    if let Some(service) = service {
+        request = request.query("service", service);
+    }
+    if let Some(basic) = basic {
+        request = request.header("Authorization", basic);
+    }
+    let response = request.call().map_err(|error| http::failure(realm, &error))?;
+    match response.status().as_u16() {
+        200 => {}
+        401 | 403 => {
+            let message = format!("{realm} gives no token for {scope}: log in again (docker login), or ask for access");
+            return Err(Exit::usage(message));
+        }
+        status => return Err(http::refusal(realm, status)),
+    }
+    let answer = http::body(response, TOKEN_BYTES_MAX, realm, "")?;
+    let given = serde_json::from_slice(&answer).ok().and_then(|token: Token| token.token.or(token.access_token));
+    given.ok_or_else(|| Exit::usage(format!("{realm} gives no token")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_challenge_that_we_can_meet_is_found() {
+        let of = |header: &'static str| Challenge::of([header].into_iter());
+        assert!(matches!(of(r#"Basic realm="x""#), Some(Challenge::Basic)));
+        assert!(matches!(
+            of(r#"Negotiate, bearer realm="https://auth.example.com/token",service="reg,istry",scope="repository:x:pull""#),
+            Some(Challenge::Bearer { realm, service })
+                if realm == "https://auth.example.com/token" && service.as_deref() == Some("reg,istry")
+        ));
+        assert!(of("Digest realm=x").is_none() && of("\"").is_none() && of("Bearer service=x").is_none());
+    }
+}

@@ -1,0 +1,187 @@
+//! Where plugins come from: files, web servers, OCI registries, and a cache of what was fetched.
+//!
+//! ```text
+//! PluginRef → Registry::fetch (cache, else network; bounded in time and size) → bytes and their digest
+//! ```
+//!
+//! Everything blocks, some minutes at most, and may be called on any thread but tokio's own.
+
+mod cache;
+mod credentials;
+mod http;
+mod manifest;
+mod oci;
+mod reference;
+
+use std::path::PathBuf;
+
+use sluicegate_wasm::{Artifact, LoadError, LoadOptions, Plugin};
+
+pub use reference::{OciRef, PluginRef};
+
+use crate::config::Digest;
+use crate::exit::Exit;
+use cache::Cache;
+use manifest::Manifest;
+use oci::{MANIFEST_BYTES_MAX, Oci};
+
+/// Fetches plugins, and writes them to registries.
+pub struct Registry {
+    cache: Cache,
+}
+
+/// How a plugin is to be fetched.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// The digest of its bytes, where it is pinned.
+    pub digest: Option<&'a Digest>,
+    /// Its bytes, at most.
+    pub size_max: u64,
+    /// Whether its registry may be asked without TLS, though it is not on this machine.
+    pub plain_http: bool,
+}
+
+/// A plugin's bytes. Nothing but its digest was looked at.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Their digest.
+    pub digest: Digest,
+    /// The digest of the artifact's manifest, where it is from an OCI registry and was not found by its pinned digest.
+    pub manifest: Option<Digest>,
+}
+
+impl Fetched {
+    fn of(bytes: Vec<u8>, manifest: Option<Digest>) -> Self {
+        Fetched { digest: Digest::of(&bytes), bytes, manifest }
+    }
+}
+
+impl Registry {
+    /// Keeps what it fetches in this folder, if there is one.
+    pub fn new(cache: Option<PathBuf>) -> Self {
+        Registry { cache: Cache::new(cache) }
+    }
+
+    /// The bytes of a plugin. What is pinned, by its own digest or its manifest's, is asked for once; a tag is looked up
+    /// each time, and where its registry does not answer, what it last led to is used and a warning logged. Whether the
+    /// bytes are those that were pinned is for the caller to see, by their digest.
+    ///
+    /// # Errors
+    /// It is not there, not allowed, too large, not what its manifest says, or out of reach (exit code 3).
+    pub fn fetch(&self, plugin: &PluginRef, wanted: &Wanted<'_>) -> Result<Fetched, Exit> {
+        let kept = || Some(Fetched::of(self.cache.read(wanted.digest?, wanted.size_max)?, None));
+        match plugin {
+            PluginRef::File(path) => {
+                let options = LoadOptions { file_size_max: wanted.size_max, ..LoadOptions::default() };
+                let bytes = Plugin::read(path, &options).map_err(|error| match error {
+                    LoadError::Read { .. } => Exit::from(error),
+                    _ => Exit::from(error).within(&format!("plugin {}", path.display())),
+                })?;
+                Ok(Fetched::of(bytes, None))
+            }
+            PluginRef::Https(url) if wanted.digest.is_none() => {
+                Err(Exit::usage(format!("{url} may change what it gives: pin the plugin with 'digest: sha256:…'")))
+            }
+            PluginRef::Https(url) => kept().map_or_else(|| self.fetch_url(url, wanted), Ok),
+            PluginRef::Oci(oci) => kept().map_or_else(|| self.fetch_artifact(oci, wanted), Ok),
+        }
+    }
+
+    /// The digest of the manifest that a reference leads to now: whether a tag has moved, for one request
+    /// that most registries answer without a body.
+    ///
+    /// # Errors
+    /// As [`Registry::fetch`].
+    pub fn manifest_digest(&self, oci: &OciRef, plain_http: bool) -> Result<Digest, Exit> {
+        if let Some(digest) = &oci.digest {
+            return Ok(digest.clone());
+        }
+        let mut remote = Oci::new(oci, plain_http, "pull");
+        match remote.manifest_digest()? {
+            Some(digest) => Ok(digest),
+            None => Ok(remote.manifest()?.0),
+        }
+    }
+
+    /// Writes a plugin to a registry. Gives the digest of its manifest.
+    ///
+    /// # Errors
+    /// The bytes are no plugin; the registry refuses, or is out of reach (exit code 3).
+    pub fn push(&self, oci: &OciRef, plugin: &[u8], plain_http: bool) -> Result<Digest, Exit> {
+        let artifact = Artifact::read(plugin).map_err(|error| Exit::usage(error.to_string()))?;
+        Oci::new(oci, plain_http, "pull,push").push(&artifact, plugin)
+    }
+
+    fn fetch_url(&self, url: &str, wanted: &Wanted<'_>) -> Result<Fetched, Exit> {
+        let response = http::agent(false).get(url).call().map_err(|error| http::failure(url, &error))?;
+        if response.status().as_u16() != 200 {
+            return Err(http::refusal(url, response.status().as_u16()));
+        }
+        let bytes = http::body(response, wanted.size_max, url, ": raise limits.file-size if that is meant")?;
+        let fetched = Fetched::of(bytes, None);
+        // Whatever else is there is of no use to anybody.
+        if wanted.digest == Some(&fetched.digest) {
+            self.cache.keep(&fetched.digest, &fetched.bytes);
+        }
+        Ok(fetched)
+    }
+
+    fn fetch_artifact(&self, oci: &OciRef, wanted: &Wanted<'_>) -> Result<Fetched, Exit> {
+        let mut remote = Oci::new(oci, wanted.plain_http, "pull");
+        let (digest, manifest) = self.manifest(oci, &mut remote)?;
+        let layer = Manifest::layer(oci, &manifest)?;
+        if layer.size > wanted.size_max {
+            return Err(Exit::usage(format!(
+                "the plugin of {oci} has {} bytes, more than {}: raise limits.file-size if that is meant",
+                layer.size, wanted.size_max
+            )));
+        }
+        let bytes = match self.cache.read(&layer.digest, wanted.size_max) {
+            Some(bytes) => bytes,
+            None => {
+                let bytes = remote.blob(&layer.digest, wanted.size_max)?;
+                self.cache.keep(&layer.digest, &bytes);
+                bytes
+            }
+        };
+        Ok(Fetched::of(bytes, Some(digest)))
+    }
+
+    /// The manifest: by its digest from the cache, by its tag from the registry or, where that does not answer, as it
+    /// was the last time.
+    fn manifest(&self, oci: &OciRef, remote: &mut Oci<'_>) -> Result<Named, Exit> {
+        let kept = |digest: &Digest| Some((digest.clone(), self.cache.read(digest, MANIFEST_BYTES_MAX)?));
+        if let Some(manifest) = oci.digest.as_ref().and_then(kept) {
+            return Ok(manifest);
+        }
+        let last = self.cache.tag(oci).as_ref().and_then(kept);
+        match (self.look_up(oci, remote, last.as_ref()), last) {
+            (Err(error), Some(last)) if error.is_unreachable() => {
+                tracing::warn!("{error}; using {}, to which the tag led the last time", last.0);
+                Ok(last)
+            }
+            (found, _) => found,
+        }
+    }
+
+    /// The manifest by the registry, which is only asked whether it is still the last one, if there is that: registries
+    /// count how often manifests are read.
+    fn look_up(&self, oci: &OciRef, remote: &mut Oci<'_>, last: Option<&Named>) -> Result<Named, Exit> {
+        if let Some(last) = last
+            && remote.manifest_digest()?.as_ref() == Some(&last.0)
+        {
+            return Ok(last.clone());
+        }
+        let (digest, bytes) = remote.manifest()?;
+        self.cache.keep(&digest, &bytes);
+        if oci.digest.is_none() {
+            self.cache.keep_tag(oci, &digest);
+        }
+        Ok((digest, bytes))
+    }
+}
+
+/// A manifest and its digest.
+type Named = (Digest, Vec<u8>);

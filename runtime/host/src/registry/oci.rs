@@ -1,0 +1,203 @@
+use sluicegate_wasm::Artifact;
+use ureq::http::{Method, Request, Response, header};
+use ureq::{Agent, Body};
+
+use super::credentials::Challenge;
+use super::http;
+use super::manifest::{MANIFEST, Manifest};
+use super::reference::OciRef;
+use crate::config::Digest;
+use crate::exit::Exit;
+
+/// What the distribution specification asks registries to take.
+pub(super) const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+const DIGEST_HEADER: &str = "docker-content-digest";
+
+/// One artifact of a registry, by the OCI distribution protocol.
+pub(super) struct Oci<'a> {
+    oci: &'a OciRef,
+    agent: Agent,
+    /// `https://registry`
+    server: String,
+    /// What the registry's words for reading, or reading and writing, are.
+    scope: String,
+    /// What the registry was told of who asks.
+    authorization: Option<String>,
+}
+
+/// A request, which may have to be sent again once the registry has said what it wants to know.
+struct Asked<'a> {
+    method: Method,
+    url: String,
+    header: Option<(header::HeaderName, &'a str)>,
+    body: Option<&'a [u8]>,
+}
+
+impl<'a> Oci<'a> {
+    /// `plain` allows HTTP without TLS, as registries on this machine always are.
+    pub(super) fn new(oci: &'a OciRef, plain: bool, actions: &str) -> Self {
+        let plain = plain || oci.is_loopback();
+        let host = if oci.registry == "docker.io" { "registry-1.docker.io" } else { &oci.registry };
+        Oci {
+            oci,
+            agent: http::agent(plain),
+            server: format!("{}://{host}", if plain { "http" } else { "https" }),
+            scope: format!("repository:{}:{actions}", oci.repository),
+            authorization: None,
+        }
+    }
+
+    /// The manifest and its digest, which is the asked one if one was asked for.
+    pub(super) fn manifest(&mut self) -> Result<(Digest, Vec<u8>), Exit> {
+        let response = self.ask_manifest(Method::GET)?;
+        let what = format!("the manifest of {}", self.oci);
+        let bytes = http::body(response, MANIFEST_BYTES_MAX, &what, ": no plugin has such a one")?;
+        let digest = Digest::of(&bytes);
+        match &self.oci.digest {
+            Some(asked) if *asked != digest => Err(Exit::usage(format!(
+                "{what} has digest {digest}, and not the one that was asked for: the registry lies"
+            ))),
+            _ => Ok((digest, bytes)),
+        }
+    }
+
+    /// The digest of the manifest, without the manifest. Registries should say it, and need not.
+    pub(super) fn manifest_digest(&mut self) -> Result<Option<Digest>, Exit> {
+        let response = self.ask_manifest(Method::HEAD)?;
+        Ok(response.headers().get(DIGEST_HEADER).and_then(|value| Digest::parse(value.to_str().ok()?)))
+    }
+
+    fn ask_manifest(&mut self, method: Method) -> Result<Response<Body>, Exit> {
+        let url = self.url(&format!("manifests/{}", self.oci.target()));
+        let asked = Asked { method, url, header: Some((header::ACCEPT, MANIFEST)), body: None };
+        let response = self.send(&asked)?;
+        match response.status().as_u16() {
+            200 => Ok(response),
+            404 => {
+                Err(Exit::usage(format!("{}: not found: the registry has no such repository, tag or digest", self.oci)))
+            }
+            status => Err(self.refusal(status)),
+        }
+    }
+
+    /// A blob, which is what its digest says.
+    pub(super) fn blob(&mut self, digest: &Digest, size_max: u64) -> Result<Vec<u8>, Exit> {
+        let url = self.url(&format!("blobs/{digest}"));
+        let response = self.send(&Asked { method: Method::GET, url, header: None, body: None })?;
+        if response.status().as_u16() != 200 {
+            return Err(self.refusal(response.status().as_u16()));
+        }
+        let what = format!("the plugin of {}", self.oci);
+        let bytes = http::body(response, size_max, &what, ": raise limits.file-size if that is meant")?;
+        let found = Digest::of(&bytes);
+        match found == *digest {
+            true => Ok(bytes),
+            false => Err(Exit::usage(format!(
+                "{what} has digest {found}, and not {digest} as its manifest says: not loaded"
+            ))),
+        }
+    }
+
+    /// Writes a plugin as an artifact. Gives the digest of its manifest.
+    pub(super) fn push(&mut self, artifact: &Artifact, plugin: &[u8]) -> Result<Digest, Exit> {
+        let (manifest, config) = Manifest::of(artifact, plugin);
+        let manifest = serde_json::to_vec(&manifest).map_err(|error| Exit::failed(error.to_string()))?;
+        let digest = Digest::of(&manifest);
+        if self.oci.digest.as_ref().is_some_and(|asked| *asked != digest) {
+            let message = format!("{}: the plugin's manifest has digest {digest}: leave @sha256:… out", self.oci);
+            return Err(Exit::usage(message));
+        }
+        self.push_blob(plugin)?;
+        self.push_blob(&config)?;
+        let url = self.url(&format!("manifests/{}", self.oci.target()));
+        let header = Some((header::CONTENT_TYPE, MANIFEST));
+        let response = self.send(&Asked { method: Method::PUT, url, header, body: Some(&manifest) })?;
+        match response.status().as_u16() {
+            201 => Ok(digest),
+            status => Err(self.refusal(status)),
+        }
+    }
+
+    fn push_blob(&mut self, bytes: &[u8]) -> Result<(), Exit> {
+        let digest = Digest::of(bytes);
+        let url = self.url(&format!("blobs/{digest}"));
+        if self.send(&Asked { method: Method::HEAD, url, header: None, body: None })?.status().as_u16() == 200 {
+            return Ok(());
+        }
+        let url = self.url("blobs/uploads/");
+        let response = self.send(&Asked { method: Method::POST, url, header: None, body: Some(&[]) })?;
+        if response.status().as_u16() != 202 {
+            return Err(self.refusal(response.status().as_u16()));
+        }
+        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let location =
+            location.ok_or_else(|| Exit::usage(format!("{}: the registry gives no place to write to", self.oci)))?;
+        let url = self.upload(location, &digest)?;
+        let header = Some((header::CONTENT_TYPE, "application/octet-stream"));
+        let response = self.send(&Asked { method: Method::PUT, url, header, body: Some(bytes) })?;
+        match response.status().as_u16() {
+            201 => Ok(()),
+            status => Err(self.refusal(status)),
+        }
+    }
+
+    /// Where a blob is written, which a registry names as a path or a URL, with a query or without.
+    fn upload(&self, location: &str, digest: &Digest) -> Result<String, Exit> {
+        let url = match location.starts_with('/') {
+            true => format!("{}{location}", self.server),
+            false => location.to_owned(),
+        };
+        // Our credentials go with it.
+        if !url.strip_prefix(&self.server).is_some_and(|path| path.starts_with('/')) {
+            return Err(Exit::usage(format!("{}: the registry wants plugins written elsewhere, to {url}", self.oci)));
+        }
+        let separator = if url.contains('?') { '&' } else { '?' };
+        Ok(format!("{url}{separator}digest={digest}"))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/v2/{}/{path}", self.server, self.oci.repository)
+    }
+
+    /// Sends a request; where the registry wants to know who asks, tells it and sends it again.
+    fn send(&mut self, asked: &Asked<'_>) -> Result<Response<Body>, Exit> {
+        let response = self.send_once(asked)?;
+        if response.status().as_u16() != 401 {
+            return Ok(response);
+        }
+        let headers = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
+        let Some(challenge) = Challenge::of(headers.filter_map(|value| value.to_str().ok())) else {
+            return Err(Exit::usage(format!(
+                "{}: the registry wants to know who asks in a way that is not known",
+                self.oci
+            )));
+        };
+        self.authorization = Some(challenge.meet(&self.agent, &self.oci.registry, &self.scope)?);
+        self.send_once(asked)
+    }
+
+    fn send_once(&self, asked: &Asked<'_>) -> Result<Response<Body>, Exit> {
+        let mut request = Request::builder().method(&asked.method).uri(&asked.url);
+        if let Some((name, value)) = &asked.header {
+            request = request.header(name, *value);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let sent = match asked.body {
+            Some(body) => request.body(body).map_err(ureq::Error::from).and_then(|request| self.agent.run(request)),
+            None => request.body(()).map_err(ureq::Error::from).and_then(|request| self.agent.run(request)),
+        };
+        sent.map_err(|error| http::failure(&self.oci.to_string(), &error))
+    }
+
+    fn refusal(&self, status: u16) -> Exit {
+        match status {
+            401 | 403 => Exit::usage(format!(
+                "{}: not authorised (HTTP status {status}): docker login {}, or ask for access",
+                self.oci, self.oci.registry
+            )),
+            status => http::refusal(&self.oci.to_string(), status),
+        }
+    }
+}
