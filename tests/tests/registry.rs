@@ -9,9 +9,11 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use sluicegate_tests::http;
 use sluicegate_tests::plugins::{guest, plugin};
 use sluicegate_tests::program::{Output, Program, free_address, sluicegate};
 use sluicegate_tests::registry::{PASSWORD, Registry, USER};
+use sluicegate_tests::wait::eventually;
 use sluicegate_tests::web::{Answer, Authority, Request, Web};
 use tempfile::TempDir;
 
@@ -104,6 +106,34 @@ fn a_tag_that_moves_is_followed_and_one_that_is_gone_is_refused() -> Result<()> 
     user.refuses(&tag, BAD, &["not found", "no such repository, tag or digest"])?;
     user.refused(&["pull", text], BAD, &["not found"])?;
     user.refused(&["pull", &format!("oci://{}/nothing:1", registry.address())], BAD, &["not found"]).map(drop)
+}
+
+#[test]
+fn a_tag_that_moves_is_taken_up_by_what_runs() -> Result<()> {
+    let (mut registry, user) = (Registry::start()?, User::new()?);
+    let tag = format!("oci://{}/plugin:live", registry.address());
+    let first = user.pushed(&registry, "plugin:live")?;
+    user.lay_out(&format!("{tag}, reload-interval: 1s"), "")?;
+    user.done(&["topics", "create", "in", "--local", "data"])?;
+    let admin = free_address()?;
+    let mut running = user.program(&["run", "pipeline.yaml", "--admin", &admin.to_string()])?.spawn()?;
+    running.wait_ready(admin, READY_WITHIN)?;
+    let digest = || -> Result<Value> {
+        let status: Value = serde_json::from_str(&http::get(admin, "/v1/pipelines")?.body)?;
+        Ok(status[0]["stages"][0]["digest"].clone())
+    };
+    assert_eq!(digest()?, first["digest"]);
+    let other = guest("fickle")?;
+    let pushed = user.done(&["push", other.to_str().context("UTF-8")?, &tag, "--json"])?;
+    let pushed: Value = serde_json::from_str(&pushed)?;
+    eventually(READY_WITHIN, "the other plugin", || Ok((digest()? == pushed["digest"]).then_some(())))?;
+    registry.stop()?;
+    eventually(READY_WITHIN, "a look at what is gone", || {
+        ensure!(running.is_running()?, "{}", running.stderr()?);
+        Ok(running.stderr()?.contains("Connection refused").then_some(()))
+    })?;
+    assert_eq!(digest()?, pushed["digest"]);
+    Ok(())
 }
 
 #[test]
@@ -270,6 +300,7 @@ impl User {
         let path = |name: &str| self.folder.path().join(name);
         let program = sluicegate(args)?.folder(self.folder.path());
         let program = program.env("XDG_CACHE_HOME", path("cache")).env("DOCKER_CONFIG", path("docker"));
+        let program = program.env("XDG_STATE_HOME", path("state"));
         // A name without a file trusts nobody but the system's own.
         Ok(match path("authority.pem").exists() {
             true => program.env("SSL_CERT_FILE", path("authority.pem")),
@@ -339,7 +370,7 @@ impl User {
         let admin = free_address()?;
         let mut running = self.program(&["run", "pipeline.yaml", "--admin", &admin.to_string()])?.spawn()?;
         running.wait_ready(admin, READY_WITHIN)?;
-        let metrics = sluicegate_tests::http::get(admin, "/metrics")?.body;
+        let metrics = http::get(admin, "/metrics")?.body;
         let info =
             "sluicegate_plugin_info{pipeline=\"p\",stage=\"s\",name=\"uppercase\",version=\"0.1.0\",digest=\"sha256:";
         ensure!(metrics.contains(info), "{metrics}");

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sluicegate_tests::plugins::{guest, plugin};
-use sluicegate_tests::program::{Output, sluicegate};
+use sluicegate_tests::program::{Output, Program, free_address, sluicegate};
 use tempfile::TempDir;
 
 const BAD: i32 = 2;
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_key_pair_is_made_and_never_overwritten() -> Result<()> {
@@ -86,6 +88,42 @@ fn a_pipeline_loads_what_its_keys_signed_and_nothing_else() -> Result<()> {
 }
 
 #[test]
+fn a_running_pipeline_takes_nothing_else_either() -> Result<()> {
+    let bench = Bench::new()?;
+    bench.done(&["sign", "plain.wasm", "--key", "ops.key", "-o", "good.wasm"])?;
+    bench.done(&["sign", "plain.wasm", "--key", "stranger.key", "-o", "strange.wasm"])?;
+    bench.lay_out("good.wasm", "trust: { keys: [{ key: '${file:ops.pub}' }] }\n")?;
+    bench.done(&["topics", "create", "in", "--local", "data"])?;
+    let admin = free_address()?;
+    let mut running = bench.program(&["run", "pipeline.yaml", "--admin", &admin.to_string()])?.spawn()?;
+    running.wait_ready(admin, READY_WITHIN)?;
+    let url = format!("http://{admin}");
+    for (plugin, why) in [("plain.wasm", "not signed"), ("strange.wasm", "none of those that are trusted")] {
+        let output = bench.run(&["load", "p", "s", plugin, "--admin", &url])?;
+        ensure!(output.code != Some(0) && output.stderr.contains(why), "{plugin}: {output:?}");
+    }
+    let good = bench.run(&["load", "p", "s", "good.wasm", "--admin", &url])?;
+    ensure!(good.code == Some(0), "{good:?}");
+    Ok(())
+}
+
+#[test]
+fn a_locked_pipeline_takes_no_unpinned_plugin_by_hand() -> Result<()> {
+    let bench = Bench::new()?;
+    let built: Value = serde_json::from_str(&bench.done(&["inspect", "plain.wasm", "--json"])?)?;
+    let digest = built["digest"].as_str().context("a digest")?;
+    bench.lay_out(&format!("plain.wasm, digest: '{digest}'"), "trust: { locked: true }\n")?;
+    bench.done(&["sign", "plain.wasm", "--key", "ops.key", "-o", "other.wasm"])?;
+    bench.done(&["topics", "create", "in", "--local", "data"])?;
+    let admin = free_address()?;
+    let mut running = bench.program(&["run", "pipeline.yaml", "--admin", &admin.to_string()])?.spawn()?;
+    running.wait_ready(admin, READY_WITHIN)?;
+    let output = bench.run(&["load", "p", "s", "other.wasm", "--admin", &format!("http://{admin}")])?;
+    ensure!(output.code != Some(0) && output.stderr.contains("pinned is"), "{output:?}");
+    Ok(())
+}
+
+#[test]
 fn a_key_may_be_bound_to_topics() -> Result<()> {
     let bench = Bench::new()?;
     bench.done(&["sign", "plain.wasm", "--key", "ops.key"])?;
@@ -137,9 +175,14 @@ impl Bench {
         Ok(bench)
     }
 
+    fn program(&self, args: &[&str]) -> Result<Program> {
+        let path = |name: &str| self.folder.path().join(name);
+        let program = sluicegate(args)?.folder(self.folder.path());
+        Ok(program.env("XDG_CACHE_HOME", path("cache")).env("XDG_STATE_HOME", path("state")))
+    }
+
     fn run(&self, args: &[&str]) -> Result<Output> {
-        let cache = self.folder.path().join("cache");
-        sluicegate(args)?.folder(self.folder.path()).env("XDG_CACHE_HOME", cache).run()
+        self.program(args)?.run()
     }
 
     fn done(&self, args: &[&str]) -> Result<String> {

@@ -101,10 +101,10 @@ impl LoadedPipeline {
         })
     }
 
-    /// The stage's file has changed, and reads so.
-    pub(crate) fn take_up_file(&self, app: &App, index: usize, read: Result<Vec<u8>, String>) {
+    /// What the pipeline's file names for a stage has become another, and reads so.
+    pub(crate) fn take_up_changed(&self, app: &App, index: usize, read: Result<Vec<u8>, String>, why: &str) {
         let digest = read.as_ref().map(|bytes| Digest::of(bytes).hex().to_owned()).unwrap_or_default();
-        let asker = Asker { who: "watcher".into(), why: Some("the file has changed".into()) };
+        let asker = Asker { who: "watcher".into(), why: Some(why.into()) };
         if !digest.is_empty() {
             self.set_file_digest(index, &digest);
         }

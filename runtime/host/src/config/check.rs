@@ -180,6 +180,8 @@ fn check_stages(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigErr
             let name = &stage.name;
             return file.refuse(&name_path, format!("two stages are called '{name}'; give one of them another 'name'"));
         }
+        let interval = [&at[..], &["reload-interval"]].concat();
+        file.time(&interval, stage.reload_interval, Time::ms(1000), Time::ms(86_400_000))?;
         check_limits(stage, &at, file)?;
         check_on_failure(&stage.on_failure, pipeline.dead_letter.is_some(), &at, file)?;
     }

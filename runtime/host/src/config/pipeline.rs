@@ -62,9 +62,12 @@ pub struct Stage {
     pub plugin: PluginRef,
     /// Refuses the plugin if its bytes are not these.
     pub digest: Option<Digest>,
-    /// What to do when the plugin's file changes.
+    /// What to do when the plugin's file changes, or its tag in an OCI registry leads to another.
     #[serde(default)]
     pub reload: Reload,
+    /// How often a tag in an OCI registry is looked up.
+    #[serde(default = "reload_interval")]
+    pub reload_interval: Time,
     /// Whether the plugin's OCI registry may be asked without TLS, though it is not on this machine.
     #[serde(default)]
     pub plain_http: bool,
@@ -363,6 +366,10 @@ pub struct Admin {
     /// What whoever changes something has to show, as a bearer token; ${ENV} or ${file:path} keeps it out of the file.
     /// Without it, changes are allowed from this machine alone.
     pub token: Option<Secret>,
+}
+
+fn reload_interval() -> Time {
+    Time::ms(60_000)
 }
 
 fn budget() -> Size {

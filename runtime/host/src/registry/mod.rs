@@ -89,22 +89,6 @@ impl Registry {
         }
     }
 
-    /// The digest of the manifest that a reference leads to now: whether a tag has moved, for one request
-    /// that most registries answer without a body.
-    ///
-    /// # Errors
-    /// As [`Registry::fetch`].
-    pub fn manifest_digest(&self, oci: &OciRef, plain_http: bool) -> Result<Digest, Exit> {
-        if let Some(digest) = &oci.digest {
-            return Ok(digest.clone());
-        }
-        let mut remote = Oci::new(oci, plain_http, "pull");
-        match remote.manifest_digest()? {
-            Some(digest) => Ok(digest),
-            None => Ok(remote.manifest()?.0),
-        }
-    }
-
     /// Writes a plugin to a registry. Gives the digest of its manifest.
     ///
     /// # Errors

@@ -1,17 +1,16 @@
-//! Watches the files of plugins, and has a changed one taken up.
+//! The files of plugins: replaced, half-written, or reached by links that change.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
+use super::{News, Watched, watched};
 use crate::app::App;
-use crate::config::{Digest, Reload};
-use crate::exit::Exit;
 use crate::supervisor::Running;
 
 /// Who writes a file pauses less than this within it.
@@ -23,57 +22,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Symbolic links that are followed.
 const LINKS_MAX: usize = 16;
 
-/// A thread that watches. It ends with this.
-pub(crate) struct Watch {
-    news: Sender<News>,
+/// The files of stages that are watched.
+pub(super) fn of(running: &Arc<Running>) -> Vec<File> {
+    let file = |watched: Watched| Some(File { path: watched.config().plugin.file()?.to_owned(), stamp: None, watched });
+    watched(running).filter_map(file).collect()
 }
 
-enum News {
-    Changed,
-    End,
-}
-
-impl Watch {
-    /// Watches the files of all stages that do not say otherwise.
-    ///
-    /// # Errors
-    /// The machine has no thread left.
-    pub(crate) fn start(app: &Arc<App>, pipelines: &[Arc<Running>]) -> Result<Watch, Exit> {
-        let (news, heard) = channel();
-        let files: Vec<File> = pipelines.iter().flat_map(files).collect();
-        if !files.is_empty() {
-            let (app, told) = (Arc::clone(app), news.clone());
-            let watch = move || watch(&app, files, told, &heard);
-            std::thread::Builder::new().name("watch".into()).spawn(watch)?;
-        }
-        Ok(Watch { news })
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // Where nothing is watched, nobody listens.
-        let _ = self.news.send(News::End);
-    }
-}
-
-/// A pinned plugin is what it is.
-fn files(running: &Arc<Running>) -> Vec<File> {
-    let stages = running.pipeline.config.stages.iter().enumerate();
-    let watched = stages.filter(|(_, stage)| stage.reload == Reload::Watch && stage.digest.is_none());
-    let file = |(stage, config): (usize, &crate::config::Stage)| {
-        Some(File {
-            running: Arc::clone(running),
-            stage,
-            path: config.plugin.file()?.to_owned(),
-            stamp: None,
-            tried: Ok(running.pipeline.file_digest(stage)),
-        })
-    };
-    watched.filter_map(file).collect()
-}
-
-fn watch(app: &App, mut files: Vec<File>, news: Sender<News>, heard: &Receiver<News>) {
+/// Watches until it is told to end.
+pub(super) fn watch(app: &App, mut files: Vec<File>, news: Sender<News>, heard: &Receiver<News>) {
     let tell = move |event: notify::Result<notify::Event>| {
         // Reading them is no change: we do that ourselves.
         if !event.is_ok_and(|event| event.kind.is_access()) {
@@ -135,14 +91,11 @@ fn folders(file: &Path) -> Vec<PathBuf> {
 }
 
 /// A stage's file, as it was when it was looked at last.
-struct File {
-    running: Arc<Running>,
-    stage: usize,
+pub(super) struct File {
+    watched: Watched,
     path: PathBuf,
     /// None before the first look, which makes up for what happened between loading and watching.
     stamp: Option<Option<Stamp>>,
-    /// The digest of what it had, or why it could not be read.
-    tried: Result<String, String>,
 }
 
 /// What tells that a file may be another, without reading it.
@@ -171,17 +124,9 @@ impl File {
             return false;
         }
         self.stamp = stamp;
-        self.take_up(app);
-        true
-    }
-
-    fn take_up(&mut self, app: &App) {
-        let pipeline = &self.running.pipeline;
-        let Some(read) = pipeline.read_file(self.stage) else { return };
-        let tried = read.as_ref().map(|bytes| Digest::of(bytes).hex().to_owned()).map_err(Clone::clone);
-        if tried != self.tried {
-            self.tried = tried;
-            pipeline.take_up_file(app, self.stage, read);
+        if let Some(read) = self.watched.running.pipeline.read_file(self.watched.stage) {
+            self.watched.take_up(app, read, "the file has changed");
         }
+        true
     }
 }
