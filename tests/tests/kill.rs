@@ -106,16 +106,16 @@ fn feed(writer: &Client, topic: &str, input: &[Record], kills: &AtomicUsize) -> 
     Ok(())
 }
 
-/// Kills one process and the other, in turns, each time when some more outputs are there.
+/// Kills the older one of two processes, again and again, each time when some more outputs are there.
 fn kill_often(
     watcher: &Client,
     output: &str,
     pipeline: &Pipeline,
     seed: u64,
     kills: &AtomicUsize,
-) -> Result<[Running; 2]> {
+) -> Result<Vec<Running>> {
     let mut random = Random::new(seed);
-    let mut processes = [pipeline.start(free_address()?)?, pipeline.start(free_address()?)?];
+    let mut processes = vec![pipeline.start(free_address()?)?, pipeline.start(free_address()?)?];
     let reached = || anyhow::Ok(watcher.end_offsets(output, Isolation::ReadUncommitted)?.values().sum::<i64>());
     for kill in 0..KILLS {
         let until = reached()? + 100 + random.below(PORTION as u64 / 2) as i64;
@@ -128,13 +128,14 @@ fn kill_often(
             Ok((seen >= until).then_some(()))
         });
         waited.with_context(|| format!("kill {kill} at output {until}; {seen} are there"))?;
-        let victim = kill % 2;
-        // Its successor starts while it still runs, and holds its address.
-        let restarted = pipeline.start(free_address()?);
-        let killed = std::mem::replace(&mut processes[victim], restarted?).kill()?;
+        // Found while the victim still holds its own. The successor starts once it is dead, as whoever watches it would do
+        // it: what a process leaves open is ended by the one that takes its seat.
+        let address = free_address()?;
+        let killed = processes.remove(0).kill()?;
         ensure!(killed.signal == Some(9), "{killed:?}");
         kills.fetch_add(1, SeqCst);
-        println!("kill {kill} of process {victim} at output {seen}");
+        println!("kill {kill} at output {seen}");
+        processes.push(pipeline.start(address)?);
     }
     Ok(processes)
 }
