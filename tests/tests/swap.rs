@@ -28,8 +28,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const BREAKER: usize = 100;
 const DONE_WITHIN: Duration = Duration::from_secs(120);
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
-/// A swap holds a worker up for less than this.
-const HELD_UP_MAX: f64 = 0.005;
+/// A swap holds a worker up for less than 5 ms, in seconds; and where more threads run than there are cores, some of these four
+/// hundred are taken off theirs meanwhile, for a few slices of the scheduler.
+const HELD_UP_MAX: f64 = 0.05;
 
 /// Records are written in slices, this often and of so many: 50,000 a second.
 const SLICE_EVERY: Duration = Duration::from_millis(50);
