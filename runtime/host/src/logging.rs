@@ -13,8 +13,9 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// rust-rdkafka calls it an error that a consumer it drops was closed before, in good order.
-const SILENT: &str = "rdkafka::consumer::base_consumer=off";
+/// rust-rdkafka calls it an error that a consumer it drops was closed before, in good order; notify tells of folders that were
+/// watched and are gone.
+const SILENT: &str = "rdkafka::consumer::base_consumer=off,notify=warn";
 
 /// Sends `tracing` to standard error. Called once, first thing.
 ///
