@@ -1,19 +1,22 @@
+mod commit;
+mod write;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::batch::{Batch, Partition};
-use crate::chain::{Chain, FailedRecord, Passage};
+use crate::chain::{Chain, Passage};
 use crate::commands::{Command, Inbox, Replacement};
 use crate::error::{Error, ErrorKind};
-use crate::letter::Story;
-use crate::meters::{Meters, Tally};
-use crate::output::{Destination, Output};
-use crate::policy::Action;
-use crate::progress::{Progress, Ticket};
+use crate::meters::Meters;
+use crate::progress::Progress;
 use crate::seams::{Clock, Polled, Sink, Source, Transaction};
 use crate::stage::Stage;
+
+use commit::Amount;
+pub use commit::CommitEvery;
 
 /// One thread's share of a pipeline: a group member, a producer and an instance of each stage's plugin.
 ///
@@ -56,37 +59,6 @@ pub enum Delivery {
     AtLeastOnce,
 }
 
-/// When to commit: whichever comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CommitEvery {
-    /// After this time.
-    pub interval: Duration,
-    /// After this many input records.
-    pub records: usize,
-    /// After this many input bytes.
-    pub bytes: usize,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Amount {
-    records: usize,
-    bytes: usize,
-}
-
-impl Amount {
-    fn add(&mut self, records: usize, bytes: usize) {
-        self.records += records;
-        self.bytes += bytes;
-    }
-}
-
-impl CommitEvery {
-    /// Whether the amount is one commit's worth, or this part of it.
-    fn is_reached(&self, amount: Amount, part: usize) -> bool {
-        amount.records >= self.records / part || amount.bytes >= self.bytes / part
-    }
-}
-
 struct Parked {
     batch: Batch,
     passage: Passage,
@@ -126,9 +98,6 @@ impl Stop {
 
 /// The longest wait for records: bounds how late a stop is noticed.
 const WAIT_MAX: Duration = Duration::from_millis(50);
-/// At least once, each commit takes up this part of a commit's worth: while one part is being acknowledged the next is
-/// written, and both together are what a crash repeats.
-const PARTS: usize = 2;
 /// A worker that goes back so often without a commit between is to be replaced, and a pause is due.
 const REWINDS_MAX: u32 = 5;
 
@@ -340,109 +309,6 @@ impl Worker {
         self.process()
     }
 
-    fn write(&mut self) -> Result<(), Error> {
-        let now = self.clock.now();
-        if self.open_since.is_none() {
-            self.transaction.begin()?;
-            self.open_since = Some(now);
-        }
-        let (records, bytes) = (self.batch.len(), self.batch.bytes());
-        let Some(end) = self.batch.offsets.last().map(|last| last + 1) else {
-            return Ok(());
-        };
-        let ticket = self.progress.begin(self.batch.partition.clone(), end, records, bytes, now);
-        self.fresh.add(records, bytes);
-        self.uncommitted.add(records, bytes);
-        let mut tally = Tally { records_in: records as u64, bytes_in: bytes as u64, ..Tally::default() };
-        self.write_outputs(ticket, &mut tally)?;
-        self.write_dead_letters(ticket, &mut tally)?;
-        self.progress.written(ticket, tally.outputs + tally.dead_letters);
-        self.meters.add(&tally);
-        if let Some(log_end) = self.batch.log_end {
-            self.lag.insert(self.batch.partition.clone(), log_end.saturating_sub(end));
-        }
-        Ok(())
-    }
-
-    /// An error where a policy says stop: nothing of the batch is written, what came before it is committed.
-    fn refuse_to_pass_over(&self) -> Result<(), Error> {
-        for failed in self.passage.failed() {
-            let stage = self.chain.stage(failed.stage);
-            if stage.policy().action(failed.failure.kind) == Action::Stop {
-                self.meters.add_failure(failed.stage, failed.failure.kind);
-                let (partition, offset) = (&self.batch.partition, self.batch.offsets[failed.row]);
-                return Err(Error::new(
-                    ErrorKind::Stopped,
-                    format!(
-                        "stage '{}' failed on {partition} offset {offset} ({}), and its policy is 'stop'; mend the plugin \
-                         or the record, or set a dead-letter topic or on-failure.then",
-                        stage.name(),
-                        failed.failure
-                    ),
-                )
-                .by(failed.stage, stage.version()));
-            }
-        }
-        Ok(())
-    }
-
-    fn write_outputs(&mut self, ticket: Ticket, tally: &mut Tally) -> Result<(), Error> {
-        let sink = &mut *self.sink;
-        self.passage.outputs(&self.batch, |output| {
-            tally.outputs += 1;
-            sink.write(output, ticket)
-        })
-    }
-
-    /// For each failed record its policy's word: a dead letter, or nothing.
-    fn write_dead_letters(&mut self, ticket: Ticket, tally: &mut Tally) -> Result<(), Error> {
-        let mut rows = self.batch.rows().enumerate();
-        for failed in self.passage.failed() {
-            self.meters.add_failure(failed.stage, failed.failure.kind);
-            if self.chain.stage(failed.stage).policy().action(failed.failure.kind) == Action::Skip {
-                tally.skipped += 1;
-                continue;
-            }
-            let Some((_, record)) = rows.by_ref().find(|(row, _)| *row == failed.row) else {
-                continue;
-            };
-            let story = self.story(failed).into_headers();
-            self.sink.write(
-                &Output {
-                    to: Destination::DeadLetter,
-                    source: &self.batch.partition,
-                    offset: record.offset,
-                    index: 0,
-                    timestamp: record.timestamp,
-                    key: record.key,
-                    value: record.value,
-                    headers: record.headers,
-                    added: &story,
-                },
-                ticket,
-            )?;
-            tally.dead_letters += 1;
-        }
-        Ok(())
-    }
-
-    fn story(&self, failed: &FailedRecord) -> Story {
-        let stage = self.chain.stage(failed.stage);
-        let plugin = stage.transform().identity();
-        Story {
-            pipeline: self.settings.pipeline.clone(),
-            stage: stage.name().to_owned(),
-            plugin: plugin.name.clone(),
-            plugin_version: plugin.version.clone(),
-            plugin_digest: plugin.digest.clone(),
-            failure: failed.failure.kind.name().to_owned(),
-            reason: failed.failure.reason.clone(),
-            source: self.batch.partition.clone(),
-            offset: self.batch.offsets[failed.row],
-            time_ms: self.clock.unix_ms(),
-        }
-    }
-
     fn revoke(&mut self, lost: bool) -> Result<(), Error> {
         if lost {
             self.give_up()?;
@@ -454,94 +320,6 @@ impl Worker {
         self.meters.forget_lag(gone.iter());
         self.lag.retain(|partition, _| !gone.contains(partition));
         Ok(())
-    }
-
-    /// Waits until everything in flight is durable, and commits it.
-    fn finish(&mut self) -> Result<(), Error> {
-        let give_up = self.clock.now() + self.settings.drain;
-        if self.settings.delivery == Delivery::AtLeastOnce {
-            self.progress.reached();
-            while !self.progress.is_idle() && self.clock.now() < give_up {
-                self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
-                self.progress.reached();
-            }
-        }
-        self.commit()?;
-        if self.progress.is_idle() {
-            return Ok(());
-        }
-        let message = format!(
-            "{} records were not acknowledged by the sink within {:?} of the drain; they are read again at the next start",
-            self.progress.records(),
-            self.settings.drain
-        );
-        Err(Error::new(ErrorKind::Retry, message))
-    }
-
-    /// Whether no more may be read for now: the budget is used up, or a crash would repeat more than a commit's worth.
-    fn is_full(&self) -> bool {
-        let WorkerSettings { commit, budget, delivery, .. } = &self.settings;
-        self.progress.bytes() >= *budget
-            || *delivery == Delivery::AtLeastOnce
-                && (commit.is_reached(self.uncommitted, 1) || self.is_past(self.progress.oldest(), commit.interval))
-    }
-
-    fn make_room(&mut self) -> Result<(), Error> {
-        if self.settings.delivery == Delivery::ExactlyOnce {
-            return self.commit();
-        }
-        self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
-        self.progress.reached();
-        // Of what is acknowledged little by little, not each bit is worth a commit.
-        let waiting = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
-        if self.commit_is_due() || !self.settings.commit.is_reached(waiting, PARTS) { self.commit() } else { Ok(()) }
-    }
-
-    fn commit(&mut self) -> Result<(), Error> {
-        if self.open_since.is_none() {
-            return Ok(());
-        }
-        match self.settings.delivery {
-            Delivery::ExactlyOnce => {
-                self.transaction.commit(&self.progress.ends())?;
-                self.progress.settle();
-            }
-            Delivery::AtLeastOnce => {
-                let reached = self.progress.reached();
-                if reached.is_empty() {
-                    self.fresh = Amount::default();
-                    self.open_since = Some(self.clock.now());
-                    return Ok(());
-                }
-                self.transaction.commit(reached)?;
-            }
-        }
-        self.rewinds = 0;
-        self.progress.committed();
-        self.fresh = Amount::default();
-        self.uncommitted = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
-        self.meters.add_commit(&self.lag);
-        self.open_since = if self.progress.is_idle() { None } else { Some(self.clock.now()) };
-        Ok(())
-    }
-
-    fn commit_is_due(&self) -> bool {
-        self.open_since.is_some()
-            && (self.settings.commit.is_reached(self.fresh, self.parts())
-                || self.is_past(self.open_since, self.commit_interval()))
-    }
-
-    fn is_past(&self, since: Option<Duration>, time: Duration) -> bool {
-        since.is_some_and(|since| self.clock.now().saturating_sub(since) >= time)
-    }
-
-    fn commit_interval(&self) -> Duration {
-        self.settings.commit.interval / self.parts() as u32
-    }
-
-    /// In how many parts a commit's worth is committed.
-    fn parts(&self) -> usize {
-        if self.settings.delivery == Delivery::AtLeastOnce { PARTS } else { 1 }
     }
 
     /// How long the source may wait: not past the next commit, nor the next retry.

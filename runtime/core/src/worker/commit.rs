@@ -1,0 +1,131 @@
+//! When what was written is committed, and how.
+
+use std::time::Duration;
+
+use super::{Delivery, WAIT_MAX, Worker, WorkerSettings};
+use crate::error::{Error, ErrorKind};
+
+/// At least once, each commit takes up this part of a commit's worth: while one part is being acknowledged the next is
+/// written, and both together are what a crash repeats.
+const PARTS: usize = 2;
+
+/// When to commit: whichever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitEvery {
+    /// After this time.
+    pub interval: Duration,
+    /// After this many input records.
+    pub records: usize,
+    /// After this many input bytes.
+    pub bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Amount {
+    records: usize,
+    bytes: usize,
+}
+
+impl Amount {
+    pub(super) fn add(&mut self, records: usize, bytes: usize) {
+        self.records += records;
+        self.bytes += bytes;
+    }
+}
+
+impl CommitEvery {
+    /// Whether the amount is one commit's worth, or this part of it.
+    fn is_reached(&self, amount: Amount, part: usize) -> bool {
+        amount.records >= self.records / part || amount.bytes >= self.bytes / part
+    }
+}
+
+impl Worker {
+    /// Waits until everything in flight is durable, and commits it.
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
+        let give_up = self.clock.now() + self.settings.drain;
+        if self.settings.delivery == Delivery::AtLeastOnce {
+            self.progress.reached();
+            while !self.progress.is_idle() && self.clock.now() < give_up {
+                self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
+                self.progress.reached();
+            }
+        }
+        self.commit()?;
+        if self.progress.is_idle() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} records were not acknowledged by the sink within {:?} of the drain; they are read again at the next start",
+            self.progress.records(),
+            self.settings.drain
+        );
+        Err(Error::new(ErrorKind::Retry, message))
+    }
+
+    /// Whether no more may be read for now: the budget is used up, or a crash would repeat more than a commit's worth.
+    pub(super) fn is_full(&self) -> bool {
+        let WorkerSettings { commit, budget, delivery, .. } = &self.settings;
+        self.progress.bytes() >= *budget
+            || *delivery == Delivery::AtLeastOnce
+                && (commit.is_reached(self.uncommitted, 1) || self.is_past(self.progress.oldest(), commit.interval))
+    }
+
+    pub(super) fn make_room(&mut self) -> Result<(), Error> {
+        if self.settings.delivery == Delivery::ExactlyOnce {
+            return self.commit();
+        }
+        self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
+        self.progress.reached();
+        // Of what is acknowledged little by little, not each bit is worth a commit.
+        let waiting = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
+        if self.commit_is_due() || !self.settings.commit.is_reached(waiting, PARTS) { self.commit() } else { Ok(()) }
+    }
+
+    pub(super) fn commit(&mut self) -> Result<(), Error> {
+        if self.open_since.is_none() {
+            return Ok(());
+        }
+        match self.settings.delivery {
+            Delivery::ExactlyOnce => {
+                self.transaction.commit(&self.progress.ends())?;
+                self.progress.settle();
+            }
+            Delivery::AtLeastOnce => {
+                let reached = self.progress.reached();
+                if reached.is_empty() {
+                    self.fresh = Amount::default();
+                    self.open_since = Some(self.clock.now());
+                    return Ok(());
+                }
+                self.transaction.commit(reached)?;
+            }
+        }
+        self.rewinds = 0;
+        self.progress.committed();
+        self.fresh = Amount::default();
+        self.uncommitted = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
+        self.meters.add_commit(&self.lag);
+        self.open_since = if self.progress.is_idle() { None } else { Some(self.clock.now()) };
+        Ok(())
+    }
+
+    pub(super) fn commit_is_due(&self) -> bool {
+        self.open_since.is_some()
+            && (self.settings.commit.is_reached(self.fresh, self.parts())
+                || self.is_past(self.open_since, self.commit_interval()))
+    }
+
+    fn is_past(&self, since: Option<Duration>, time: Duration) -> bool {
+        since.is_some_and(|since| self.clock.now().saturating_sub(since) >= time)
+    }
+
+    pub(super) fn commit_interval(&self) -> Duration {
+        self.settings.commit.interval / self.parts() as u32
+    }
+
+    /// In how many parts a commit's worth is committed.
+    fn parts(&self) -> usize {
+        if self.settings.delivery == Delivery::AtLeastOnce { PARTS } else { 1 }
+    }
+}
