@@ -13,7 +13,7 @@ use sluicegate_wasm::Plugin;
 use crate::app::{App, LoadedPipeline, Swapped, load_options};
 use crate::config::{self, ConfigError, Digest};
 use crate::journal::{Action, Ended, Entry, Journal, RunTimeChange, time};
-use crate::registry::PluginRef;
+use crate::registry::{Fetched, PluginRef};
 
 /// Who asks for a change, and why.
 #[derive(Clone, Debug)]
@@ -92,28 +92,31 @@ impl LoadedPipeline {
     /// Lets what the stage's file has run in it again: drops what was asked for at run time.
     pub(crate) fn reset_plugin(&self, app: &App, stage: &str, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
-        let read = self.read_configured(app, index).map(|bytes| (Digest::of(&bytes), bytes));
-        let digest = read.as_ref().map(|(digest, _)| digest.hex().to_owned()).unwrap_or_default();
-        self.noted(Action::Reset, index, &digest, asker, || {
-            let (digest, bytes) = read.map_err(Refusal::Unfit)?;
-            self.set_file_digest(index, digest.hex());
-            self.take_up(app, index, Some(&self.config.stages[index].plugin), bytes, &digest)
-        })
+        self.take_up_named(app, Action::Reset, index, self.read_named(app, index), asker)
     }
 
     /// What the pipeline's file names for a stage has become another, and reads so.
-    pub(crate) fn take_up_changed(&self, app: &App, index: usize, read: Result<Vec<u8>, String>, why: &str) {
-        let digest = read.as_ref().map(|bytes| Digest::of(bytes).hex().to_owned()).unwrap_or_default();
+    pub(crate) fn take_up_changed(&self, app: &App, index: usize, read: Result<Fetched, String>, why: &str) {
         let asker = Asker { who: "watcher".into(), why: Some(why.into()) };
-        if !digest.is_empty() {
-            self.set_file_digest(index, &digest);
-        }
         // Refusals are in the journal, and whoever asked is the file.
-        let _ = self.noted(Action::File, index, &digest, &asker, || {
-            let bytes = read.map_err(Refusal::Unfit)?;
-            let digest = Digest::of(&bytes);
+        let _ = self.take_up_named(app, Action::File, index, read, &asker);
+    }
+
+    /// Lets what the pipeline's file names for a stage run in it.
+    fn take_up_named(
+        &self,
+        app: &App,
+        action: Action,
+        index: usize,
+        read: Result<Fetched, String>,
+        asker: &Asker,
+    ) -> Result<Changed, Refusal> {
+        let digest = read.as_ref().map(|read| read.digest.hex().to_owned()).unwrap_or_default();
+        self.noted(action, index, &digest, asker, || {
+            let Fetched { bytes, digest, .. } = read.map_err(Refusal::Unfit)?;
+            self.set_file_digest(index, digest.hex());
             self.take_up(app, index, Some(&self.config.stages[index].plugin), bytes, &digest)
-        });
+        })
     }
 
     /// Lets the version before run again in a stage. With `to`, that must be it: a request that is made again because its
@@ -174,9 +177,9 @@ impl LoadedPipeline {
         }
         for index in 0..self.stages.len() {
             // What runs now is what a later change goes back to, when the file may be another.
-            if let Some(Ok(bytes)) = self.read_file(index)
-                && Digest::of(&bytes).hex() == self.file_digest(index)
-                && let Err(error) = self.journal.keep_plugin(&bytes)
+            if let Some(Ok(read)) = self.read_file(index)
+                && read.digest.hex() == self.file_digest(index)
+                && let Err(error) = self.journal.keep_plugin(&read.bytes)
             {
                 tracing::warn!(pipeline = %self.config.name, "a plugin is not kept: {error}");
             }
@@ -321,17 +324,17 @@ impl LoadedPipeline {
     }
 
     /// Reads the stage's file, within its limits. None: its plugin is no file.
-    pub(crate) fn read_file(&self, index: usize) -> Option<Result<Vec<u8>, String>> {
+    pub(crate) fn read_file(&self, index: usize) -> Option<Result<Fetched, String>> {
         let stage: &config::Stage = &self.config.stages[index];
-        let file = stage.plugin.file()?;
-        Some(Plugin::read(file, &load_options(stage)).map_err(|error| error.to_string()))
+        let read = Plugin::read(stage.plugin.file()?, &load_options(&stage.limits));
+        Some(read.map(Fetched::of).map_err(|error| error.to_string()))
     }
 
     /// Reads what the pipeline's file names, wherever it is.
-    fn read_configured(&self, app: &App, index: usize) -> Result<Vec<u8>, String> {
+    fn read_named(&self, app: &App, index: usize) -> Result<Fetched, String> {
         self.read_file(index).unwrap_or_else(|| {
             let stage = &self.config.stages[index];
-            app.fetch(&self.config, stage, &stage.plugin).map(|fetched| fetched.bytes).map_err(|exit| exit.message)
+            app.fetch(&self.config, stage, &stage.plugin).map_err(|exit| exit.message)
         })
     }
 }

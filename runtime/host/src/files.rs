@@ -1,7 +1,21 @@
-//! Files that are written whole or not at all.
+//! Files that are read within bounds, and written whole or not at all.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
+
+/// Reads a file of `bytes_max` bytes at most.
+///
+/// # Errors
+/// It cannot be read, or is longer: [`ErrorKind::FileTooLarge`].
+pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("longer than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
 
 /// Replaces the file as a whole, so that whoever watches it never sees a half.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -13,6 +27,15 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
     }
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Replaces the file as a whole, for its owner alone, and so that it is there after a power cut.
+pub(crate) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = beside(path)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
 }

@@ -2,7 +2,6 @@
 //! goes on with it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -10,6 +9,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Digest;
+use crate::files;
 
 /// So much of the history is kept.
 const ENTRIES_MAX: usize = 200;
@@ -134,7 +134,7 @@ impl Journal {
         let fail = |error: std::io::Error| Broken::Folder(format!("state folder {}: {error}", folder.display()));
         std::fs::create_dir_all(folder.join("plugins")).map_err(fail)?;
         let file = folder.join(FILE);
-        let kept = match read_bounded(&file, FILE_BYTES_MAX) {
+        let kept = match files::read(&file, FILE_BYTES_MAX) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 Broken::Content(format!("{}: {error}; remove it to forget what was changed", file.display()))
             })?,
@@ -231,7 +231,7 @@ impl Journal {
         let Some(file) = self.plugin_file(Digest::of(bytes).hex()) else {
             return Ok(());
         };
-        if file.exists() { Ok(()) } else { write_whole(&file, bytes) }
+        if file.exists() { Ok(()) } else { keep_file(&file, bytes) }
     }
 
     /// The bytes of a plugin that was kept.
@@ -240,7 +240,7 @@ impl Journal {
     /// They are not there, or are others.
     pub(crate) fn plugin(&self, digest: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
         let file = self.plugin_file(digest).ok_or("there is no state folder")?;
-        let bytes = read_bounded(&file, bytes_max).map_err(|error| format!("{}: {error}", file.display()))?;
+        let bytes = files::read(&file, bytes_max).map_err(|error| format!("{}: {error}", file.display()))?;
         if Digest::of(&bytes).hex() != digest {
             return Err(format!("{} has other bytes than its name says", file.display()));
         }
@@ -269,7 +269,7 @@ impl Journal {
     fn write(&self, kept: &Kept) -> Result<(), String> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let bytes = serde_json::to_vec_pretty(kept).map_err(|error| error.to_string())?;
-        write_whole(&folder.join(FILE), &bytes)
+        keep_file(&folder.join(FILE), &bytes)
     }
 }
 
@@ -279,25 +279,8 @@ pub(crate) fn time(at: SystemTime) -> String {
 }
 
 /// The file is there as a whole or as it was, whatever happens meanwhile.
-fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), String> {
-    let write = || {
-        let folder = file.parent().unwrap_or(Path::new("."));
-        let mut new = tempfile::NamedTempFile::new_in(folder)?;
-        new.write_all(bytes)?;
-        new.as_file().sync_all()?;
-        new.persist(file).map_err(|error| error.error).map(drop)
-    };
-    write().map_err(|error: std::io::Error| format!("{}: {error}", file.display()))
-}
-
-fn read_bounded(file: &Path, bytes_max: u64) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    std::fs::File::open(file)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, format!("longer than {bytes_max} bytes")));
-    }
-    Ok(bytes)
+fn keep_file(file: &Path, bytes: &[u8]) -> Result<(), String> {
+    files::keep(file, bytes).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

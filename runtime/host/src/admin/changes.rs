@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use super::{Admin, Problem, access};
 use crate::change::{Asker, Changed, Refusal};
 use crate::config::{Digest, Size};
-use crate::supervisor::Running;
 
 /// How long a plugin may take to come in.
 const UPLOAD_WITHIN: Duration = Duration::from_secs(60);
@@ -116,7 +115,7 @@ pub(super) async fn roll_back(
     on_own_thread(move || running.pipeline.roll_back(&stage, to.as_ref(), &asker)).await
 }
 
-pub(super) async fn pause(
+pub(super) async fn set_paused<const PAUSED: bool>(
     State(admin): State<Admin>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     Path(pipeline): Path<String>,
@@ -124,22 +123,8 @@ pub(super) async fn pause(
     headers: HeaderMap,
 ) -> Answer {
     access::check(admin.token.as_ref(), from, &headers)?;
-    set_paused(Arc::clone(admin.pipeline(&pipeline)?), true, asked.asker(from)).await
-}
-
-pub(super) async fn resume(
-    State(admin): State<Admin>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
-    Path(pipeline): Path<String>,
-    Query(asked): Query<Asked>,
-    headers: HeaderMap,
-) -> Answer {
-    access::check(admin.token.as_ref(), from, &headers)?;
-    set_paused(Arc::clone(admin.pipeline(&pipeline)?), false, asked.asker(from)).await
-}
-
-async fn set_paused(running: Arc<Running>, paused: bool, asker: Asker) -> Answer {
-    on_own_thread(move || Ok(running.pipeline.pause(paused, &asker))).await
+    let (running, asker) = (Arc::clone(admin.pipeline(&pipeline)?), asked.asker(from));
+    on_own_thread(move || Ok(running.pipeline.pause(PAUSED, &asker))).await
 }
 
 /// Compiling takes its time, and a plugin that is tried out may block: no tokio thread is for that.

@@ -72,8 +72,8 @@ fn routes() -> [(&'static str, MethodRouter<Admin>); 8] {
         ("/v1/pipelines", get(list)),
         ("/v1/pipelines/{pipeline}", get(one)),
         ("/v1/pipelines/{pipeline}/history", get(history)),
-        ("/v1/pipelines/{pipeline}/pause", post(changes::pause)),
-        ("/v1/pipelines/{pipeline}/resume", post(changes::resume)),
+        ("/v1/pipelines/{pipeline}/pause", post(changes::set_paused::<true>)),
+        ("/v1/pipelines/{pipeline}/resume", post(changes::set_paused::<false>)),
         ("/v1/pipelines/{pipeline}/stages/{stage}/plugin", put(changes::load).delete(changes::reset)),
         ("/v1/pipelines/{pipeline}/stages/{stage}/rollback", post(changes::roll_back)),
     ]

@@ -51,7 +51,7 @@ impl App {
         bytes: Vec<u8>,
     ) -> Result<Plugin, ConfigError> {
         let signer = verify(pipeline, stage, from, &bytes)?;
-        let plugin = Plugin::load(&self.engine, bytes, &load_options(stage))
+        let plugin = Plugin::load(&self.engine, bytes, &load_options(&stage.limits))
             .map_err(|error| refuse(stage, &["plugin"], format!("{}: {error}", named(from))))?;
         let (description, digest) = (plugin.description(), &plugin.artifact().digest);
         if let Some(schema) = &description.config_schema {
@@ -74,15 +74,14 @@ impl App {
     /// # Errors
     /// What is wrong with it; names the plugin.
     pub fn compile(&self, named: &PluginRef, bytes: Vec<u8>, limits: &Limits) -> Result<Plugin, Exit> {
-        let options = LoadOptions { file_size_max: limits.file_size.0, compile_time_max: limits.compile_time.0 };
-        Plugin::load(&self.engine, bytes, &options)
+        Plugin::load(&self.engine, bytes, &load_options(limits))
             .map_err(|error| Exit::from(error).within(&format!("plugin {named}")))
     }
 }
 
-/// The limits under which a stage's plugin is read and compiled.
-pub(crate) fn load_options(stage: &config::Stage) -> LoadOptions {
-    LoadOptions { file_size_max: stage.limits.file_size.0, compile_time_max: stage.limits.compile_time.0 }
+/// The limits under which a plugin is read and compiled.
+pub(crate) fn load_options(limits: &Limits) -> LoadOptions {
+    LoadOptions { file_size_max: limits.file_size.0, compile_time_max: limits.compile_time.0 }
 }
 
 fn named(from: Option<&PluginRef>) -> String {

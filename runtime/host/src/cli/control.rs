@@ -1,7 +1,7 @@
 //! The commands that look at a running process, and change it, by its admin endpoint.
 
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -10,6 +10,7 @@ use ureq::http::{Method, Request};
 
 use crate::config::{Digest, Secret};
 use crate::exit::Exit;
+use crate::files;
 
 /// An answer may take as long as compiling a plugin does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(660);
@@ -118,17 +119,13 @@ pub(super) fn load(options: &Load) -> Result<(), Exit> {
     endpoint.tell_change(&changed)
 }
 
-fn read(plugin: &PathBuf) -> Result<Vec<u8>, Exit> {
-    let fail = |error: std::io::Error| Exit::usage(format!("cannot read plugin {}: {error}", plugin.display()));
-    let mut bytes = Vec::new();
-    std::fs::File::open(plugin)
-        .and_then(|file| file.take(PLUGIN_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(fail)?;
-    if bytes.len() as u64 > PLUGIN_BYTES_MAX {
-        let message = format!("plugin {} has more than 128 MiB, which no stage takes", plugin.display());
-        return Err(Exit::usage(message));
-    }
-    Ok(bytes)
+fn read(plugin: &Path) -> Result<Vec<u8>, Exit> {
+    files::read(plugin, PLUGIN_BYTES_MAX).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => {
+            Exit::usage(format!("plugin {} has more than 128 MiB, which no stage takes", plugin.display()))
+        }
+        _ => Exit::usage(format!("cannot read plugin {}: {error}", plugin.display())),
+    })
 }
 
 /// Lets the version before take over again.

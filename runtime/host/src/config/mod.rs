@@ -19,7 +19,7 @@ mod topics;
 mod tree;
 mod trust;
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ pub use quantity::{Digest, Size, Start, Time};
 pub use secret::{PluginConfig, Properties, Secret, is_secret_name};
 pub use trust::{Trust, TrustedKey};
 
+use crate::files;
 use error::Text;
 use tree::Node;
 
@@ -122,12 +123,12 @@ fn read(file: &Path) -> Result<String, ConfigError> {
 
 /// Reads a file that must not be longer than [`FILE_BYTES_MAX`].
 fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > FILE_BYTES_MAX {
-        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {}", Size(FILE_BYTES_MAX)))),
-        false => Ok(bytes),
-    }
+    files::read(file, FILE_BYTES_MAX).map_err(|error| match error.kind() {
+        kind @ io::ErrorKind::FileTooLarge => {
+            io::Error::new(kind, format!("it is longer than {}", Size(FILE_BYTES_MAX)))
+        }
+        _ => error,
+    })
 }
 
 impl Text {

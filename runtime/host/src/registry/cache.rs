@@ -1,9 +1,9 @@
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::reference::OciRef;
 use crate::config::Digest;
+use crate::files;
 
 /// What was fetched, kept by digest, so that a restart needs no network. What is read from it is checked by its digest,
 /// and a pipeline's demands are checked as if it had just come.
@@ -25,7 +25,7 @@ impl Cache {
     /// The bytes of this digest, if they are here, are no more than `size_max`, and are what they should be.
     pub(super) fn read(&self, digest: &Digest, size_max: u64) -> Option<Vec<u8>> {
         let path = self.blob(digest)?;
-        let bytes = read_bounded(&path, size_max)?;
+        let bytes = files::read(&path, size_max).ok()?;
         if Digest::of(&bytes) == *digest {
             return Some(bytes);
         }
@@ -42,7 +42,7 @@ impl Cache {
 
     /// The manifest that this tag led to when it was last looked up.
     pub(super) fn tag(&self, oci: &OciRef) -> Option<Digest> {
-        let text = read_bounded(&self.tag_file(oci)?, TAG_BYTES_MAX)?;
+        let text = files::read(&self.tag_file(oci)?, TAG_BYTES_MAX).ok()?;
         Digest::parse(std::str::from_utf8(&text).ok()?.trim())
     }
 
@@ -63,25 +63,10 @@ impl Cache {
     }
 }
 
-/// None where there is no such file, it cannot be read, or it is longer than it may be.
-fn read_bounded(path: &Path, size_max: u64) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(size_max.saturating_add(1)).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= size_max).then_some(bytes)
-}
-
 /// Whole or not at all, whoever else writes the same.
 fn write(path: &Path, bytes: &[u8]) {
-    let written = || -> std::io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        create(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    if let Err(error) = written() {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    if let Err(error) = create(folder).and_then(|()| files::keep(path, bytes)) {
         tracing::warn!("cannot keep {}: {error}; it is fetched again the next time", path.display());
     }
 }

@@ -53,8 +53,9 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    fn of(bytes: Vec<u8>, manifest: Option<Digest>) -> Self {
-        Fetched { digest: Digest::of(&bytes), bytes, manifest }
+    /// What was read from a place that says nothing of it.
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        Fetched { digest: Digest::of(&bytes), bytes, manifest: None }
     }
 }
 
@@ -71,7 +72,10 @@ impl Registry {
     /// # Errors
     /// It is not there, not allowed, too large, not what its manifest says, or out of reach (exit code 3).
     pub fn fetch(&self, plugin: &PluginRef, wanted: &Wanted<'_>) -> Result<Fetched, Exit> {
-        let kept = || Some(Fetched::of(self.cache.read(wanted.digest?, wanted.size_max)?, None));
+        let kept = || {
+            let digest = wanted.digest?.clone();
+            Some(Fetched { bytes: self.cache.read(&digest, wanted.size_max)?, digest, manifest: None })
+        };
         match plugin {
             PluginRef::File(path) => {
                 let options = LoadOptions { file_size_max: wanted.size_max, ..LoadOptions::default() };
@@ -79,7 +83,7 @@ impl Registry {
                     LoadError::Read { .. } => Exit::from(error),
                     _ => Exit::from(error).within(&format!("plugin {}", path.display())),
                 })?;
-                Ok(Fetched::of(bytes, None))
+                Ok(Fetched::of(bytes))
             }
             PluginRef::Https(url) if wanted.digest.is_none() => {
                 Err(Exit::usage(format!("{url} may change what it gives: pin the plugin with 'digest: sha256:…'")))
@@ -104,7 +108,7 @@ impl Registry {
             return Err(http::refusal(url, response.status().as_u16()));
         }
         let bytes = http::body(response, wanted.size_max, url, ": raise limits.file-size if that is meant")?;
-        let fetched = Fetched::of(bytes, None);
+        let fetched = Fetched::of(bytes);
         // Whatever else is there is of no use to anybody.
         if wanted.digest == Some(&fetched.digest) {
             self.cache.keep(&fetched.digest, &fetched.bytes);
@@ -130,7 +134,7 @@ impl Registry {
                 bytes
             }
         };
-        Ok(Fetched::of(bytes, Some(digest)))
+        Ok(Fetched { bytes, digest: layer.digest, manifest: Some(digest) })
     }
 
     /// The manifest: by its digest from the cache, by its tag from the registry or, where that does not answer, as it

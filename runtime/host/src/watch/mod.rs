@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use crate::app::App;
-use crate::config::{Digest, Reload, Stage};
+use crate::config::{Reload, Stage};
 use crate::exit::Exit;
+use crate::registry::Fetched;
 use crate::supervisor::Running;
 
 /// The threads that watch. They end with this.
@@ -79,8 +80,8 @@ impl Watched {
     }
 
     /// Has what there is now taken up, unless it is what there was.
-    fn take_up(&mut self, app: &App, read: Result<Vec<u8>, String>, why: &str) {
-        let tried = read.as_ref().map(|bytes| Digest::of(bytes).hex().to_owned()).map_err(Clone::clone);
+    fn take_up(&mut self, app: &App, read: Result<Fetched, String>, why: &str) {
+        let tried = read.as_ref().map(|read| read.digest.hex().to_owned()).map_err(Clone::clone);
         if tried != self.tried {
             self.tried = tried;
             self.running.pipeline.take_up_changed(app, self.stage, read, why);

@@ -47,8 +47,7 @@ impl Tag {
                 tracing::warn!(pipeline = %pipeline.name, "{error}; what runs goes on");
             }
             fetched => {
-                let read = fetched.map(|fetched| fetched.bytes).map_err(|error| error.message);
-                self.watched.take_up(app, read, "the tag leads to another");
+                self.watched.take_up(app, fetched.map_err(|error| error.message), "the tag leads to another");
             }
         }
     }
