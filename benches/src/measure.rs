@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use sluicegate_tests::process::{Process, tail};
 
 use crate::contender::{Contender, Delivery, Task, program};
 use crate::ground::{Ground, INPUT};
@@ -37,8 +38,10 @@ pub fn throughput(ground: &Ground, contender: &Contender, delivery: Delivery, re
     let folder = tempfile::tempdir()?;
     let output = topic(contender.name, folder.path());
     ground.create(&output)?;
-    let running = Running::start(ground, contender, INPUT, &output, delivery, records, folder.path())?;
-    let measured = running.follow(ground, &output, records).with_context(|| running_log(folder.path()));
+    let task =
+        Task { brokers: ground.brokers(), input: INPUT, output: &output, delivery, records, folder: folder.path() };
+    let running = start(contender, &task)?;
+    let measured = follow(running.id(), ground, &task).with_context(|| said(folder.path()));
     let measured = measured.and_then(|measured| ground.verify(&output).map(|()| measured));
     drop(running);
     ground.delete(&output)?;
@@ -65,16 +68,18 @@ pub fn latency(ground: &Ground, contender: &Contender, delivery: Delivery, rate:
     let (input, output) = (topic("in", folder.path()), topic(contender.name, folder.path()));
     ground.create(&input)?;
     ground.create(&output)?;
-    let running = Running::start(ground, contender, &input, &output, delivery, u64::MAX, folder.path())?;
+    let (brokers, records, folder) = (ground.brokers(), u64::MAX, folder.path());
+    let task = Task { brokers, input: &input, output: &output, delivery, records, folder };
+    let running = start(contender, &task)?;
     let mut probe = Command::new(program("probe")?);
-    probe.args([&ground.brokers(), &input, &output, &rate.to_string(), &seconds.to_string()]);
+    probe.args([&task.brokers, &input, &output, &rate.to_string(), &seconds.to_string()]);
     let probed = probe.output()?;
-    let log = running_log(folder.path());
+    let log = said(folder);
     drop(running);
     ground.delete(&input)?;
     ground.delete(&output)?;
-    let said = String::from_utf8_lossy(&probed.stderr);
-    ensure!(probed.status.success(), "{} under {delivery}: {said}\n{log}", contender.name);
+    let why = String::from_utf8_lossy(&probed.stderr);
+    ensure!(probed.status.success(), "{} under {delivery}: {why}\n{log}", contender.name);
     Ok(serde_json::from_slice(&probed.stdout)?)
 }
 
@@ -83,67 +88,40 @@ fn topic(name: &str, folder: &Path) -> String {
     format!("{name}-{}", folder.file_name().unwrap_or_default().display()).replace(".tmp", "").to_lowercase()
 }
 
-/// A contender's process; killed when dropped.
-pub struct Running {
-    child: Child,
+/// Starts a contender in the folder of its task, into a log there.
+fn start(contender: &Contender, task: &Task<'_>) -> Result<Process> {
+    let mut command = (contender.command)(task)?;
+    let log = File::create(task.folder.join("log"))?;
+    command.current_dir(task.folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Process::spawn(&mut command, task.folder)
 }
 
-impl Running {
-    /// Starts it in a folder of its own.
-    ///
-    /// # Errors
-    /// It, or what it needs, cannot be had.
-    pub fn start(
-        ground: &Ground,
-        contender: &Contender,
-        input: &str,
-        output: &str,
-        delivery: Delivery,
-        records: u64,
-        folder: &Path,
-    ) -> Result<Self> {
-        let task = Task { brokers: ground.brokers(), input, output, delivery, records, folder };
-        let mut command = (contender.command)(&task)?;
-        let log = File::create(folder.join("log"))?;
-        let child = command.current_dir(folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        Ok(Running { child })
-    }
-
-    fn follow(&self, ground: &Ground, output: &str, records: u64) -> Result<Measured> {
-        let give_up = Instant::now() + LIMIT;
-        let mut first: Option<(Instant, f64, u64)> = None;
-        while Instant::now() < give_up {
-            let count = ground.offsets(output)?;
-            let cpu = cpu_seconds(self.child.id())?;
-            match first {
-                None if count > 0 => first = Some((Instant::now(), cpu, count)),
-                Some((start, cpu_before, before)) if count >= records => {
-                    let (took, counted) = (start.elapsed().as_secs_f64(), (count - before) as f64);
-                    return Ok(Measured {
-                        cpu_us: (cpu - cpu_before) / counted * 1e6,
-                        rate: counted / took,
-                        memory_mib: peak_memory_mib(self.child.id())?,
-                    });
-                }
-                _ => {}
+fn follow(process: u32, ground: &Ground, task: &Task<'_>) -> Result<Measured> {
+    let give_up = Instant::now() + LIMIT;
+    let mut first: Option<(Instant, f64, u64)> = None;
+    while Instant::now() < give_up {
+        let count = ground.offsets(task.output)?;
+        let cpu = cpu_seconds(process)?;
+        match first {
+            None if count > 0 => first = Some((Instant::now(), cpu, count)),
+            Some((start, cpu_before, before)) if count >= task.records => {
+                let (took, counted) = (start.elapsed().as_secs_f64(), (count - before) as f64);
+                return Ok(Measured {
+                    cpu_us: (cpu - cpu_before) / counted * 1e6,
+                    rate: counted / took,
+                    memory_mib: peak_memory_mib(process)?,
+                });
             }
-            std::thread::sleep(LOOK);
+            _ => {}
         }
-        bail!("not done within {LIMIT:?}")
+        std::thread::sleep(LOOK);
     }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Either way it has to go, for the next one's sake.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    bail!("not done within {LIMIT:?}")
 }
 
 /// What it said, for an error.
-fn running_log(folder: &Path) -> String {
-    sluicegate_tests::process::tail(&folder.join("log"))
+fn said(folder: &Path) -> String {
+    tail(&folder.join("log"))
 }
 
 /// User and system time of all of the process's threads so far.

@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -24,6 +25,16 @@ pub fn folder() -> Result<PathBuf> {
 /// several processes one makes it and the others wait; what an interrupted one left is made anew.
 pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     once_in(&folder()?, name, make)
+}
+
+/// The cache's folder `name` of what `make` makes of these files: made anew when one of them changes.
+pub fn once_for(name: &str, files: &[PathBuf], make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let mut hash = DefaultHasher::new();
+    for file in files {
+        hash.write(file.file_name().unwrap_or_default().as_encoded_bytes());
+        hash.write(&fs::read(file).with_context(|| file.display().to_string())?);
+    }
+    once(&format!("{name}-{:016x}", hash.finish()), make)
 }
 
 fn once_in(cache: &Path, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {

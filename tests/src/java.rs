@@ -1,10 +1,8 @@
 //! The JVMs of the harness: Kafka's jars from Maven Central, and the classes of `tests/java`.
 
-use std::collections::hash_map::DefaultHasher;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -76,12 +74,7 @@ fn pom() -> String {
 fn classes(libs: &Path) -> Result<PathBuf> {
     let sources = project().join("tests/java");
     let files = files(&sources)?;
-    let mut hash = DefaultHasher::new();
-    hash.write(KAFKA_VERSION.as_bytes());
-    for file in &files {
-        hash.write(&fs::read(file)?);
-    }
-    cache::once(&format!("java-{:016x}", hash.finish()), |folder| {
+    cache::once_for(&format!("java-{KAFKA_VERSION}"), &files, |folder| {
         let mut javac = Command::new(tool("javac"));
         javac.args(["--release", "17", "-proc:none", "-cp"]).arg(libs.join("*"));
         javac.arg("-d").arg(folder);

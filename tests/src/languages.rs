@@ -1,10 +1,8 @@
 //! Plugins in every language that has an SDK, built by `sluicegate build` as their authors would.
 
-use std::collections::hash_map::DefaultHasher;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -36,11 +34,11 @@ pub fn sdk(language: &str) -> PathBuf {
 pub fn conformance(language: &str) -> Result<PathBuf> {
     let source = project().join("tests/conformance").join(language);
     let ways = project().join("runtime/host/src/dev/build");
-    let mut hash = DefaultHasher::new();
+    let mut files = Vec::new();
     for folder in [&source, &sdk(language), &ways, &project().join("wit")] {
-        add(folder, &mut hash)?;
+        add(folder, &mut files)?;
     }
-    let built = cache::once(&format!("conformance-{language}-{:016x}", hash.finish()), |folder| {
+    let built = cache::once_for(&format!("conformance-{language}"), &files, |folder| {
         // What is installed there may be an older SDK.
         let environment = source.join(".venv");
         if environment.exists() {
@@ -56,18 +54,17 @@ pub fn conformance(language: &str) -> Result<PathBuf> {
 const MADE: [&str; 5] = ["target", "build", ".venv", "__pycache__", "Cargo.lock"];
 
 /// Adds the sources in a folder, in the order of their names.
-fn add(folder: &Path, hash: &mut DefaultHasher) -> Result<()> {
+fn add(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     paths.sort();
     for path in paths {
         let name = path.file_name().unwrap_or_default();
         if path.is_dir() && !MADE.iter().any(|made| name == *made) {
-            add(&path, hash)?;
+            add(&path, files)?;
         } else if path.is_file() && !MADE.iter().any(|made| name == *made) && !name.to_string_lossy().ends_with(".wasm")
         {
-            hash.write(name.as_encoded_bytes());
-            hash.write(&fs::read(&path)?);
+            files.push(path);
         }
     }
     Ok(())

@@ -4,8 +4,7 @@ pub(crate) mod connect;
 pub(crate) mod python;
 pub(crate) mod streams;
 
-use std::hash::{DefaultHasher, Hasher as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use sluicegate_tests::{build, cache};
@@ -16,10 +15,7 @@ fn sources(peer: &str) -> PathBuf {
 }
 
 /// A folder of the cache, made anew when these sources change.
-fn built(peer: &str, files: &[&str], make: impl FnOnce(&std::path::Path) -> Result<()>) -> Result<PathBuf> {
-    let mut hash = DefaultHasher::new();
-    for file in files {
-        hash.write(&std::fs::read(sources(peer).join(file))?);
-    }
-    cache::once(&format!("peer-{peer}-{:016x}", hash.finish()), make)
+fn built(peer: &str, files: &[&str], make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let files: Vec<PathBuf> = files.iter().map(|file| sources(peer).join(file)).collect();
+    cache::once_for(&format!("peer-{peer}"), &files, make)
 }
