@@ -47,10 +47,11 @@ pub fn target_folder() -> Result<PathBuf> {
     once(&FOLDER, find)
 }
 
-/// Builds the program `sluicegate` as it is released.
+/// Builds the program `sluicegate` as it is released: with the whole workspace selected, so that features are what they
+/// are for the tests, and nothing is compiled twice.
 pub fn program() -> Result<PathBuf> {
     let mut build = cargo(project());
-    build.args(["build", "--release", "-p", "sluicegate", "--bin", "sluicegate"]);
+    build.args(["build", "--release", "--workspace", "--bin", "sluicegate"]);
     executable(&mut build, "sluicegate")
 }
 
