@@ -3,13 +3,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use sluicegate_tests::{build, plugins};
 
-use crate::peers::{connect, python, streams};
+use crate::peers::{connect, flink, python, streams};
+use crate::workload::Workload;
 
-/// A program that upper-cases the values of one topic into another.
+/// A program that does the work of a workload from one topic to another.
 pub struct Contender {
     /// What it is called on the command line.
     pub name: &'static str,
@@ -17,12 +19,36 @@ pub struct Contender {
     pub title: &'static str,
     /// What it can promise.
     pub deliveries: &'static [Delivery],
+    /// Which workloads it knows.
+    pub works: Works,
     /// The command that does the work, ready to run. What it needs is fetched or built first.
     pub command: fn(&Task<'_>) -> Result<Command>,
 }
 
-/// What a contender promises.
+/// Which workloads a contender knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Works {
+    /// All of them.
+    All,
+    /// Those of one output and no headers.
+    Plain,
+    /// To upper-case values of any size.
+    Uppercase,
+}
+
+impl Works {
+    /// Whether this is one of them.
+    pub fn on(self, workload: &Workload) -> bool {
+        match self {
+            Works::All => true,
+            Works::Plain => workload.outputs.is_empty() && !workload.headers,
+            Works::Uppercase => workload.plugin == "uppercase",
+        }
+    }
+}
+
+/// What a contender promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Delivery {
     /// Offsets are committed after the outputs.
     AtLeastOnce,
@@ -41,18 +67,52 @@ impl fmt::Display for Delivery {
 
 /// What a contender is to do.
 pub struct Task<'a> {
+    /// The work.
+    pub workload: &'static Workload,
     /// The broker's address.
     pub brokers: String,
     /// The topic to read from its beginning.
     pub input: &'a str,
-    /// The topic to write; its name is the group's too.
+    /// The topic to write, or the first of several; its name is the group's too.
     pub output: &'a str,
-    /// What is promised.
-    pub delivery: Delivery,
+    /// What is promised, and how.
+    pub setup: &'a Setup,
     /// How many records there are; most contenders do not ask.
     pub records: u64,
     /// A folder of its own, in which it runs.
     pub folder: &'a Path,
+}
+
+/// How all contenders of a comparison are set.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What is promised.
+    pub delivery: Delivery,
+    /// How often offsets, or a transaction, are committed.
+    pub commit: Duration,
+    /// How many workers sluicegate has.
+    pub workers: u32,
+    /// How many stages sluicegate has, all of them the workload's.
+    pub stages: u32,
+    /// How many pipelines sluicegate has, each of which does all of the work, into topics of its own.
+    pub pipelines: u32,
+}
+
+impl Setup {
+    /// What each promise is compared by: a commit a second, or a transaction every 100 ms.
+    pub fn new(delivery: Delivery) -> Self {
+        let commit = match delivery {
+            Delivery::AtLeastOnce => Duration::from_secs(1),
+            Delivery::ExactlyOnce => Duration::from_millis(100),
+        };
+        Setup { delivery, commit, workers: 1, stages: 1, pipelines: 1 }
+    }
+
+    /// The first topic of each pipeline, where that of the first pipeline has this name.
+    pub fn outputs(&self, first: &str) -> Vec<String> {
+        let others = (2..=self.pipelines).map(|number| format!("{first}-{number}"));
+        std::iter::once(first.to_owned()).chain(others).collect()
+    }
 }
 
 use Delivery::{AtLeastOnce, ExactlyOnce};
@@ -63,45 +123,77 @@ pub const ALL: &[Contender] = &[
         name: "bare",
         title: "bare rdkafka poll loop, no plugin",
         deliveries: &[AtLeastOnce, ExactlyOnce],
+        works: Works::All,
         command: bare,
+    },
+    Contender {
+        name: "batch",
+        title: "bare librdkafka loop by batch, no plugin",
+        deliveries: &[AtLeastOnce],
+        works: Works::Plain,
+        command: batch,
     },
     Contender {
         name: "sluicegate",
         title: "**sluicegate**, plugin in Rust",
         deliveries: &[AtLeastOnce, ExactlyOnce],
+        works: Works::All,
         command: sluicegate,
     },
     Contender {
         name: "streams",
         title: "Kafka Streams",
         deliveries: &[AtLeastOnce, ExactlyOnce],
+        works: Works::Uppercase,
         command: streams::command,
+    },
+    Contender {
+        name: "flink",
+        title: "Apache Flink",
+        deliveries: &[AtLeastOnce, ExactlyOnce],
+        works: Works::Uppercase,
+        command: flink::command,
     },
     Contender {
         name: "connect",
         title: "Redpanda Connect, native mapping",
         deliveries: &[AtLeastOnce],
+        works: Works::Uppercase,
         command: connect::native,
     },
     Contender {
         name: "connect-wasm",
         title: "Redpanda Connect, Wasm processor",
         deliveries: &[AtLeastOnce],
+        works: Works::Uppercase,
         command: connect::wasm,
     },
     Contender {
         name: "python",
         title: "Python loop, confluent-kafka",
         deliveries: &[AtLeastOnce, ExactlyOnce],
+        works: Works::Uppercase,
         command: python::command,
     },
 ];
 
 fn bare(task: &Task<'_>) -> Result<Command> {
-    let Task { brokers, input, output, delivery, records, .. } = task;
     let mut command = Command::new(program("bare")?);
-    command.args([&delivery.to_string(), brokers, *input, *output, &records.to_string()]);
+    command.arg(task.setup.delivery.to_string());
+    command.args(loop_arguments(task));
     Ok(command)
+}
+
+fn batch(task: &Task<'_>) -> Result<Command> {
+    let mut command = Command::new(program("batch")?);
+    command.args(loop_arguments(task));
+    Ok(command)
+}
+
+fn loop_arguments(task: &Task<'_>) -> [String; 6] {
+    let Task { workload, brokers, input, output, records, .. } = task;
+    let commit = task.setup.commit.as_millis().to_string();
+    [workload.name.into(), commit, brokers.clone(), (*input).into(), (*output).into(), records.to_string()]
 }
 
 /// A program of `bin/`, which stands beside this one.
@@ -112,20 +204,37 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
 }
 
 fn sluicegate(task: &Task<'_>) -> Result<Command> {
-    let Task { brokers, input, output, delivery, folder, .. } = task;
-    let plugin = plugins::plugin("uppercase")?;
-    let file = folder.join("pipeline.yaml");
-    let pipeline = format!(
+    let mut command = Command::new(build::program()?);
+    command.arg("run");
+    for output in task.setup.outputs(task.output) {
+        let file = task.folder.join(format!("{output}.yaml"));
+        std::fs::write(&file, pipeline(task, &output)?)?;
+        command.arg(file);
+    }
+    Ok(command)
+}
+
+fn pipeline(task: &Task<'_>, output: &str) -> Result<String> {
+    let Task { workload, brokers, input, setup, .. } = task;
+    let Setup { delivery, commit, workers, .. } = setup;
+    let plugin = plugins::plugin(workload.plugin)?;
+    let outputs: Vec<String> = workload.outputs.iter().map(|name| format!("{name}: {output}-{name}")).collect();
+    let (outputs, commit, stages) = (outputs.join(", "), commit.as_millis(), stages(workload, &plugin, setup.stages));
+    Ok(format!(
         "name: {output}\n\
          source: {{ kafka: {{ brokers: '{brokers}', topics: [{input}] }} }}\n\
-         stages: [{{ name: uppercase, plugin: '{}' }}]\n\
-         sink: {{ kafka: {{ topic: {output}, id-header: false }} }}\n\
+         sink: {{ kafka: {{ topic: {output}, outputs: {{ {outputs} }}, id-header: false }} }}\n\
          delivery: {delivery}\n\
-         workers: 1\n",
-        plugin.display()
-    );
-    std::fs::write(&file, pipeline)?;
-    let mut command = Command::new(build::program()?);
-    command.arg("run").arg(&file);
-    Ok(command)
+         commit: {{ interval: {commit}ms }}\n\
+         workers: {workers}\n\
+         {stages}"
+    ))
+}
+
+/// The workload's stage, so many times.
+fn stages(workload: &Workload, plugin: &Path, count: u32) -> String {
+    let Workload { plugin: name, config, .. } = workload;
+    let plugin = plugin.display();
+    let stage = |number| format!("  - {{ name: {name}-{number}, plugin: '{plugin}', config: {config} }}\n");
+    format!("stages:\n{}", (1..=count).map(stage).collect::<String>())
 }

@@ -1,47 +1,51 @@
 //! The broker, with the input that all contenders read.
 
-use std::process::Command;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::producer::BaseProducer;
 use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::kafka::Kafka;
 
-use crate::contender::program;
+use crate::clients::{self, WAIT};
+use crate::workload::{Digest, HEADER, Made, Workload};
 
-/// How many partitions the topics have.
+/// How many partitions the topics have, unless something else is asked.
 pub const PARTITIONS: i32 = 4;
-/// The topic that all read.
-pub const INPUT: &str = "bench";
+/// How long nothing more comes before a topic counts as read.
+const QUIET: Duration = Duration::from_secs(1);
+/// Inputs are no larger than this together: records of 64 KiB are fewer than those of 200 bytes.
+const INPUT_BYTES: u64 = 4 << 30;
 
 /// A broker, and clients to look at it.
 pub struct Ground {
     kafka: Kafka,
     client: Client,
-    /// What the output has to be.
-    expected: Digest,
 }
 
-/// Records regardless of their order: how many, and the sum of their hashes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Digest {
-    /// How many.
+/// A topic full of records, and what is to become of them.
+pub struct Input {
+    /// The topic's name.
+    pub topic: String,
+    /// How many partitions it has, and so each topic of the outputs.
+    pub partitions: i32,
+    /// How many records it has.
     pub records: u64,
-    /// The wrapping sum of the hashes of key and value.
-    pub sum: u64,
+    /// What the outputs have to be.
+    pub expected: Digest,
 }
 
 impl Ground {
-    /// Starts a broker and loads `records` of 200 bytes; none for those who bring their own.
+    /// Starts a broker.
     ///
     /// # Errors
     /// A tool is missing, or the broker does not start.
-    pub fn prepare(records: u64) -> Result<Self> {
+    pub fn prepare() -> Result<Self> {
         let kafka = Kafka::start()?;
         let client = Client::connect(&kafka)?;
-        client.create_topic(INPUT, PARTITIONS, &[("retention.ms", "-1")])?;
-        let expected = bare(&["load", &kafka.bootstrap(), INPUT, &records.to_string()])?;
-        ensure!(expected.records == records, "{} records were loaded, not {records}", expected.records);
-        Ok(Ground { kafka, client, expected })
+        Ok(Ground { kafka, client })
     }
 
     /// Where the broker listens.
@@ -53,8 +57,8 @@ impl Ground {
     ///
     /// # Errors
     /// The broker refuses.
-    pub fn create(&self, topic: &str) -> Result<()> {
-        self.client.create_topic(topic, PARTITIONS, &[("retention.ms", "-1")])
+    pub fn create(&self, topic: &str, partitions: i32) -> Result<()> {
+        self.client.create_topic(topic, partitions, &[])
     }
 
     /// Deletes a topic, so that disk and page cache stay what they were for the next contender.
@@ -65,30 +69,64 @@ impl Ground {
         self.client.delete_topic(topic)
     }
 
-    /// The number of offsets in the topic: records, and under exactly-once the markers of transactions.
+    /// Makes the topic and loads the workload's records into it, as many of these as there is room for.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn load(&self, topic: &str, partitions: i32, workload: &Workload, records: u64) -> Result<Input> {
+        self.create(topic, partitions)?;
+        let producer = clients::producer(&self.brokers()).create::<BaseProducer>()?;
+        let (native, records) = (workload.native(), records.min(INPUT_BYTES / workload.bytes as u64));
+        let mut expected = Digest::default();
+        for id in 0..records {
+            let (key, value) = (Workload::key(id), workload.value(id));
+            clients::send(&producer, topic, Some(key.as_bytes()), &value, workload.headers)?;
+            if let Made::Value(value, to) = native(&value) {
+                let headers = workload.headers.then_some((HEADER.0, HEADER.1.as_bytes()));
+                expected.add(to, Some(key.as_bytes()), &value, headers.into_iter());
+            }
+        }
+        clients::flush(&producer)?;
+        Ok(Input { topic: topic.to_owned(), partitions, records, expected })
+    }
+
+    /// The number of offsets in the topics: records, and under exactly-once the markers of transactions.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn offsets(&self, topic: &str) -> Result<u64> {
-        Ok(self.client.end_offsets(topic, Isolation::ReadUncommitted)?.values().map(|end| end.cast_unsigned()).sum())
+    pub fn offsets(&self, topics: &[String]) -> Result<u64> {
+        let mut sum = 0;
+        for topic in topics {
+            let ends = self.client.end_offsets(topic, Isolation::ReadUncommitted)?;
+            sum += ends.values().map(|end| end.cast_unsigned()).sum::<u64>();
+        }
+        Ok(sum)
     }
 
-    /// Whether the output is what it has to be: every record once, upper-cased, and committed.
+    /// Whether the outputs are what they have to be: every record once, changed as it should, and committed.
     ///
     /// # Errors
-    /// It is not.
-    pub fn verify(&self, output: &str) -> Result<()> {
-        let found = bare(&["digest", &self.brokers(), output, &self.expected.records.to_string()])?;
-        ensure!(found == self.expected, "{output} is {found:?}, and should be {:?}", self.expected);
+    /// They are not.
+    pub fn verify(&self, topics: &[String], expected: Digest) -> Result<()> {
+        let found = self.digest(topics, expected.records)?;
+        ensure!(found == expected, "{topics:?} are {found:?}, and should be {expected:?}");
         Ok(())
     }
-}
 
-/// Runs the bare program for a digest.
-fn bare(arguments: &[&str]) -> Result<Digest> {
-    let output = Command::new(program("bare")?).args(arguments).output()?;
-    ensure!(output.status.success(), "bare {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    let printed = String::from_utf8(output.stdout)?;
-    let (records, sum) = printed.trim().split_once(' ').with_context(|| format!("no digest: {printed}"))?;
-    Ok(Digest { records: records.parse()?, sum: sum.parse()? })
+    /// Reads until there are so many records, and no more for a while; or none come.
+    fn digest(&self, topics: &[String], records: u64) -> Result<Digest> {
+        let consumer = clients::consumer(&self.brokers(), &format!("digest-{}", topics[0]))?;
+        consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let (mut digest, mut last) = (Digest::default(), Instant::now());
+        while last.elapsed() < if digest.records < records { WAIT } else { QUIET } {
+            let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let message = message?;
+            last = Instant::now();
+            let topic = topics.iter().position(|topic| topic == message.topic()).unwrap_or(usize::MAX);
+            let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+            let headers = headers.map(|header| (header.key, header.value.unwrap_or_default()));
+            digest.add(topic, message.key(), message.payload().unwrap_or_default(), headers);
+        }
+        Ok(digest)
+    }
 }

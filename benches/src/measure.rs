@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sluicegate_tests::process::{Process, tail};
 
-use crate::contender::{Contender, Delivery, Task, program};
-use crate::ground::{Ground, INPUT};
+use crate::contender::{Contender, Setup, Task, program};
+use crate::ground::{Ground, Input, PARTITIONS};
+use crate::workload::{self, Workload};
 
 /// How long a run may take.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -34,18 +35,28 @@ pub struct Measured {
 ///
 /// # Errors
 /// It ended, took too long, or did something else than it should: what it said is in the error.
-pub fn throughput(ground: &Ground, contender: &Contender, delivery: Delivery, records: u64) -> Result<Measured> {
+pub fn throughput(
+    ground: &Ground,
+    contender: &Contender,
+    workload: &'static Workload,
+    setup: &Setup,
+    input: &Input,
+) -> Result<Measured> {
     let folder = tempfile::tempdir()?;
     let output = topic(contender.name, folder.path());
-    ground.create(&output)?;
-    let task =
-        Task { brokers: ground.brokers(), input: INPUT, output: &output, delivery, records, folder: folder.path() };
+    // Of each pipeline, all topics that it writes.
+    let outputs: Vec<_> = setup.outputs(&output).iter().map(|output| workload.topics(output)).collect();
+    let topics = outputs.concat();
+    topics.iter().try_for_each(|topic| ground.create(topic, input.partitions))?;
+    let (brokers, records, folder) = (ground.brokers(), input.records, folder.path());
+    let task = Task { workload, brokers, input: &input.topic, output: &output, setup, records, folder };
     let running = start(contender, &task)?;
-    let measured = follow(running.id(), ground, &task).with_context(|| said(folder.path()));
-    let measured = measured.and_then(|measured| ground.verify(&output).map(|()| measured));
+    let measured = follow(running.id(), ground, &outputs, input).with_context(|| said(folder));
+    let verify = || outputs.iter().try_for_each(|topics| ground.verify(topics, input.expected));
+    let measured = measured.and_then(|measured| verify().map(|()| measured));
     drop(running);
-    ground.delete(&output)?;
-    measured.with_context(|| format!("{} under {delivery}", contender.name))
+    topics.iter().try_for_each(|topic| ground.delete(topic))?;
+    measured.with_context(|| format!("{}: {} under {}", contender.name, workload.name, setup.delivery))
 }
 
 /// How long records took, in milliseconds.
@@ -63,13 +74,14 @@ pub struct Latency {
 ///
 /// # Errors
 /// Not all came out, or the contender ended.
-pub fn latency(ground: &Ground, contender: &Contender, delivery: Delivery, rate: u32, seconds: u32) -> Result<Latency> {
+pub fn latency(ground: &Ground, contender: &Contender, setup: &Setup, rate: u32, seconds: u32) -> Result<Latency> {
     let folder = tempfile::tempdir()?;
     let (input, output) = (topic("in", folder.path()), topic(contender.name, folder.path()));
-    ground.create(&input)?;
-    ground.create(&output)?;
+    ground.create(&input, PARTITIONS)?;
+    ground.create(&output, PARTITIONS)?;
     let (brokers, records, folder) = (ground.brokers(), u64::MAX, folder.path());
-    let task = Task { brokers, input: &input, output: &output, delivery, records, folder };
+    let workload = &workload::ALL[0];
+    let task = Task { workload, brokers, input: &input, output: &output, setup, records, folder };
     let running = start(contender, &task)?;
     let mut probe = Command::new(program("probe")?);
     probe.args([&task.brokers, &input, &output, &rate.to_string(), &seconds.to_string()]);
@@ -79,7 +91,7 @@ pub fn latency(ground: &Ground, contender: &Contender, delivery: Delivery, rate:
     ground.delete(&input)?;
     ground.delete(&output)?;
     let why = String::from_utf8_lossy(&probed.stderr);
-    ensure!(probed.status.success(), "{} under {delivery}: {why}\n{log}", contender.name);
+    ensure!(probed.status.success(), "{} under {}: {why}\n{log}", contender.name, setup.delivery);
     Ok(serde_json::from_slice(&probed.stdout)?)
 }
 
@@ -96,19 +108,23 @@ fn start(contender: &Contender, task: &Task<'_>) -> Result<Process> {
     Process::spawn(&mut command, task.folder)
 }
 
-fn follow(process: u32, ground: &Ground, task: &Task<'_>) -> Result<Measured> {
+fn follow(process: u32, ground: &Ground, outputs: &[Vec<String>], input: &Input) -> Result<Measured> {
     let give_up = Instant::now() + LIMIT;
+    let topics = outputs.concat();
+    let expected = input.expected.records * outputs.len() as u64;
     let mut first: Option<(Instant, f64, u64)> = None;
     while Instant::now() < give_up {
-        let count = ground.offsets(task.output)?;
+        let count = ground.offsets(&topics)?;
         let cpu = cpu_seconds(process)?;
         match first {
             None if count > 0 => first = Some((Instant::now(), cpu, count)),
-            Some((start, cpu_before, before)) if count >= task.records => {
-                let (took, counted) = (start.elapsed().as_secs_f64(), (count - before) as f64);
+            Some((start, cpu_before, before)) if count >= expected => {
+                let took = start.elapsed().as_secs_f64();
+                // So many outputs stand for so many records read.
+                let read = (count - before) as f64 * input.records as f64 / input.expected.records as f64;
                 return Ok(Measured {
-                    cpu_us: (cpu - cpu_before) / counted * 1e6,
-                    rate: counted / took,
+                    cpu_us: (cpu - cpu_before) / read * 1e6,
+                    rate: read / took,
                     memory_mib: peak_memory_mib(process)?,
                 });
             }
@@ -133,7 +149,11 @@ fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(ticks / TICKS)
 }
 
-fn peak_memory_mib(pid: u32) -> Result<f64> {
+/// The most memory of a process that was resident at once, in MiB.
+///
+/// # Errors
+/// There is no such process.
+pub fn peak_memory_mib(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)

@@ -7,14 +7,17 @@ use anyhow::{Context as _, Result};
 use plotters::prelude::*;
 use serde::Serialize;
 
-use crate::contender::Delivery;
+use crate::contender::Setup;
 use crate::measure::{Latency, Measured};
+use crate::workload::Workload;
 
 /// All rounds under one promise. A contender has one run a round, in the same order.
 #[derive(Serialize)]
 pub struct Comparison {
-    /// The promise.
+    /// The promise, and how often it is committed.
     pub delivery: String,
+    /// The work.
+    pub workload: &'static str,
     /// How many records each run took.
     pub records: u64,
     /// The contenders, the yardstick first.
@@ -32,9 +35,10 @@ pub struct Runs {
 
 impl Comparison {
     /// Nothing yet.
-    pub fn new(delivery: Delivery, records: u64, titles: impl Iterator<Item = &'static str>) -> Self {
+    pub fn new(setup: &Setup, workload: &Workload, records: u64, titles: impl Iterator<Item = &'static str>) -> Self {
         let contenders = titles.map(|title| Runs { title, runs: Vec::new() }).collect();
-        Comparison { delivery: delivery.to_string(), records, contenders }
+        let delivery = format!("{}, committed every {:?}", setup.delivery, setup.commit);
+        Comparison { delivery, workload: workload.title, records, contenders }
     }
 }
 
@@ -103,7 +107,8 @@ impl Runs {
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rounds = self.contenders.first().map_or(0, |first| first.runs.len());
-        writeln!(f, "{}: {} records of 200 B, {rounds} rounds; median (least–most)\n", self.delivery, self.records)?;
+        let Comparison { delivery, workload, records, .. } = self;
+        writeln!(f, "{workload}; {delivery}; {records} records, {rounds} rounds; median (least–most)\n")?;
         writeln!(
             f,
             "| | CPU µs a record | × bare | records/s | × bare | peak memory MiB |\n|---|---|---|---|---|---|"
@@ -120,10 +125,10 @@ impl fmt::Display for Comparison {
     }
 }
 
-const WIDTH: i32 = 860;
+const WIDTH: i32 = 960;
 const ROW: i32 = 30;
 /// Where bars begin.
-const LEFT: i32 = 340;
+const LEFT: i32 = 480;
 
 /// Draws CPU time a record, a bar a contender, as an SVG file.
 ///
@@ -152,17 +157,20 @@ fn bars(comparison: &Comparison) -> impl Iterator<Item = (String, f64, bool)> {
         let title = contender.title.replace("**", "");
         let ours = title.starts_with("sluicegate");
         let value = contender.spread(|run| run.cpu_us).median;
-        (format!("{title}, {}", comparison.delivery), value, ours)
+        (format!("{title}; {}", comparison.delivery), value, ours)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contender::Delivery;
+    use crate::workload::ALL;
 
     fn comparison() -> Comparison {
         let run = |cpu_us| Measured { cpu_us, rate: 1e6 / cpu_us, memory_mib: 60.0 };
-        let mut comparison = Comparison::new(Delivery::ExactlyOnce, 10, ["bare", "**sluicegate**"].into_iter());
+        let (setup, titles) = (Setup::new(Delivery::ExactlyOnce), ["bare", "**sluicegate**"]);
+        let mut comparison = Comparison::new(&setup, &ALL[0], 10, titles.into_iter());
         comparison.contenders[0].runs = vec![run(2.0), run(4.0), run(3.0)];
         comparison.contenders[1].runs = vec![run(1.0), run(3.0), run(2.4)];
         comparison
@@ -182,7 +190,7 @@ mod tests {
         plot(&[comparison()], &file).unwrap();
         let svg = std::fs::read_to_string(file).unwrap();
         assert!(
-            ["bare, exactly-once", "3.00", "sluicegate, exactly-once", "2.40"].iter().all(|text| svg.contains(text)),
+            ["bare; exactly-once", "3.00", "sluicegate; exactly-once", "2.40"].iter().all(|text| svg.contains(text)),
             "{svg}"
         );
     }

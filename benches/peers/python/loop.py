@@ -1,13 +1,13 @@
-"""loop.py BROKERS INPUT OUTPUT at-least-once|exactly-once: upper-cases values, until it is killed."""
+"""loop.py BROKERS INPUT OUTPUT at-least-once|exactly-once COMMIT_MS: upper-cases values, until it is killed."""
 
 import sys
 import time
 
 from confluent_kafka import Consumer, Producer
 
-brokers, source, sink, delivery = sys.argv[1:]
+brokers, source, sink, delivery, commit_ms = sys.argv[1:]
 transactional = delivery == "exactly-once"
-interval = 0.1 if transactional else 1.0
+interval = int(commit_ms) / 1000
 
 consumer = Consumer({
     "bootstrap.servers": brokers,

@@ -6,7 +6,7 @@ import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.kstream.Consumed;
 import org.apache.kafka.streams.kstream.Produced;
 
-/** Streams BROKERS INPUT OUTPUT at-least-once|exactly-once: upper-cases values, until it is killed. */
+/** Streams BROKERS INPUT OUTPUT at-least-once|exactly-once COMMIT_MS: upper-cases values, until it is killed. */
 public final class Streams {
     public static void main(String[] arguments) {
         String brokers = arguments[0], input = arguments[1], output = arguments[2];
@@ -18,7 +18,7 @@ public final class Streams {
         settings.put("replication.factor", 1);
         settings.put("num.stream.threads", 1);
         settings.put("processing.guarantee", exactlyOnce ? "exactly_once_v2" : "at_least_once");
-        settings.put("commit.interval.ms", exactlyOnce ? 100 : 1000);
+        settings.put("commit.interval.ms", Integer.parseInt(arguments[4]));
         settings.put("auto.offset.reset", "earliest");
         // For throughput: with the defaults it is slower.
         settings.put("producer.linger.ms", 10);

@@ -1,4 +1,4 @@
-//! Sluicegate beside a bare loop and what people use today: the same records, upper-cased from 4 partitions to 4.
+//! Sluicegate beside a bare loop and what people use today: the same records, the same work, from 4 partitions to 4.
 //!
 //! ```text
 //! cargo build --release --workspace --bins
@@ -10,13 +10,15 @@
 //! ratio to the bare loop of the same round. A run whose output is not what it should be fails.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use sluicegate_benches::contender::{ALL, Contender, Delivery};
-use sluicegate_benches::ground::Ground;
+use sluicegate_benches::contender::{ALL, Contender, Delivery, Setup};
+use sluicegate_benches::ground::{Ground, Input, PARTITIONS};
 use sluicegate_benches::measure::{latency, throughput};
 use sluicegate_benches::report::{Comparison, Latencies, plot};
+use sluicegate_benches::workload::{self, Workload};
 
 #[derive(Parser)]
 struct Arguments {
@@ -26,9 +28,18 @@ struct Arguments {
     /// How often each contender runs
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// These contenders and the bare loop: sluicegate, streams, connect, connect-wasm, python
+    /// What is to be done, or `all`
+    #[arg(long, value_delimiter = ',', default_value = "uppercase")]
+    workload: Vec<String>,
+    /// These contenders and the bare loop: batch, sluicegate, streams, flink, connect, connect-wasm, python
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// This promise alone
+    #[arg(long, value_enum)]
+    delivery: Option<Delivery>,
+    /// How often is committed, in ms; 1000 at least once and 100 exactly once if it is not said
+    #[arg(long, value_delimiter = ',')]
+    commit_ms: Vec<u64>,
     /// Measures latency instead, with so many records a second
     #[arg(long, value_delimiter = ',')]
     latency: Vec<u32>,
@@ -49,39 +60,91 @@ fn main() -> Result<()> {
         let names = ALL.iter().map(|contender| contender.name).collect::<Vec<_>>().join(", ");
         ensure!(ALL.iter().any(|contender| contender.name == name), "no contender '{name}'; there are {names}");
     }
-    if arguments.latency.is_empty() { throughputs(&arguments) } else { latencies(&arguments) }
+    let ground = Ground::prepare()?;
+    if arguments.latency.is_empty() { throughputs(&arguments, &ground) } else { latencies(&arguments, &ground) }
 }
 
-const DELIVERIES: [Delivery; 2] = [Delivery::AtLeastOnce, Delivery::ExactlyOnce];
+impl Arguments {
+    fn workloads(&self) -> Result<Vec<&'static Workload>> {
+        if self.workload == ["all"] {
+            return Ok(workload::ALL.iter().collect());
+        }
+        self.workload.iter().map(|name| Workload::find(name)).collect()
+    }
 
-fn throughputs(arguments: &Arguments) -> Result<()> {
-    let ground = Ground::prepare(arguments.records)?;
+    fn setups(&self) -> Vec<Setup> {
+        let deliveries = [Delivery::AtLeastOnce, Delivery::ExactlyOnce].into_iter();
+        let asked = deliveries.filter(|delivery| self.delivery.is_none_or(|only| only == *delivery));
+        let intervals = |setup: Setup| match &self.commit_ms[..] {
+            [] => vec![setup],
+            all => all.iter().map(|ms| Setup { commit: Duration::from_millis(*ms), ..setup.clone() }).collect(),
+        };
+        asked.map(Setup::new).flat_map(intervals).collect()
+    }
+
+    /// Those that were asked for, can promise this and know the work; the bare loop always.
+    fn contenders(&self, delivery: Delivery, workload: &Workload) -> Vec<&'static Contender> {
+        let takes_part = |contender: &&Contender| {
+            let is_asked = self.only.is_empty() || self.only.iter().any(|name| name == contender.name);
+            let can = contender.deliveries.contains(&delivery) && contender.works.on(workload);
+            can && (is_asked || contender.name == ALL[0].name)
+        };
+        ALL.iter().filter(takes_part).collect()
+    }
+}
+
+fn throughputs(arguments: &Arguments, ground: &Ground) -> Result<()> {
     let mut comparisons = Vec::new();
-    for delivery in DELIVERIES {
-        let comparison = compare(&ground, delivery, arguments)?;
-        println!("\n{comparison}");
-        comparisons.push(comparison);
+    for workload in arguments.workloads()? {
+        let input = ground.load(workload.name, PARTITIONS, workload, arguments.records)?;
+        for setup in arguments.setups() {
+            let comparison = compare(ground, workload, &setup, &input, arguments)?;
+            println!("\n{comparison}");
+            comparisons.push(comparison);
+        }
+        ground.delete(&input.topic)?;
     }
     keep(arguments, &comparisons)?;
     arguments.plot.as_ref().map_or(Ok(()), |file| plot(&comparisons, file))
 }
 
-fn latencies(arguments: &Arguments) -> Result<()> {
-    let ground = Ground::prepare(0)?;
+fn compare(
+    ground: &Ground,
+    workload: &'static Workload,
+    setup: &Setup,
+    input: &Input,
+    arguments: &Arguments,
+) -> Result<Comparison> {
+    let contenders = arguments.contenders(setup.delivery, workload);
+    let titles = contenders.iter().map(|contender| contender.title);
+    let mut comparison = Comparison::new(setup, workload, input.records, titles);
+    for round in 1..=arguments.rounds {
+        for (contender, runs) in contenders.iter().zip(&mut comparison.contenders) {
+            let measured = throughput(ground, contender, workload, setup, input)?;
+            let Setup { delivery, .. } = setup;
+            eprintln!("{}, {delivery}, round {round}, {}: {:.2} µs", workload.name, contender.name, measured.cpu_us);
+            runs.runs.push(measured);
+        }
+    }
+    Ok(comparison)
+}
+
+fn latencies(arguments: &Arguments, ground: &Ground) -> Result<()> {
+    // A broker that has just started takes seconds for what it does in milliseconds once it is warm: a run that does not count.
+    latency(ground, &ALL[0], &Setup::new(Delivery::ExactlyOnce), 20_000, arguments.seconds)?;
     let mut all = Vec::new();
-    for (delivery, rate) in
-        DELIVERIES.into_iter().flat_map(|delivery| arguments.latency.iter().map(move |rate| (delivery, *rate)))
-    {
-        let contenders = contenders(delivery, arguments);
+    let setups = arguments.setups().into_iter();
+    for (setup, rate) in setups.flat_map(|setup| arguments.latency.iter().map(move |rate| (setup.clone(), *rate))) {
+        let contenders = arguments.contenders(setup.delivery, &workload::ALL[0]);
         let mut table = Latencies {
-            delivery: delivery.to_string(),
+            delivery: format!("{}, committed every {:?}", setup.delivery, setup.commit),
             rate,
             contenders: contenders.iter().map(|contender| (contender.title, Vec::new())).collect(),
         };
         for round in 1..=arguments.rounds {
             for (contender, (_, runs)) in contenders.iter().zip(&mut table.contenders) {
-                let measured = latency(&ground, contender, delivery, rate, arguments.seconds)?;
-                eprintln!("{delivery}, {rate}/s, round {round}, {}: {measured:?}", contender.name);
+                let measured = latency(ground, contender, &setup, rate, arguments.seconds)?;
+                eprintln!("{}, {rate}/s, round {round}, {}: {measured:?}", setup.delivery, contender.name);
                 runs.push(measured);
             }
         }
@@ -93,27 +156,4 @@ fn latencies(arguments: &Arguments) -> Result<()> {
 
 fn keep(arguments: &Arguments, all: &impl serde::Serialize) -> Result<()> {
     arguments.json.as_ref().map_or(Ok(()), |file| Ok(std::fs::write(file, serde_json::to_string_pretty(all)?)?))
-}
-
-/// Those that were asked for, and can promise this; the bare loop always.
-fn contenders(delivery: Delivery, arguments: &Arguments) -> Vec<&'static Contender> {
-    let takes_part = |contender: &&Contender| {
-        let is_asked = arguments.only.is_empty() || arguments.only.iter().any(|name| name == contender.name);
-        contender.deliveries.contains(&delivery) && (is_asked || contender.name == ALL[0].name)
-    };
-    ALL.iter().filter(takes_part).collect()
-}
-
-fn compare(ground: &Ground, delivery: Delivery, arguments: &Arguments) -> Result<Comparison> {
-    let contenders = contenders(delivery, arguments);
-    let titles = contenders.iter().map(|contender| contender.title);
-    let mut comparison = Comparison::new(delivery, arguments.records, titles);
-    for round in 1..=arguments.rounds {
-        for (contender, runs) in contenders.iter().zip(&mut comparison.contenders) {
-            let measured = throughput(ground, contender, delivery, arguments.records)?;
-            eprintln!("{delivery}, round {round}, {}: {:.2} µs", contender.name, measured.cpu_us);
-            runs.runs.push(measured);
-        }
-    }
-    Ok(comparison)
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use sluicegate_tests::process::output;
 
-use super::{built, sources};
+use super::{arguments, built, sources};
 use crate::contender::Task;
 
 const PYTHON: &str = "Python 3 with venv (Debian: apt-get install python3-venv)";
@@ -20,6 +20,6 @@ pub(crate) fn command(task: &Task<'_>) -> Result<Command> {
     })?;
     let mut command = Command::new(folder.join("env/bin/python"));
     command.arg(sources("python").join("loop.py"));
-    command.args([&task.brokers, task.input, task.output, &task.delivery.to_string()]);
+    command.args(arguments(task));
     Ok(command)
 }
