@@ -32,8 +32,16 @@ impl Call {
     /// # Errors
     /// It cannot be built, does not start, or does something else.
     pub fn instance(&self) -> Result<Instance> {
-        let engine = Engine::new(&EngineSettings::default())?;
-        let plugin = Plugin::open(&engine, &plugins::plugin(self.plugin)?, &LoadOptions::default())?;
+        self.instance_on(&Engine::new(&EngineSettings::default())?)
+    }
+
+    /// The same on an engine that keeps what it compiles.
+    ///
+    /// # Errors
+    /// It cannot be built, does not start, or does something else.
+    pub fn instance_on(&self, engine: &Engine) -> Result<Instance> {
+        let options = LoadOptions { compile_time_max: Duration::from_secs(600), ..LoadOptions::default() };
+        let plugin = Plugin::open(engine, &plugins::plugin(self.plugin)?, &options)?;
         let spec = InstanceSpec {
             pipeline: "bench".into(),
             stage: "bench".into(),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sluicegate_tests::process::{Process, tail};
+use tempfile::TempDir;
 
 use crate::contender::{Contender, Setup, Task, program};
 use crate::ground::{Ground, Input, PARTITIONS};
@@ -31,6 +32,69 @@ pub struct Measured {
     pub memory_mib: f64,
 }
 
+/// A contender's run: its folder, and the topics that it writes, which are there before it starts.
+pub struct Run<'a> {
+    ground: &'a Ground,
+    contender: &'a Contender,
+    workload: &'static Workload,
+    setup: &'a Setup,
+    input: &'a Input,
+    folder: TempDir,
+    output: String,
+}
+
+impl<'a> Run<'a> {
+    /// Makes folder and topics.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn prepare(
+        ground: &'a Ground,
+        contender: &'a Contender,
+        workload: &'static Workload,
+        input: &'a Input,
+        setup: &'a Setup,
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let output = topic(contender.name, folder.path());
+        let run = Run { ground, contender, workload, setup, input, folder, output };
+        run.outputs().concat().iter().try_for_each(|topic| ground.create(topic, input.partitions))?;
+        Ok(run)
+    }
+
+    /// The first topic that it writes.
+    pub fn output(&self) -> &str {
+        &self.output
+    }
+
+    /// Of each pipeline, all topics that it writes.
+    fn outputs(&self) -> Vec<Vec<String>> {
+        self.setup.outputs(&self.output).iter().map(|output| self.workload.topics(output)).collect()
+    }
+
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// What it needs is missing.
+    pub fn start(&self) -> Result<Process> {
+        let Run { ground, workload, setup, input, output, .. } = self;
+        let (brokers, records, folder) = (ground.brokers(), input.records, self.folder.path());
+        start(self.contender, &Task { workload, brokers, input: &input.topic, output, setup, records, folder })
+    }
+
+    /// Deletes the topics, once the process has ended.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn finish(self) -> Result<()> {
+        self.outputs().concat().iter().try_for_each(|topic| self.ground.delete(topic))
+    }
+
+    fn verify(&self) -> Result<()> {
+        self.outputs().iter().try_for_each(|topics| self.ground.verify(topics, self.input.expected))
+    }
+}
+
 /// Runs a contender until its output is complete, and verifies that.
 ///
 /// # Errors
@@ -42,20 +106,12 @@ pub fn throughput(
     setup: &Setup,
     input: &Input,
 ) -> Result<Measured> {
-    let folder = tempfile::tempdir()?;
-    let output = topic(contender.name, folder.path());
-    // Of each pipeline, all topics that it writes.
-    let outputs: Vec<_> = setup.outputs(&output).iter().map(|output| workload.topics(output)).collect();
-    let topics = outputs.concat();
-    topics.iter().try_for_each(|topic| ground.create(topic, input.partitions))?;
-    let (brokers, records, folder) = (ground.brokers(), input.records, folder.path());
-    let task = Task { workload, brokers, input: &input.topic, output: &output, setup, records, folder };
-    let running = start(contender, &task)?;
-    let measured = follow(running.id(), ground, &outputs, input).with_context(|| said(folder));
-    let verify = || outputs.iter().try_for_each(|topics| ground.verify(topics, input.expected));
-    let measured = measured.and_then(|measured| verify().map(|()| measured));
+    let run = Run::prepare(ground, contender, workload, input, setup)?;
+    let running = run.start()?;
+    let measured = follow(running.id(), ground, &run.outputs(), input).with_context(|| said(run.folder.path()));
+    let measured = measured.and_then(|measured| run.verify().map(|()| measured));
     drop(running);
-    topics.iter().try_for_each(|topic| ground.delete(topic))?;
+    run.finish()?;
     measured.with_context(|| format!("{}: {} under {}", contender.name, workload.name, setup.delivery))
 }
 
@@ -141,7 +197,10 @@ fn said(folder: &Path) -> String {
 }
 
 /// User and system time of all of the process's threads so far.
-fn cpu_seconds(pid: u32) -> Result<f64> {
+///
+/// # Errors
+/// There is no such process, or it has ended.
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))?;
     let fields: Vec<&str> = stat.rsplit_once(')').context("/proc/…/stat")?.1.split_whitespace().collect();
     ensure!(fields.first() != Some(&"Z"), "the process has ended");
