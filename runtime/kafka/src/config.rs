@@ -7,6 +7,10 @@ use sluicegate_core::{Delivery, Error};
 
 use crate::properties::{self, Role};
 
+/// Fewer partitions than this do not get more bytes each.
+const PARTITIONS_FEW: usize = 4;
+/// However many partitions there are, each gets so many bytes, or it would be fetched record by record.
+const FETCH_BYTES_MIN: usize = 256 << 10;
 /// How long a transaction may stay open before its coordinator aborts it, unless the user says otherwise.
 const TRANSACTION_TIMEOUT_MS: &str = "60000";
 
@@ -60,8 +64,8 @@ pub struct KafkaSourceConfig {
     pub batch_records: usize,
     /// The bytes at which a batch is full; its last record may go beyond.
     pub batch_bytes: usize,
-    /// The bytes of each partition that are fetched ahead. librdkafka counts each partition by itself where partitions
-    /// are read from queues of their own, and may exceed it by one fetch.
+    /// The bytes that are fetched ahead, of all partitions together: few partitions get more each, which makes for fewer
+    /// and larger fetches. librdkafka counts each partition by itself, and may exceed its share by one fetch.
     pub queue_bytes: usize,
 }
 
@@ -93,11 +97,18 @@ pub struct KafkaSinkConfig {
 }
 
 impl KafkaSourceConfig {
-    /// librdkafka's configuration of the consumer.
+    /// The bytes to fetch ahead of each of so many partitions, all of which may come to one member of the group; 0 if it is
+    /// not known how many there are.
+    pub(crate) fn fetch_bytes(&self, partitions: usize) -> usize {
+        (self.queue_bytes / partitions.max(PARTITIONS_FEW)).max(FETCH_BYTES_MIN)
+    }
+
+    /// librdkafka's configuration of the consumer of so many partitions, as [`KafkaSourceConfig::fetch_bytes`] takes it.
     ///
     /// # Errors
     /// A property that may not be set.
-    pub(crate) fn client(&self, delivery: Delivery) -> Result<ClientConfig, Error> {
+    pub(crate) fn client(&self, delivery: Delivery, partitions: usize) -> Result<ClientConfig, Error> {
+        let fetch_bytes = self.fetch_bytes(partitions);
         let mut config = ClientConfig::new();
         config
             .set("client.id", format!("sluicegate-{}", self.group))
@@ -109,9 +120,9 @@ impl KafkaSourceConfig {
             // The default of a second stalls a partition whose queue was full once.
             .set("fetch.queue.backoff.ms", "5")
             // A fetch comes whole, whatever room the queue has left. A larger record is fetched all the same.
-            .set("fetch.message.max.bytes", (self.queue_bytes / 4).clamp(1024, 1_000_000_000).to_string())
+            .set("fetch.message.max.bytes", (fetch_bytes / 3).clamp(1024, 1_000_000_000).to_string())
             .set("queued.min.messages", "100000")
-            .set("queued.max.messages.kbytes", (self.queue_bytes / 1024).clamp(1024, 2_097_151).to_string());
+            .set("queued.max.messages.kbytes", (fetch_bytes / 1024).clamp(1024, 2_097_151).to_string());
         apply(&mut config, Role::Source(delivery), &self.properties)?;
         config
             .set("bootstrap.servers", &self.brokers)

@@ -57,9 +57,8 @@ pub struct SinkConnection {
 /// [`ErrorKind::Unreachable`]: no broker answers. [`ErrorKind::Config`]: a property that is unknown or may not be set,
 /// a topic that is not there, an access that is refused.
 pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Patience) -> Result<Connection, Error> {
-    let consumer = consumer(source, sink.delivery)?;
-    let partitions = check_source(&consumer, source)?;
-    let admin = check_sink(sink, partitions)?;
+    let (consumer, partitions) = consumer(source, sink.delivery)?;
+    let admin = check_sink(sink, partitions.most)?;
     if sink.delivery == Delivery::ExactlyOnce && source.brokers != sink.brokers {
         check_same_cluster(&consumer, &admin)?;
     }
@@ -85,10 +84,9 @@ pub fn connect_source(
     source: &KafkaSourceConfig,
     patience: Patience,
 ) -> Result<(KafkaSource, KafkaTransaction, usize), Error> {
-    let consumer = consumer(source, Delivery::AtLeastOnce)?;
-    let partitions = check_source(&consumer, source)?;
+    let (consumer, partitions) = consumer(source, Delivery::AtLeastOnce)?;
     let transaction = KafkaTransaction::at_least_once(Arc::clone(&consumer), patience);
-    Ok((KafkaSource::new(consumer, source)?, transaction, partitions))
+    Ok((KafkaSource::new(consumer, source)?, transaction, partitions.most))
 }
 
 /// As [`connect`], of a sink alone, at least once: its source is another system's, with topics of at most so many
@@ -153,17 +151,37 @@ fn transaction(
         .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))
 }
 
-fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<SharedConsumer, Error> {
-    let consumer: Consumer = source
-        .client(delivery)?
-        .create_with_context(ConsumerState::default())
-        .map_err(|error| failed_call("make a consumer", &error).within("source"))?;
-    Ok(Arc::new(Bounded::new(consumer)))
+/// How many partitions the source's topics have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Partitions {
+    /// The topic that has most.
+    most: usize,
+    /// All topics together; none where topics are named by expressions alone.
+    total: usize,
 }
 
-/// Checks that the source's topics exist, and returns the most partitions that one has.
-fn check_source(consumer: &SharedConsumer, source: &KafkaSourceConfig) -> Result<usize, Error> {
-    let mut most = 0;
+/// The consumer, once brokers answered and the topics were found.
+fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<(SharedConsumer, Partitions), Error> {
+    let make = |partitions| -> Result<SharedConsumer, Error> {
+        let consumer: Consumer = source
+            .client(delivery, partitions)?
+            .create_with_context(ConsumerState::default())
+            .map_err(|error| failed_call("make a consumer", &error).within("source"))?;
+        Ok(Arc::new(Bounded::new(consumer)))
+    };
+    let consumer = make(0)?;
+    let partitions = check_source(&consumer, source)?;
+    // What it fetches ahead of a partition is fixed when it is made, and depends on how many there are.
+    if source.fetch_bytes(partitions.total) == source.fetch_bytes(0) {
+        return Ok((consumer, partitions));
+    }
+    drop(consumer);
+    Ok((make(partitions.total)?, partitions))
+}
+
+/// Checks that the source's topics exist.
+fn check_source(consumer: &SharedConsumer, source: &KafkaSourceConfig) -> Result<Partitions, Error> {
+    let mut found = Partitions::default();
     // Librdkafka says but once that it may not use the group, and it asks for that as soon as it can.
     let refused = Cell::new(None);
     let serve = || {
@@ -179,9 +197,10 @@ fn check_source(consumer: &SharedConsumer, source: &KafkaSourceConfig) -> Result
     }
     for topic in names {
         let metadata = reach(&source.brokers, consumer.client(), &consumer.context().faults, Some(topic), serve)?;
-        most = most.max(partitions(&metadata, topic).map_err(|error| error.within("source"))?);
+        let count = partitions(&metadata, topic).map_err(|error| error.within("source"))?;
+        found = Partitions { most: found.most.max(count), total: found.total + count };
     }
-    refused.take().map_or(Ok(most), |error| Err(error.within("source")))
+    refused.take().map_or(Ok(found), |error| Err(error.within("source")))
 }
 
 /// Checks that the sink's topics exist, and have as many partitions as they need.
