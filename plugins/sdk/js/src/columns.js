@@ -26,7 +26,8 @@ export function processBatch(process, columns) {
     if (outcome === PASS) {
       outcomes[index] = -1;
     } else if (outcome instanceof Output) {
-      outcomes[index] = outputs.push(outcome) && 1;
+      outputs.push(outcome);
+      outcomes[index] = 1;
     } else if (outcome === DROP) {
       outcomes[index] = 0;
     } else if (outcome instanceof Reject) {
@@ -36,7 +37,7 @@ export function processBatch(process, columns) {
       outcomes[index] = addAll(outcome, outputs);
     }
   }
-  return { outcomes, reasons, ...columnsOf(outputs, batch) };
+  return { outcomes, reasons, ...columnsOf(outputs, outcomes, batch) };
 }
 
 /** Consecutive records of one partition. */
@@ -145,7 +146,7 @@ function addAll(outcome, outputs) {
 }
 
 /** What is in outputs, column by column. Columns in which no output differs from its record stay empty. */
-function columnsOf(outputs, batch) {
+function columnsOf(outputs, outcomes, batch) {
   const [keys, values] = [[], []];
   let [hasHeaders, hasTimestamps, hasTo] = [false, false, false];
   for (let index = 0; index < outputs.length; index++) {
@@ -158,7 +159,7 @@ function columnsOf(outputs, batch) {
   }
   return {
     to: Int32Array.from(hasTo ? outputs : [], ({ fields }) => fields.to?.index ?? -1),
-    timestamps: BigInt64Array.from(hasTimestamps ? outputs : [], (output) => timestampOf(output, batch)),
+    timestamps: new BigInt64Array(hasTimestamps ? timestampsOf(outputs, outcomes, batch) : []),
     keys: columnOf(keys),
     values: columnOf(values),
     headers: headersOf(hasHeaders ? outputs : []),
@@ -226,9 +227,13 @@ function bytesOf(value) {
   throw new TypeError(`a key or value is a text, bytes or null, not ${shown(value)}; JSON.stringify makes a text`);
 }
 
-function timestampOf({ index, fields }, batch) {
-  const timestamp = fields.timestamp === undefined ? batch.timestamps[index] : fields.timestamp;
-  return wholeOf(timestamp ?? NO_TIMESTAMP);
+/** The one column that has no word for "as in the record". */
+function timestampsOf(outputs, outcomes, batch) {
+  const inherited = batch.timestamps.flatMap((timestamp, index) => Array(Math.max(outcomes[index], 0)).fill(timestamp));
+  return outputs.map(({ fields }, index) => {
+    const timestamp = fields.timestamp === undefined ? inherited[index] : fields.timestamp;
+    return wholeOf(timestamp ?? NO_TIMESTAMP);
+  });
 }
 
 /** Numbers are whole up to 2^53: what the record has beyond is not known well enough to be written again. */

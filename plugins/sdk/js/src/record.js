@@ -23,8 +23,7 @@ export class Header {
 
 /** What goes on in a record's place; `Record.emit` makes one. What of the fields is undefined is as in the record. */
 export class Output {
-  constructor(index, fields) {
-    this.index = index;
+  constructor(fields) {
     this.fields = fields;
   }
 }
@@ -102,6 +101,6 @@ export class Record {
   }
 
   emit(fields = {}) {
-    return new Output(this._index, fields);
+    return new Output(fields);
   }
 }

@@ -105,6 +105,16 @@ test("timestamps and destinations are left out where none is set", () => {
   assert.deepEqual([...made.timestamps], [-(1n << 63n), 5n, 1700000000000n]);
 });
 
+test("each output inherits the timestamp of its own record", () => {
+  const outcomes = [DROP, (record) => [record.emit(), record.emit({ timestamp: 7 })], PASS, (record) => record.emit()];
+  const each = (record) => {
+    const outcome = outcomes[record.offset - 70];
+    return typeof outcome === "function" ? outcome(record) : outcome;
+  };
+  const made = run(each, ["a", "b", "c", "d"], { timestamps: [1, 2, 3, 4] });
+  assert.deepEqual([...made.timestamps], [2n, 7n, 4n]);
+});
+
 test("a timestamp that is not known exactly is not written", () => {
   const nanoseconds = { timestamps: [1_700_000_000_000_000_000] };
   assert.deepEqual([...run((record) => record.emit(), ["x"], nanoseconds).timestamps], []);
