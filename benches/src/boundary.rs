@@ -1,5 +1,6 @@
 //! The path from columns to columns alone: a plugin, and batches to call it with.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,24 +41,39 @@ impl Call {
     /// # Errors
     /// It cannot be built, does not start, or does something else.
     pub fn instance_on(&self, engine: &Engine) -> Result<Instance> {
-        let options = LoadOptions { compile_time_max: Duration::from_secs(600), ..LoadOptions::default() };
-        let plugin = Plugin::open(engine, &plugins::plugin(self.plugin)?, &options)?;
-        let spec = InstanceSpec {
-            pipeline: "bench".into(),
-            stage: "bench".into(),
-            config: self.config.into(),
-            outputs: Vec::new(),
-            limits: InstanceLimits { deadline: Duration::from_secs(10), ..InstanceLimits::default() },
-            allow: Allow::default(),
-            counters: Arc::default(),
-        };
-        let mut instance = Instance::new(&plugin, &Arc::new(spec)).context("the plugin starts")?;
+        let mut instance = start(&open(engine, &plugins::plugin(self.plugin)?)?, self.config)?;
         let mut outcomes = Outcomes::default();
         instance.process(&batch(), &mut outcomes).map_err(|failure| anyhow!("{failure}"))?;
         let as_expected = outcomes.outcomes.iter().all(|outcome| *outcome == self.outcome);
         ensure!(as_expected, "{}: {:?}", self.name, outcomes.outcomes);
         Ok(instance)
     }
+}
+
+/// A plugin, compiled; an interpreter may take its time.
+///
+/// # Errors
+/// The file is no plugin.
+pub fn open(engine: &Engine, file: &Path) -> Result<Plugin> {
+    let options = LoadOptions { compile_time_max: Duration::from_secs(600), ..LoadOptions::default() };
+    Ok(Plugin::open(engine, file, &options)?)
+}
+
+/// A live plugin with this configuration.
+///
+/// # Errors
+/// It does not start.
+pub fn start(plugin: &Plugin, config: &str) -> Result<Instance> {
+    let spec = InstanceSpec {
+        pipeline: "bench".into(),
+        stage: "bench".into(),
+        config: config.into(),
+        outputs: Vec::new(),
+        limits: InstanceLimits { deadline: Duration::from_secs(10), ..InstanceLimits::default() },
+        allow: Allow::default(),
+        counters: Arc::default(),
+    };
+    Instance::new(plugin, &Arc::new(spec)).context("the plugin starts")
 }
 
 /// Trades of 200 bytes, keyed.

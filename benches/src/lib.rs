@@ -3,13 +3,14 @@
 //! [`workload`] is the work, [`ground`] the broker with the input, [`contender`] says who takes part, [`peers`] gets those
 //! that are not ours, [`measure`] runs one of them, [`report`] compares. `side-by-side` is the command. `growth` is the
 //! command that makes one thing grow at a time, and [`curve`] what it draws.
-//! [`boundary`] is the path from columns to columns alone.
+//! [`boundary`] is the path from columns to columns alone, and [`language`] the plugins of each language for it.
 
 pub mod boundary;
 pub mod clients;
 pub mod contender;
 pub mod curve;
 pub mod ground;
+pub mod language;
 pub mod measure;
 pub mod peers;
 pub mod report;

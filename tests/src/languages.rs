@@ -24,6 +24,7 @@ const PYTHON: &str = "Python 3.10 or newer with venv (Debian: apt-get install py
 pub fn sdk(language: &str) -> PathBuf {
     let folder = match language {
         "cpp" => "c",
+        "ts" => "js",
         other => other,
     };
     project().join("plugins/sdk").join(folder)
@@ -40,9 +41,10 @@ pub fn conformance(language: &str) -> Result<PathBuf> {
     }
     let built = cache::once_for(&format!("conformance-{language}"), &files, |folder| {
         // What is installed there may be an older SDK.
-        let environment = source.join(".venv");
-        if environment.exists() {
-            fs::remove_dir_all(&environment)?;
+        for environment in [".venv", "node_modules"].map(|name| source.join(name)) {
+            if environment.exists() {
+                fs::remove_dir_all(&environment)?;
+            }
         }
         build(&source)?;
         Ok(fs::rename(source.join("conformance.wasm"), folder.join("conformance.wasm"))?)
@@ -51,7 +53,7 @@ pub fn conformance(language: &str) -> Result<PathBuf> {
 }
 
 /// What tools make beside sources.
-const MADE: [&str; 5] = ["target", "build", ".venv", "__pycache__", "Cargo.lock"];
+const MADE: [&str; 7] = ["target", "build", ".venv", "__pycache__", "node_modules", "Cargo.lock", "package-lock.json"];
 
 /// Adds the sources in a folder, in the order of their names.
 fn add(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -83,7 +85,7 @@ pub fn zig(args: &[&str], files: &[&Path]) -> Result<()> {
     output(zig.args(["-m", "ziglang"]).args(args).args(files), PYTHON).map(drop)
 }
 
-/// Puts on the program's path what languages need and PyPI has. Go and Python have to be there: `build` names
+/// Puts on the program's path what languages need and PyPI has. Go, Python and Node.js have to be there: `build` names
 /// what is missing.
 fn with_toolchains(program: Program) -> Result<Program> {
     let target = target_folder()?.join("languages");

@@ -37,6 +37,11 @@ fn python() -> Result<()> {
     conforms("python", "plugin.py")
 }
 
+#[test]
+fn js() -> Result<()> {
+    conforms("js", "plugin.js")
+}
+
 /// `source` is the file of the plugin, as a panic names it.
 fn conforms(language: &str, source: &str) -> Result<()> {
     let plugin = conformance(language)?;

@@ -36,6 +36,16 @@ fn python() -> Result<()> {
     from_nothing("python")
 }
 
+#[test]
+fn js() -> Result<()> {
+    from_nothing("js")
+}
+
+#[test]
+fn ts() -> Result<()> {
+    from_nothing("ts")
+}
+
 /// The worked example of docs/boundary.md, by the commands it names.
 #[test]
 fn without_an_sdk() -> Result<()> {

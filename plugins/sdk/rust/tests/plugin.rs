@@ -118,7 +118,7 @@ fn time_and_chance_are_the_records_own() {
     let alone: Vec<_> = (0..20).flat_map(|offset| draw(vec![at(offset)])).collect();
     assert_eq!(all, alone);
     // As they will be for ever.
-    assert_eq!(all[..2], ["0 [16, 208]", "10 [984, 415]"]);
+    assert_eq!(all[..2], ["0 [119, 999]", "10 [519, 612]"]);
     for elsewhere in [at(7).topic("u"), at(7).partition(4), at(8).timestamp(70)] {
         assert_ne!(draw(vec![elsewhere]), all[7..8]);
     }

@@ -32,7 +32,7 @@ pub(super) fn compile(cache: PathBuf) -> u8 {
 
 #[derive(Args)]
 pub(super) struct New {
-    /// The language: rust, go, python, c or cpp.
+    /// The language: rust, go, python, js, ts, c or cpp.
     language: String,
     /// The plugin's name, and the new folder's.
     name: String,

@@ -15,11 +15,16 @@ pub enum Language {
     Go,
     /// Python, by pip and componentize-py.
     Python,
+    /// JavaScript, by npm and componentize-qjs.
+    Js,
+    /// TypeScript, likewise.
+    Ts,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Language; 5] = [Language::Rust, Language::Go, Language::Python, Language::C, Language::Cpp];
+    pub const ALL: [Language; 7] =
+        [Language::Rust, Language::Go, Language::Python, Language::Js, Language::Ts, Language::C, Language::Cpp];
 
     /// What `sluicegate new` calls it.
     pub fn name(self) -> &'static str {
@@ -29,6 +34,8 @@ impl Language {
             Language::Cpp => "cpp",
             Language::Go => "go",
             Language::Python => "python",
+            Language::Js => "js",
+            Language::Ts => "ts",
         }
     }
 
@@ -44,6 +51,7 @@ impl Language {
             Language::C | Language::Cpp => "Makefile",
             Language::Go => "go.mod",
             Language::Python => "pyproject.toml",
+            Language::Js | Language::Ts => "package.json",
         }
     }
 

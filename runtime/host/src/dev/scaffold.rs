@@ -33,6 +33,17 @@ const PYTHON: &[Template] = &[
     (".gitignore", include_str!("template/python/gitignore.in")),
     ("plugin.py", include_str!("template/python/plugin.py.in")),
 ];
+const JS: &[Template] = &[
+    ("package.json", include_str!("template/js/package.json.in")),
+    (".gitignore", include_str!("template/js/gitignore.in")),
+    ("plugin.js", include_str!("template/js/plugin.js.in")),
+];
+const TS: &[Template] = &[
+    ("package.json", include_str!("template/ts/package.json.in")),
+    ("tsconfig.json", include_str!("template/ts/tsconfig.json.in")),
+    (".gitignore", include_str!("template/js/gitignore.in")),
+    ("plugin.ts", include_str!("template/ts/plugin.ts.in")),
+];
 const C: &[Template] = &[
     ("Makefile", include_str!("template/c/Makefile.in")),
     (".gitignore", include_str!("template/c/gitignore.in")),
@@ -62,6 +73,8 @@ fn flavour(language: Language) -> Flavour {
         Language::Rust => of("Rust", "src/lib.rs", RUST),
         Language::Go => of("Go", "plugin.go", GO),
         Language::Python => of("Python", "plugin.py", PYTHON),
+        Language::Js => of("JavaScript", "plugin.js", JS),
+        Language::Ts => of("TypeScript", "plugin.ts", TS),
         Language::C => of("C", "plugin.c", C),
         Language::Cpp => of("C++", "plugin.cpp", CPP),
     }
@@ -164,7 +177,7 @@ fn fill(template: &str, name: &str, language: Language, sdk: &str) -> String {
         Language::Rust => "cargo test                      # the tests in src/lib.rs, without Wasm\n",
         _ => "",
     };
-    // An interpreter is compiled once a machine, which takes a busy one longer than the usual minute.
+    // CPython is compiled once a machine, which takes a busy one longer than the usual minute.
     let (limits, stage_limits) = match language {
         Language::Python => ("limits: { compile-time: 10m }\n", "    limits: { compile-time: 10m }\n"),
         _ => ("", ""),
@@ -204,6 +217,7 @@ fn sdk_dependency(sdk: Option<&Path>, language: Language) -> anyhow::Result<Stri
             Language::Rust => format!("\"{major}.{minor}\""),
             Language::Go => String::new(),
             Language::Python => format!("sluicegate-plugin=={major}.{minor}.*"),
+            Language::Js | Language::Ts => format!("{major}.{minor}"),
             Language::C | Language::Cpp => "$(shell pkg-config --variable=sdk sluicegate)".to_owned(),
         });
     };
@@ -217,6 +231,7 @@ fn sdk_dependency(sdk: Option<&Path>, language: Language) -> anyhow::Result<Stri
         Language::Rust => format!("{{ path = {path:?}, version = \"{major}.{minor}\" }}"),
         Language::Go => format!("\nreplace {GO_SDK} => {path}\n"),
         Language::Python => format!("sluicegate-plugin @ file://{path}"),
+        Language::Js | Language::Ts => format!("file:{path}"),
         Language::C | Language::Cpp => path.to_owned(),
     })
 }
@@ -272,7 +287,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let cobol = NewProject { language: "cobol", ..project("one", parent.path()) };
         let message = create(cobol).unwrap_err().to_string();
-        assert!(message.contains("'cobol'; there is one for: rust, go, python, c, cpp"), "{message}");
+        assert!(message.contains("'cobol'; there is one for: rust, go, python, js, ts, c, cpp"), "{message}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod c;
 mod component;
 mod go;
+mod js;
 mod python;
 mod rust;
 mod tool;
@@ -61,6 +62,7 @@ pub fn build(project: &Path) -> anyhow::Result<Built> {
         Language::C | Language::Cpp => c::build(project)?,
         Language::Go => go::build(project)?,
         Language::Python => python::build(project)?,
+        Language::Js | Language::Ts => js::build(project)?,
     };
     if language != Language::Rust {
         component::name_sdk(&mut made.component, language.name());
@@ -81,8 +83,8 @@ fn build_module(module: &Path) -> anyhow::Result<Built> {
 }
 
 fn no_project(folder: &Path) -> String {
-    let markers: Vec<&str> =
-        Language::ALL.iter().filter(|language| **language != Language::Cpp).map(|language| language.marker()).collect();
+    let mut markers = Language::ALL.map(Language::marker).to_vec();
+    markers.dedup(); // Languages that share one stand side by side.
     format!(
         "{} has none of {}: 'sluicegate new <{}> <name>' makes a project",
         folder.display(),
