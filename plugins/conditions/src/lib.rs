@@ -11,7 +11,7 @@ mod subject;
 mod test;
 
 pub use condition::{Condition, ConditionConfig};
-pub use fields::{Fields, NotJson};
+pub use fields::{Fields, NotJson, span};
 pub use found::Found;
 pub use subject::{Subject, SubjectConfig};
 pub use test::{Test, TestConfig, present};
