@@ -38,7 +38,7 @@ pub(crate) fn definitions() -> impl Iterator<Item = Def<&'static str>> {
 pub(crate) fn functions() -> impl Iterator<Item = Fun<Json>> {
     let replaced = ["now", "env", "debug_empty", "stderr_empty"];
     let theirs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
-    theirs.filter(move |(name, ..)| !replaced.contains(name)).chain(own().into_iter().map(run))
+    theirs.filter(move |(name, ..)| !replaced.contains(name)).chain(own().into_iter().map(run::<Json>))
 }
 
 fn own() -> [Filter<RunPtr<Json>>; 3] {

@@ -39,6 +39,9 @@ fn pass() -> Unjudged {
     Unjudged::Pass
 }
 
+/// How deep values may nest: jaq reads, runs and writes by recursion.
+const DEPTH_MAX: usize = 128;
+
 struct Jq {
     program: Program,
     key: Option<Program>,
@@ -87,9 +90,31 @@ impl Plugin for Jq {
 
 /// A value as the program sees it, with the digits of its numbers.
 fn parse(value: &[u8]) -> Result<Val, String> {
-    // jaq reads more than JSON, such as NaN and comments, and nests as deep as the stack allows: this does neither.
+    // jaq reads more than JSON, such as NaN and comments, and nests as deep as the stack allows.
     serde_json::from_slice::<IgnoredAny>(value).map_err(|error| format!("the value is not JSON: {error}"))?;
+    if depth(value) > DEPTH_MAX {
+        return Err(format!("the value has more than {DEPTH_MAX} objects and lists in one another"));
+    }
     read::parse_single(value).map_err(|error| format!("the value is not JSON: {error}"))
+}
+
+/// How deep objects and lists lie in one another, in what is JSON.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0, 0);
+    let (mut within_string, mut bytes) = (false, json.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => within_string = !within_string,
+            b'\\' => drop(bytes.next()),
+            b'{' | b'[' if !within_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !within_string => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Refuses what jaq knows and JSON does not.
@@ -138,14 +163,14 @@ mod tests {
     #[test]
     fn a_program_that_does_not_read_is_refused_by_its_place() {
         assert_eq!(refusal(".a | | .b"), "program, line 1, column 6: expected term, found `|`");
-        assert_eq!(refusal(".a |\n  map("), "program, line 2, column 6: expected closing parenthesis");
+        assert_eq!(refusal(".a |\n  map("), "program, line 2, column 7: expected closing parenthesis, found the end");
         assert_eq!(refusal(".a |"), "program, line 1, column 5: expected term, found the end");
-        assert_eq!(refusal(".é | nope(1)"), "program, line 1, column 6: there is no filter `nope/1`");
+        assert_eq!(refusal("\"é\" | nope(1)"), "program, line 1, column 7: there is no filter `nope/1`");
         assert_eq!(refusal("$who"), "program, line 1, column 1: there is no variable `$who`");
         assert!(refusal(r#"include "a"; ."#).contains("module loading not supported"));
         assert!(refusal("input").contains("there is no filter `input/0`"));
         let key = run::<Jq>(r#"{"program": ".", "key": ".["}"#, &[], []).unwrap_err();
-        assert_eq!(key, "key, line 1, column 2: expected closing bracket");
+        assert_eq!(key, "key, line 1, column 3: expected closing bracket, found the end");
     }
 
     #[test]
@@ -165,8 +190,11 @@ mod tests {
 
     #[test]
     fn deep_values_are_refused_and_not_run_into() {
-        let value = "[".repeat(100_000);
-        let Outcome::Reject(reason) = outcome(".", Input::new().value(value)) else { panic!("rejects") };
-        assert!(reason.contains("recursion limit"), "{reason}");
+        let deep = |depth: usize| format!("{}\"[[\\\"[[\"{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(values(".", &deep(128)), [deep(128)]);
+        for depth in [129, 100_000] {
+            let Outcome::Reject(reason) = outcome(".", Input::new().value(deep(depth))) else { panic!("rejects") };
+            assert!(reason.contains("more than 128 objects and lists"), "{reason}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt::{Display, Write as _};
 
 use jaq_core::compile::{self, Undefined};
-use jaq_core::load::{self, Arena, File, Loader, lex, span};
+use jaq_core::load::{self, Arena, File, Loader, span};
 use jaq_core::{Compiler, Ctx, Exn, Filter, Vars};
 use jaq_json::{Map, Val};
 use sluicegate_plugin::{Error, Record};
@@ -147,9 +147,6 @@ fn unreadable(error: &load::Error<&str>, at: impl Fn(&str) -> String) -> String 
             return errors.first().map_or_else(String::new, |(path, what)| format!("{}: {what}", at(path)));
         }
         load::Error::Lex(errors) => match errors.first() {
-            Some((expected @ lex::Expect::Delim(_), opened)) => {
-                return format!("{}: expected {}", at(opened), expected.as_str());
-            }
             Some((expected, found)) => (at(found), expected.as_str(), found.chars().next().map(String::from)),
             None => return String::new(),
         },
