@@ -33,6 +33,16 @@ pub enum Unjudged {
 }
 
 impl Unjudged {
+    /// What is said where a configuration says nothing, of what cannot be read.
+    pub fn reject() -> Self {
+        Unjudged::Reject
+    }
+
+    /// What is said where a configuration says nothing, of what has nothing to read.
+    pub fn pass() -> Self {
+        Unjudged::Pass
+    }
+
     /// The outcome; the reason is for a refusal.
     pub fn outcome(self, reason: impl std::fmt::Display) -> Outcome {
         match self {

@@ -40,10 +40,10 @@ struct Config {
     #[serde(default)]
     trim: bool,
     /// What becomes of a record whose value is not the CSV that is expected.
-    #[serde(default = "reject")]
+    #[serde(default = "Unjudged::reject")]
     invalid: Unjudged,
     /// What becomes of a tombstone.
-    #[serde(default = "pass")]
+    #[serde(default = "Unjudged::pass")]
     tombstones: Unjudged,
 }
 
@@ -53,14 +53,6 @@ fn comma() -> char {
 
 fn double_quote() -> char {
     '"'
-}
-
-fn reject() -> Unjudged {
-    Unjudged::Reject
-}
-
-fn pass() -> Unjudged {
-    Unjudged::Pass
 }
 
 /// Where the names of columns come from.

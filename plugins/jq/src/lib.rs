@@ -24,19 +24,11 @@ struct Config {
     /// outputs have the key of their record.
     key: Option<String>,
     /// What becomes of a record whose value is not JSON.
-    #[serde(default = "reject")]
+    #[serde(default = "Unjudged::reject")]
     invalid: Unjudged,
     /// What becomes of a tombstone.
-    #[serde(default = "pass")]
+    #[serde(default = "Unjudged::pass")]
     tombstones: Unjudged,
-}
-
-fn reject() -> Unjudged {
-    Unjudged::Reject
-}
-
-fn pass() -> Unjudged {
-    Unjudged::Pass
 }
 
 /// How deep values may nest: jaq reads, runs and writes by recursion.

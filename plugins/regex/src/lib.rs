@@ -34,19 +34,11 @@ struct Config {
     /// `extract` it is rejected.
     no_match: Option<Unjudged>,
     /// What becomes of a record whose value is not JSON, where a field is asked for.
-    #[serde(default = "reject")]
+    #[serde(default = "Unjudged::reject")]
     invalid: Unjudged,
     /// What becomes of a tombstone where the pattern is looked for in the value or a field of it.
-    #[serde(default = "pass")]
+    #[serde(default = "Unjudged::pass")]
     tombstones: Unjudged,
-}
-
-fn reject() -> Unjudged {
-    Unjudged::Reject
-}
-
-fn pass() -> Unjudged {
-    Unjudged::Pass
 }
 
 /// Where the groups of a match go.
