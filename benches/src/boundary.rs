@@ -9,6 +9,9 @@ use sluicegate_core::{Batch, Outcomes, Transform as _};
 use sluicegate_tests::plugins;
 use sluicegate_wasm::{Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin};
 
+/// An interpreter takes its time.
+const COMPILE_WITHIN: Duration = Duration::from_secs(600);
+
 /// How many records a batch has.
 pub const RECORDS: u64 = 512;
 
@@ -19,12 +22,61 @@ pub struct Call {
     plugin: &'static str,
     config: &'static str,
     outcome: i32,
+    value: fn(u64) -> String,
 }
 
-/// All records are passed on; all are rewritten.
-pub const CALLS: [Call; 2] = [
-    Call { name: "pass", plugin: "filter", config: r#"{"keep":{"key":true,"exists":true}}"#, outcome: -1 },
-    Call { name: "rewrite", plugin: "uppercase", config: "{}", outcome: 1 },
+/// All records are passed on; all are rewritten; and what the ready-made plugins do.
+pub const CALLS: [Call; 8] = [
+    Call {
+        name: "pass",
+        plugin: "filter",
+        config: r#"{"keep":{"key":true,"exists":true}}"#,
+        outcome: -1,
+        value: trade,
+    },
+    Call { name: "rewrite", plugin: "uppercase", config: "{}", outcome: 1, value: trade },
+    Call {
+        name: "regex",
+        plugin: "regex",
+        config: r#"{"pattern":"^(..)(.*)$","field":"symbol","replace":"$2-$1"}"#,
+        outcome: 1,
+        value: trade,
+    },
+    Call {
+        name: "jq",
+        plugin: "jq",
+        config: r#"{"program":"{id, symbol: (.symbol | ascii_upcase)}"}"#,
+        outcome: 1,
+        value: trade,
+    },
+    Call {
+        name: "csv-to-json",
+        plugin: "csv-to-json",
+        config: r#"{"columns":["id","symbol","note"],"types":{"id":"number"}}"#,
+        outcome: 1,
+        value: row,
+    },
+    Call {
+        name: "mask",
+        plugin: "mask",
+        config: r#"{"fields":[{"path":"symbol","keep-last":2}]}"#,
+        outcome: 1,
+        value: trade,
+    },
+    Call {
+        name: "mask-hash",
+        plugin: "mask",
+        config: r#"{"salt":"pepper","fields":[{"path":"symbol","hash":true}]}"#,
+        outcome: 1,
+        value: trade,
+    },
+    Call {
+        name: "enrich",
+        plugin: "enrich",
+        config: r#"{"table":{"csv":"symbol,name\nacme,Acme"},"match":"symbol","field":"symbol"}"#,
+        outcome: 1,
+        value: trade,
+    },
 ];
 
 impl Call {
@@ -43,10 +95,15 @@ impl Call {
     pub fn instance_on(&self, engine: &Engine) -> Result<Instance> {
         let mut instance = start(&open(engine, &plugins::plugin(self.plugin)?)?, self.config)?;
         let mut outcomes = Outcomes::default();
-        instance.process(&batch(), &mut outcomes).map_err(|failure| anyhow!("{failure}"))?;
+        instance.process(&self.batch(), &mut outcomes).map_err(|failure| anyhow!("{failure}"))?;
         let as_expected = outcomes.outcomes.iter().all(|outcome| *outcome == self.outcome);
         ensure!(as_expected, "{}: {:?}", self.name, outcomes.outcomes);
         Ok(instance)
+    }
+
+    /// What it is called with: values of 200 bytes, keyed.
+    pub fn batch(&self) -> Batch {
+        batch_of(self.value)
     }
 }
 
@@ -55,7 +112,7 @@ impl Call {
 /// # Errors
 /// The file is no plugin.
 pub fn open(engine: &Engine, file: &Path) -> Result<Plugin> {
-    let options = LoadOptions { compile_time_max: Duration::from_secs(600), ..LoadOptions::default() };
+    let options = LoadOptions { compile_time_max: COMPILE_WITHIN, ..LoadOptions::default() };
     Ok(Plugin::open(engine, file, &options)?)
 }
 
@@ -78,12 +135,14 @@ pub fn start(plugin: &Plugin, config: &str) -> Result<Instance> {
 
 /// Trades of 200 bytes, keyed.
 pub fn batch() -> Batch {
+    batch_of(trade)
+}
+
+fn batch_of(value: fn(u64) -> String) -> Batch {
     let mut batch = Batch::default();
     for offset in 0..RECORDS {
-        let mut value = format!(r#"{{"id":{offset},"symbol":"acme","note":""#);
-        value.extend(std::iter::repeat_n('x', 198usize.saturating_sub(value.len())));
-        value.push_str(r#""}"#);
-        batch.push(offset, 1_700_000_000_000, Some(format!("key-{offset}").as_bytes()), Some(value.as_bytes()));
+        let (key, value) = (format!("key-{offset}"), value(offset));
+        batch.push(offset, 1_700_000_000_000, Some(key.as_bytes()), Some(value.as_bytes()));
     }
     batch
 }

@@ -30,26 +30,39 @@ pub fn sdk(language: &str) -> PathBuf {
     project().join("plugins/sdk").join(folder)
 }
 
-/// The component of the conformance plugin in this language; built when its sources, its SDK, the boundary or the way of
-/// building have changed.
+/// The component of the conformance plugin in this language.
 pub fn conformance(language: &str) -> Result<PathBuf> {
-    let source = project().join("tests/conformance").join(language);
+    component("conformance", language, &project().join("tests/conformance").join(language))
+}
+
+/// The language of a plugin's project that is not in a workspace of cargo's.
+pub(crate) fn of(source: &Path) -> Option<&'static str> {
+    let has = |file: &str| source.join(file).is_file();
+    [("go.mod", "go"), ("pyproject.toml", "python")]
+        .into_iter()
+        .find_map(|(file, language)| has(file).then_some(language))
+}
+
+/// The component `name` of the project in `source`; built when its sources, its SDK, the boundary or the way of building have
+/// changed.
+pub(crate) fn component(name: &str, language: &str, source: &Path) -> Result<PathBuf> {
     let ways = project().join("runtime/host/src/dev/build");
     let mut files = Vec::new();
-    for folder in [&source, &sdk(language), &ways, &project().join("wit")] {
+    for folder in [source, &sdk(language), &ways, &project().join("wit")] {
         add(folder, &mut files)?;
     }
-    let built = cache::once_for(&format!("conformance-{language}"), &files, |folder| {
+    let file = format!("{name}.wasm");
+    let built = cache::once_for(&format!("{name}-{language}"), &files, |folder| {
         // What is installed there may be an older SDK.
         for environment in [".venv", "node_modules"].map(|name| source.join(name)) {
             if environment.exists() {
                 fs::remove_dir_all(&environment)?;
             }
         }
-        build(&source)?;
-        Ok(fs::rename(source.join("conformance.wasm"), folder.join("conformance.wasm"))?)
+        build(source)?;
+        Ok(fs::rename(source.join(&file), folder.join(&file))?)
     })?;
-    Ok(built.join("conformance.wasm"))
+    Ok(built.join(file))
 }
 
 /// What tools make beside sources.

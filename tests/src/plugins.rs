@@ -6,13 +6,18 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, bail};
 
 use crate::build::{self, Artifact};
+use crate::languages;
 
 type Built = OnceLock<Result<Vec<Artifact>, String>>;
 
-/// The component of a plugin of `plugins/`, such as `redact`; built on the first call.
+/// The component of a plugin of `plugins/`, such as `redact`, in whatever language it is; built on the first call.
 pub fn plugin(name: &str) -> Result<PathBuf> {
     static BUILT: Built = OnceLock::new();
-    component(&BUILT, &build::project().join("plugins"), "plugins", name)
+    let folder = build::project().join("plugins");
+    match languages::of(&folder.join(name)) {
+        Some(language) => languages::component(name, language, &folder.join(name)),
+        None => component(&BUILT, &folder, "plugins", name),
+    }
 }
 
 /// The component of a guest of `tests/guests/`, such as `traps`; built on the first call.

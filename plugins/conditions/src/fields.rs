@@ -1,4 +1,5 @@
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -67,6 +68,12 @@ impl Fields {
         let mut text = serde_json::Deserializer::from_slice(json);
         Walk { fields: self, found: &mut found }.deserialize(&mut text).and_then(|()| text.end()).map_err(NotJson)
     }
+}
+
+/// Where `part` lies in `whole`, of which it is a slice.
+pub fn span(whole: &[u8], part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - whole.as_ptr().addr();
+    start..start + part.len()
 }
 
 struct Walk<'f, F> {

@@ -11,7 +11,7 @@ mod subject;
 mod test;
 
 pub use condition::{Condition, ConditionConfig};
-pub use fields::{Fields, NotJson};
+pub use fields::{Fields, NotJson, span};
 pub use found::Found;
 pub use subject::{Subject, SubjectConfig};
 pub use test::{Test, TestConfig, present};
@@ -33,6 +33,16 @@ pub enum Unjudged {
 }
 
 impl Unjudged {
+    /// What is said where a configuration says nothing, of what cannot be read.
+    pub fn reject() -> Self {
+        Unjudged::Reject
+    }
+
+    /// What is said where a configuration says nothing, of what has nothing to read.
+    pub fn pass() -> Self {
+        Unjudged::Pass
+    }
+
     /// The outcome; the reason is for a refusal.
     pub fn outcome(self, reason: impl std::fmt::Display) -> Outcome {
         match self {

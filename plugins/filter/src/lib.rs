@@ -15,19 +15,11 @@ struct Config {
     /// Records of which this holds are dropped; all others go on.
     drop: Option<ConditionConfig>,
     /// What becomes of a record whose value is not JSON, where a field is asked for.
-    #[serde(default = "reject")]
+    #[serde(default = "Unjudged::reject")]
     invalid: Unjudged,
     /// What becomes of a tombstone where the condition asks for a field. It has none, but it deletes a key downstream.
-    #[serde(default = "pass")]
+    #[serde(default = "Unjudged::pass")]
     tombstones: Unjudged,
-}
-
-fn reject() -> Unjudged {
-    Unjudged::Reject
-}
-
-fn pass() -> Unjudged {
-    Unjudged::Pass
 }
 
 struct Filter {

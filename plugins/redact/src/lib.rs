@@ -5,7 +5,7 @@
 
 mod mask;
 
-use conditions::Fields;
+use conditions::{Fields, span};
 use mask::{Broken, Mask, Patterns};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -96,12 +96,6 @@ impl Redact {
         self.mask.fields(value, &self.spans, &mut self.text);
         Ok(fields + patterns.mask(&self.text, &self.mask, self.fields.is_some(), into)?)
     }
-}
-
-/// Where `part` lies in `whole`, of which it is a slice.
-fn span(whole: &[u8], part: &str) -> Range<usize> {
-    let start = part.as_ptr().addr() - whole.as_ptr().addr();
-    start..start + part.len()
 }
 
 sluicegate_plugin::export!(Redact);

@@ -24,7 +24,7 @@ struct Config {
     #[serde(default)]
     otherwise: Otherwise,
     /// What becomes of a record whose value is not JSON, where a field is asked for.
-    #[serde(default = "reject")]
+    #[serde(default = "Unjudged::reject")]
     invalid: Unjudged,
 }
 
@@ -59,10 +59,6 @@ enum Otherwise {
     Default,
     /// Nothing is produced.
     Drop,
-}
-
-fn reject() -> Unjudged {
-    Unjudged::Reject
 }
 
 struct Route {

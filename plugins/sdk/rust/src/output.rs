@@ -59,15 +59,16 @@ impl<'a> Output<'a> {
         self
     }
 
-    /// Adds a header after those that are there: the inherited ones, unless they were cleared.
-    pub fn header(&mut self, key: &str, value: Option<&[u8]>) -> &mut Self {
+    /// Adds a header after those that are there: the inherited ones, unless they were cleared. The name is a text, or the
+    /// bytes of a record's own header.
+    pub fn header(&mut self, key: impl AsRef<[u8]>, value: Option<&[u8]>) -> &mut Self {
         if self.writer.inherits_headers() {
             self.writer.clear_headers();
             for inherited in self.row.headers() {
                 self.writer.push_header(inherited.key, inherited.value);
             }
         }
-        self.writer.push_header(key.as_bytes(), value);
+        self.writer.push_header(key.as_ref(), value);
         self
     }
 
