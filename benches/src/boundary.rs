@@ -42,6 +42,7 @@ impl Call {
             limits: InstanceLimits { deadline: Duration::from_secs(10), ..InstanceLimits::default() },
             allow: Allow::default(),
             counters: Arc::default(),
+            role: None,
         };
         let mut instance = Instance::new(&plugin, &Arc::new(spec)).context("the plugin starts")?;
         let mut outcomes = Outcomes::default();

@@ -115,9 +115,10 @@ impl Findings {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Waits until the candidate is no more, or time is up.
-    pub fn wait(&self, within: Duration) {
-        drop(self.news.wait_timeout_while(self.lock(), within, |report| report.ended.is_none()));
+    /// Waits until the candidate is no more, or time is up. Why it is no more; none while it is.
+    pub fn wait(&self, within: Duration) -> Option<String> {
+        let waited = self.news.wait_timeout_while(self.lock(), within, |report| report.ended.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended.clone()
     }
 
     /// Adds what a batch has shown.

@@ -68,13 +68,6 @@ impl Stage {
         self
     }
 
-    /// The same stage with a candidate beside its plugin.
-    #[must_use]
-    pub fn with_candidate(mut self, candidate: Candidate) -> Self {
-        self.try_out(candidate);
-        self
-    }
-
     /// Lets another version of the plugin take over. What was learned of the one before is forgotten, and a candidate
     /// beside it is given up. To be called between two batches.
     pub(crate) fn replace(&mut self, by: Replacement) {
@@ -84,7 +77,7 @@ impl Stage {
     }
 
     /// Puts a candidate beside the plugin, in the place of one that is there. To be called between two batches.
-    pub(crate) fn try_out(&mut self, candidate: Candidate) {
+    pub fn try_out(&mut self, candidate: Candidate) {
         self.dismiss();
         self.candidate = Some(Box::new(Trying::new(candidate)));
     }

@@ -4,6 +4,8 @@
 //!
 //! All of this may take as long as compiling does: not for a tokio task, nor for a worker that streams.
 
+mod tryouts;
+
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -14,6 +16,7 @@ use crate::app::{App, LoadedPipeline, Swapped, load_options};
 use crate::config::{self, ConfigError, Digest};
 use crate::journal::{Action, Ended, Entry, Journal, RunTimeChange, time};
 use crate::registry::{Fetched, PluginRef};
+pub(crate) use tryouts::{Begin, parse_share, try_plugin};
 
 /// Who asks for a change, and why.
 #[derive(Clone, Debug)]
@@ -82,9 +85,7 @@ impl LoadedPipeline {
         let index = self.stage_index(stage)?;
         let digest = Digest::of(&bytes);
         self.noted(Action::Load, index, digest.hex(), asker, || {
-            if let Some(expected) = expected.filter(|expected| **expected != digest) {
-                return Err(Refusal::Unfit(format!("the plugin has digest {digest}, expected is {expected}")));
-            }
+            check_expected(&digest, expected)?;
             self.take_up(app, index, None, bytes, &digest)
         })
     }
@@ -185,6 +186,7 @@ impl LoadedPipeline {
             }
             self.restore_stage(app, index);
         }
+        self.forget_tryout();
     }
 
     fn restore_stage(&self, app: &App, index: usize) {
@@ -336,6 +338,15 @@ impl LoadedPipeline {
             let stage = &self.config.stages[index];
             app.fetch(&self.config, stage, &stage.plugin).map_err(|exit| exit.message)
         })
+    }
+}
+
+fn check_expected(digest: &Digest, expected: Option<&Digest>) -> Result<(), Refusal> {
+    match expected {
+        Some(expected) if expected != digest => {
+            Err(Refusal::Unfit(format!("the plugin has digest {digest}, expected is {expected}")))
+        }
+        _ => Ok(()),
     }
 }
 
