@@ -318,7 +318,7 @@ impl LoadedPipeline {
         }
     }
 
-    fn stage_index(&self, stage: &str) -> Result<usize, Refusal> {
+    pub(crate) fn stage_index(&self, stage: &str) -> Result<usize, Refusal> {
         self.stages.iter().position(|loaded| loaded.name == stage).ok_or_else(|| {
             let known = self.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>().join(", ");
             Refusal::Unknown(format!("pipeline '{}' has no stage '{stage}'; it has {known}", self.config.name))

@@ -139,14 +139,18 @@ pub(super) async fn on_own_thread(change: impl FnOnce() -> Result<Changed, Refus
     std::thread::Builder::new().name("change".into()).spawn(run).map_err(|error| failed(error.to_string()))?;
     match receive.await {
         Ok(Ok(changed)) => Ok(Json(changed)),
-        Ok(Err(refusal)) => {
-            let status = match &refusal {
-                Refusal::Unknown(_) => StatusCode::NOT_FOUND,
-                Refusal::Conflict(_) => StatusCode::CONFLICT,
-                Refusal::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            };
-            Err(Problem(status, refusal.message().to_owned()))
-        }
+        Ok(Err(refusal)) => Err(refusal.into()),
         Err(_) => Err(failed("the change crashed; this is a fault of sluicegate: please report it".into())),
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match &refusal {
+            Refusal::Unknown(_) => StatusCode::NOT_FOUND,
+            Refusal::Conflict(_) => StatusCode::CONFLICT,
+            Refusal::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Problem(status, refusal.message().to_owned())
     }
 }

@@ -108,9 +108,10 @@ pub(super) async fn report(
 ) -> Result<Json<TryoutReport>, Problem> {
     access::check(admin.token.as_ref(), from, &headers)?;
     let pipeline = &admin.pipeline(&pipeline)?.pipeline;
-    let here = |tryout: &Tryout| pipeline.stages[tryout.stage].name == stage;
-    let Some(tryout) = pipeline.tryout().filter(here) else {
-        return Err(Problem(StatusCode::CONFLICT, format!("nothing was tried out in a stage '{stage}' since the start")));
+    let index = pipeline.stage_index(&stage)?;
+    let Some(tryout) = pipeline.tryout().filter(|tryout| tryout.stage == index) else {
+        let message = format!("nothing was tried out in stage '{stage}' since the start, or something elsewhere after it");
+        return Err(Problem(StatusCode::CONFLICT, message));
     };
     let report = tryout.findings.report();
     let names = pipeline.config.sink.outputs().names();
