@@ -22,7 +22,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 const RECORDS: usize = 2_000;
 /// Of so many records one is odd.
-const ODD_EVERY: usize = 100;
+const ODD_EVERY: usize = 101;
 
 #[test]
 fn a_shadow_finds_exactly_the_records_that_differ_and_nothing_of_it_is_seen() -> Result<()> {
@@ -33,7 +33,7 @@ fn a_shadow_finds_exactly_the_records_that_differ_and_nothing_of_it_is_seen() ->
     ensure!(begun.contains("runs as shadow"), "{begun}");
     setup.produce(0..RECORDS)?;
     let report = setup.wait_for_report("all to be compared", |report| report["candidate"]["records"] == RECORDS)?;
-    ensure!(report["differing"] == RECORDS / ODD_EVERY && report["live"]["records"] == RECORDS, "{report}");
+    ensure!(report["differing"] == RECORDS.div_ceil(ODD_EVERY) && report["live"]["records"] == RECORDS, "{report}");
     ensure!(report["candidate"]["ns_per_record"].as_u64().is_some_and(|time| time > 0), "{report}");
     let samples = report["samples"].as_array().context("samples")?;
     ensure!(samples.len() == 16, "{} samples", samples.len());
@@ -72,7 +72,7 @@ fn a_shadow_that_crashes_on_everything_is_dropped_and_the_stream_is_untouched() 
     setup.wait_for_action("shadow-end done")?;
     let metrics = http::get(setup.admin, "/metrics")?.body;
     ensure!(metrics.lines().any(|line| line.contains("kind=\"trap\"") && line.ends_with(" 0")), "{metrics}");
-    ensure!(running.stderr()?.contains("role=\"shadow\"") || !running.stderr()?.contains("plugin:"), "marked in the log");
+    ensure!(running.stderr()?.contains("role=\"shadow\""), "its lines are marked: {}", running.stderr()?);
     end(&mut running)
 }
 

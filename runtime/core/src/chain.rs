@@ -100,7 +100,9 @@ impl Chain {
 
     /// Changes the plugins of a stage. Passages that were begun are to be restarted.
     pub(crate) fn change(&mut self, index: usize, change: impl FnOnce(&mut Stage)) {
-        self.stages.get_mut(index).into_iter().for_each(change);
+        if let Some(stage) = self.stages.get_mut(index) {
+            change(stage);
+        }
         if self.plugin_header.is_some() {
             self.name_plugins();
         }
