@@ -46,7 +46,10 @@ fn a_shadow_finds_exactly_the_records_that_differ_and_nothing_of_it_is_seen() ->
         ensure!(shown.contains(words), "no {words:?} in {shown}");
     }
     let status = done(setup.cli(&["status", "shadowed"])?)?;
-    ensure!(status.contains("20 differing") && !status.contains("oddly"), "records are for those who may change: {status}");
+    ensure!(
+        status.contains("20 differing") && !status.contains("oddly"),
+        "records are for those who may change: {status}"
+    );
 
     let second = setup.write("second.wasm", &version(3)?)?;
     let refused = setup.cli(&["canary", "shadowed", "stamp", &second, "--share", "10%"])?;
@@ -134,7 +137,10 @@ fn a_canary_has_its_share_of_the_partitions() -> Result<()> {
     })?;
     let history = setup.history()?;
     let last = history.last().context("an entry")?;
-    ensure!(last["action"] == "rollback" && last["why"].as_str().is_some_and(|why| why.contains("the process ended")), "{last}");
+    ensure!(
+        last["action"] == "rollback" && last["why"].as_str().is_some_and(|why| why.contains("the process ended")),
+        "{last}"
+    );
     end(&mut running)
 }
 
@@ -163,7 +169,11 @@ fn a_canary_that_does_worse_is_rolled_back_and_nothing_is_lost() -> Result<()> {
     ensure!(rollback["who"] == "sluicegate" && rollback["before"] == digest(&bad).as_str(), "{rollback}");
     ensure!(rollback["why"].as_str().is_some_and(|why| why.starts_with("failures: ")), "{rollback}");
     let report = setup.report()?;
-    ensure!(report["candidate"]["failures"]["trap"].as_u64() > Some(3) && report["live"]["failures"] == serde_json::json!({}), "{report}");
+    ensure!(
+        report["candidate"]["failures"]["trap"].as_u64() > Some(3)
+            && report["live"]["failures"] == serde_json::json!({}),
+        "{report}"
+    );
     end(&mut running)
 }
 

@@ -23,7 +23,9 @@ impl PluginHeader {
             let digests: Vec<&str> = plugins.map(|plugin| plugin.identity().digest.as_str()).collect();
             [(PLUGIN_DIGEST, digests.join(","))]
         };
-        PluginHeader { by_stages: (0..=stages.len()).map(|passed| [added(passed, false), added(passed, true)]).collect() }
+        PluginHeader {
+            by_stages: (0..=stages.len()).map(|passed| [added(passed, false), added(passed, true)]).collect(),
+        }
     }
 
     /// For an output that has passed so many stages. One that passed none was made by no plugin, and says nothing.

@@ -14,6 +14,14 @@ fn try_out(version: &'static str, knows_traps: bool, role: Role, findings: &Arc<
     tell(move || Command::Try(Candidate { stage: 0, transform: Stamp::boxed(version, knows_traps), role, findings }))
 }
 
+/// Lets this version, which knows traps, take over in a stage.
+fn replace(stage: usize, version: &'static str) -> Event {
+    tell(move || {
+        let transform = Stamp::boxed(version, true);
+        Command::Replace(Replacement { stage, transform, version: 1, on_trial: false })
+    })
+}
+
 /// The keys that fall to a canary of this share.
 fn is_canarys(share: Share, key: &str) -> bool {
     let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
@@ -32,14 +40,18 @@ fn stamped(records: &[&str], own: &str, canary: &str) -> Vec<String> {
 #[test]
 fn a_shadow_is_compared_and_its_outcomes_are_thrown_away() {
     let findings = Arc::new(Findings::default());
-    let script =
-        vec![try_out("2", true, Role::Shadow, &findings), Event::Records(0, vec!["a", "b"]), Event::Records(1, vec!["c"])];
+    let script = vec![
+        try_out("2", true, Role::Shadow, &findings),
+        Event::Records(0, vec!["a", "b"]),
+        Event::Records(1, vec!["c"]),
+    ];
     let (result, world, _) = run("1", 0, script);
     result.unwrap();
     assert_eq!(world.borrow().written, ["a.1", "b.1", "c.1"]);
     let report = findings.report();
     assert_eq!((report.live.records, report.candidate.records, report.differing, report.ended), (3, 3, 3, None));
-    let Sample { offset: 1, live: Made::Outputs(live), candidate: Made::Outputs(candidate), .. } = &report.samples[1] else {
+    let Sample { offset: 1, live: Made::Outputs(live), candidate: Made::Outputs(candidate), .. } = &report.samples[1]
+    else {
         panic!("{:?}", report.samples)
     };
     assert_eq!((live[0].value.as_deref(), candidate[0].value.as_deref()), (Some(&b"b.1"[..]), Some(&b"b.2"[..])));
@@ -66,7 +78,7 @@ fn a_shadow_that_does_the_same_differs_in_nothing() {
 fn a_shadow_that_fails_on_everything_is_dropped_with_its_reason_and_the_stream_flows_on() {
     let findings = Arc::new(Findings::default());
     let script = vec![
-        tell(|| Command::Replace(Replacement { stage: 0, transform: Stamp::boxed("1", true), version: 1, on_trial: false })),
+        replace(0, "1"),
         try_out("doomed shadow", false, Role::Shadow, &findings),
         Event::Records(0, vec!["a", "trap", "b"]),
         Event::Records(0, vec!["trap"; 5]),
@@ -108,9 +120,8 @@ fn a_canary_has_its_keys_and_the_order_stays() {
 fn what_a_canary_fails_on_is_run_by_what_is_live_and_makes_no_dead_letter() {
     let findings = Arc::new(Findings::default());
     let all = Share { points: 10_000, of_keys: true };
-    let knows = || Command::Replace(Replacement { stage: 0, transform: Stamp::boxed("1", true), version: 1, on_trial: false });
     let script = vec![
-        tell(knows),
+        replace(0, "1"),
         try_out("2", false, Role::Canary(all), &findings),
         Event::Records(0, vec!["a", "trap", "b", "trap", "c"]),
     ];
@@ -138,9 +149,8 @@ fn what_both_fail_on_is_nobodys_failure() {
 fn a_canary_that_fails_on_everything_ends_within_its_batch_and_loses_nothing() {
     let findings = Arc::new(Findings::default());
     let all = Share { points: 10_000, of_keys: true };
-    let knows = || Command::Replace(Replacement { stage: 0, transform: Stamp::boxed("1", true), version: 1, on_trial: false });
     let script = vec![
-        tell(knows),
+        replace(0, "1"),
         try_out("2", false, Role::Canary(all), &findings),
         Event::Records(0, vec!["a", "trap", "trap", "trap", "trap"]),
         Event::Records(0, vec!["b"]),
@@ -154,11 +164,10 @@ fn a_canary_that_fails_on_everything_ends_within_its_batch_and_loses_nothing() {
 #[test]
 fn another_version_ends_what_is_tried_out_beside_the_one_before() {
     let findings = Arc::new(Findings::default());
-    let third = || Command::Replace(Replacement { stage: 0, transform: Stamp::boxed("3", true), version: 1, on_trial: true });
     let script = vec![
         try_out("2", true, Role::Canary(Share { points: 10_000, of_keys: true }), &findings),
         Event::Records(0, vec!["a"]),
-        tell(third),
+        replace(0, "3"),
         Event::Records(0, vec!["b"]),
     ];
     let (result, world, _) = run("1", 0, script);
@@ -173,7 +182,7 @@ fn outputs_say_which_plugins_made_them() {
         Event::Records(0, vec!["a"]),
         try_out("canary", true, Role::Canary(HALF), &findings),
         Event::Records(0, LETTERS.to_vec()),
-        tell(|| Command::Replace(Replacement { stage: 1, transform: Stamp::boxed("4", true), version: 1, on_trial: true })),
+        replace(1, "4"),
         Event::Records(0, vec!["m"]),
     ];
     let (result, world, _) = run_stages(&["1", "3"], 0, script, Worker::with_plugin_header);

@@ -16,7 +16,7 @@ use crate::app::{App, LoadedPipeline, Swapped, load_options};
 use crate::config::{self, ConfigError, Digest};
 use crate::journal::{Action, Ended, Entry, Journal, RunTimeChange, time};
 use crate::registry::{Fetched, PluginRef};
-pub(crate) use tryouts::{Begin, parse_share, try_plugin};
+pub(crate) use tryouts::{Begin, parse_share, share_words, try_plugin};
 
 /// Who asks for a change, and why.
 #[derive(Clone, Debug)]

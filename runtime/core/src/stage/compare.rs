@@ -93,14 +93,7 @@ fn sample(input: &Batch, record: &Row<'_>, live: &Seen<'_>, candidate: &Seen<'_>
     let (live, candidate) = (keep(live), keep(candidate));
     let mut keeper = Keeper { left: BYTES_MAX, is_cut };
     let key = keeper.bytes(record.key);
-    Sample {
-        partition: input.partition.clone(),
-        offset: record.offset,
-        key,
-        live,
-        candidate,
-        is_cut: keeper.is_cut,
-    }
+    Sample { partition: input.partition.clone(), offset: record.offset, key, live, candidate, is_cut: keeper.is_cut }
 }
 
 /// Copies, within bounds.

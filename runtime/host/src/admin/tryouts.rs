@@ -57,12 +57,14 @@ impl AskedTryout {
         if let AskedRole::Shadow = self.role {
             return match (&self.share, &self.r#for) {
                 (None, None) => Ok(Begin { role: Role::Shadow, time: None }),
-                _ => Err(wrong("a shadow sees all records until it is stopped: 'share' and 'for' are a canary's".into())),
+                _ => {
+                    Err(wrong("a shadow sees all records until it is stopped: 'share' and 'for' are a canary's".into()))
+                }
             };
         }
         let share = self.share.as_deref().ok_or_else(|| wrong("a canary needs share=, such as 10%25".into()))?;
         let points = parse_share(share).map_err(|expected| wrong(format!("share={share}: {expected}")))?;
-        let read = |text: &String| text.parse().map_err(|expected| wrong(format!("for={text}: {expected}")));
+        let read = |text: &String| text.parse::<Time>().map_err(|expected| wrong(format!("for={text}: {expected}")));
         let Time(time) = self.r#for.as_ref().map(read).transpose()?.unwrap_or(Time(CANARY_TIME));
         let share = Share { points, of_keys: matches!(self.of, AskedOf::Keys) };
         Ok(Begin { role: Role::Canary(share), time: Some(time) })
@@ -110,7 +112,8 @@ pub(super) async fn report(
     let pipeline = &admin.pipeline(&pipeline)?.pipeline;
     let index = pipeline.stage_index(&stage)?;
     let Some(tryout) = pipeline.tryout().filter(|tryout| tryout.stage == index) else {
-        let message = format!("nothing was tried out in stage '{stage}' since the start, or something elsewhere after it");
+        let message =
+            format!("nothing was tried out in stage '{stage}' since the start, or something elsewhere after it");
         return Err(Problem(StatusCode::CONFLICT, message));
     };
     let report = tryout.findings.report();

@@ -64,6 +64,7 @@ pub(crate) fn try_plugin(
         std::thread::Builder::new().name(tryout.role_name().into()).spawn(watch).map_err(|error| {
             pipeline.close(&tryout);
             pipeline.dismiss(&tryout, "nobody watches it");
+            pipeline.forget_candidate();
             Refusal::Conflict(format!("no thread to watch it on: {error}"))
         })?;
         Ok(changed)
@@ -136,8 +137,7 @@ impl LoadedPipeline {
         if tryout.stage == index && tryout.digest() == digest.hex() && tryout.role == role {
             return Ok(true);
         }
-        let (pipeline, stage, role) =
-            (&self.config.name, &self.config.stages[tryout.stage].name, tryout.role_name());
+        let (pipeline, stage, role) = (&self.config.name, &self.config.stages[tryout.stage].name, tryout.role_name());
         Err(Refusal::Conflict(format!(
             "stage '{stage}' has a {role} already, sha256:{}, and a pipeline tries out one plugin at a time; \
              'sluicegate {role} {pipeline} {stage} --stop' ends it",
@@ -260,7 +260,10 @@ mod tests {
     #[test]
     fn shares_are_read_and_bounded() {
         let read = |text: &str| parse_share(text).ok();
-        assert_eq!((read("10%"), read("0.5%"), read("100 %"), read("0.01%")), (Some(1000), Some(50), Some(10_000), Some(1)));
+        assert_eq!(
+            (read("10%"), read("0.5%"), read("100 %"), read("0.01%")),
+            (Some(1000), Some(50), Some(10_000), Some(1))
+        );
         for bad in ["10", "0%", "0.001%", "101%", "-1%", "%", "NaN%", "ten%"] {
             assert_eq!(read(bad), None, "{bad}");
         }

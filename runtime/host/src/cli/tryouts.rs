@@ -96,7 +96,10 @@ impl Place {
         query.push(("role", role.to_owned()));
         query.extend(plan);
         let changed = endpoint.ask(Method::PUT, &path, &query, bytes)?;
-        let begun = format!("{} runs as {role}; 'sluicegate {role} {pipeline} {stage}' shows how it does", text(&changed["digest"]));
+        let begun = format!(
+            "{} runs as {role}; 'sluicegate {role} {pipeline} {stage}' shows how it does",
+            text(&changed["digest"])
+        );
         self.tell(&changed, &begun, "it does already")
     }
 
@@ -153,7 +156,9 @@ pub(super) fn show(candidate: &Value, indent: &str) {
 fn conduct_words(conduct: &Value) -> String {
     let failures = conduct["failures"].as_object().into_iter().flatten();
     let mut words: Vec<String> = failures.map(|(kind, count)| format!("{count} {kind}")).collect();
-    words.is_empty().then(|| words.push("no failures".into()));
+    if words.is_empty() {
+        words.push("no failures".into());
+    }
     words.push(format!("{} calls over the deadline", conduct["overruns"]));
     words.extend(conduct["ns_per_record"].as_u64().map(|time| format!("{time} ns a record")));
     format!("{} records, {}", conduct["records"], words.join(", "))
