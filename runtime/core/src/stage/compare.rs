@@ -170,7 +170,9 @@ mod tests {
     }
 
     fn failed(kind: FailureKind, reason: &str) -> Part {
-        Part { failed: vec![(0, Failure::new(kind, reason))], ..Part::default() }
+        let mut part = Part::default();
+        part.failed.push((0, Failure::new(kind, reason)));
+        part
     }
 
     #[test]
