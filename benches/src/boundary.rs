@@ -129,6 +129,7 @@ pub fn start(plugin: &Plugin, config: &str) -> Result<Instance> {
         limits: InstanceLimits { deadline: Duration::from_secs(10), ..InstanceLimits::default() },
         allow: Allow::default(),
         counters: Arc::default(),
+        role: None,
     };
     Instance::new(plugin, &Arc::new(spec)).context("the plugin starts")
 }
@@ -145,4 +146,19 @@ fn batch_of(value: fn(u64) -> String) -> Batch {
         batch.push(offset, 1_700_000_000_000, Some(key.as_bytes()), Some(value.as_bytes()));
     }
     batch
+}
+
+/// A trade in JSON.
+fn trade(offset: u64) -> String {
+    format!(r#"{}"}}"#, filled(format!(r#"{{"id":{offset},"symbol":"acme","note":""#), 198))
+}
+
+/// A trade as a row of CSV.
+fn row(offset: u64) -> String {
+    filled(format!("{offset},acme,"), 200)
+}
+
+fn filled(mut text: String, bytes: usize) -> String {
+    text.extend(std::iter::repeat_n('x', bytes.saturating_sub(text.len())));
+    text
 }

@@ -16,8 +16,8 @@ pub fn version(number: usize) -> Result<Vec<u8>> {
     mischievous(number, "good")
 }
 
-/// The same, up to something: `crsh`, `hang` and `deny` are about its configuration, `pick` about its schema, and `trap`
-/// about every record.
+/// The same, up to something: `crsh`, `hang` and `deny` are about its configuration, `pick` about its schema, `trap` about
+/// every record, and of values that end with `odd`, `poor` crashes on them and `diff` makes `oddly`.
 pub fn mischievous(number: usize, mischief: &str) -> Result<Vec<u8>> {
     let mut bytes = fs::read(guest("stamp")?)?;
     let found = bytes.windows(MARK.len()).enumerate().filter(|(_, window)| *window == MARK);

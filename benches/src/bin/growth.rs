@@ -9,20 +9,18 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
+use sluicegate_benches::boundary::start;
 use sluicegate_benches::contender::{ALL, Delivery, Setup};
 use sluicegate_benches::curve::{CPU, Curve, Point, plot};
 use sluicegate_benches::ground::{Ground, PARTITIONS};
 use sluicegate_benches::measure::{peak_memory_mib, throughput};
 use sluicegate_benches::workload::{self, Workload};
 use sluicegate_tests::{build, plugins};
-use sluicegate_wasm::{
-    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin,
-};
+use sluicegate_wasm::{CompilerProgram, Engine, EngineSettings, LoadOptions, Plugin};
 
 #[derive(Parser)]
 struct Arguments {
@@ -150,22 +148,13 @@ fn load(count: u64) -> Result<Point> {
         CompilerProgram { program: build::program()?, arguments: vec!["compile-plugin".into(), cache.path().into()] };
     let settings = EngineSettings { cache_dir: Some(cache.path().into()), compiler: Some(compiler) };
     let engine = Engine::new(&settings)?;
-    let spec = Arc::new(InstanceSpec {
-        pipeline: "growth".into(),
-        stage: "growth".into(),
-        config: "{}".into(),
-        outputs: Vec::new(),
-        limits: InstanceLimits { deadline: Duration::from_secs(10), ..InstanceLimits::default() },
-        allow: Allow::default(),
-        counters: Arc::default(),
-    });
-    let start = Instant::now();
+    let begin = Instant::now();
     let mut instances = Vec::new();
     for number in 0..count {
         let plugin = Plugin::load(&engine, different(&component, number), &LoadOptions::default())?;
-        instances.push((Instance::new(&plugin, &spec)?, plugin));
+        instances.push((start(&plugin, "{}")?, plugin));
     }
-    let cost = start.elapsed().as_secs_f64() / count as f64 * 1e3;
+    let cost = begin.elapsed().as_secs_f64() / count as f64 * 1e3;
     Ok(Point { size: count, cost, memory_mib: peak_memory_mib(std::process::id())? })
 }
 

@@ -143,6 +143,17 @@ impl Batch {
             into.headers.values.extend(&self.headers.values, headers);
         }
     }
+
+    /// Replaces `into` by these rows of this batch, which are in order.
+    pub(crate) fn pick(&self, rows: &[usize], into: &mut Batch) {
+        into.clear();
+        into.partition = self.partition.clone();
+        let mut wanted = rows.iter().peekable();
+        for (_, row) in self.rows().enumerate().filter(|(at, _)| wanted.next_if_eq(&at).is_some()) {
+            into.push(row.offset, row.timestamp, row.key, row.value);
+            row.headers.for_each(|(name, value)| into.push_header(name, value));
+        }
+    }
 }
 
 fn total(counts: &[i32]) -> usize {
@@ -265,6 +276,17 @@ mod tests {
             let expected: Vec<_> = batch.rows().skip(from).take(to - from).map(|r| format!("{r:?}")).collect();
             let got: Vec<_> = part.rows().map(|r| format!("{r:?}")).collect();
             assert_eq!(got, expected);
+        }
+    }
+
+    #[test]
+    fn rows_are_picked_as_they_are() {
+        let (batch, mut part) = (batch(), Batch::default());
+        for picked in [&[0, 1, 2][..], &[1], &[0, 2], &[]] {
+            batch.pick(picked, &mut part);
+            let rows: Vec<_> = batch.rows().collect();
+            let expected: Vec<_> = picked.iter().map(|row| format!("{:?}", rows[*row])).collect();
+            assert_eq!(part.rows().map(|row| format!("{row:?}")).collect::<Vec<_>>(), expected);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::failure::Failure;
+use crate::maker::PluginHeader;
 use crate::outcome::Emission;
 use crate::output::{Destination, Output};
 use crate::seams::Clock;
@@ -15,6 +16,8 @@ use crate::stage::{Stage, StageResult};
 /// whole: if a later stage fails on anything that came of it, none of its outputs is written.
 pub(crate) struct Chain {
     stages: Vec<Stage>,
+    /// What outputs say of the plugins that made them, where they are to say it.
+    plugin_header: Option<PluginHeader>,
 }
 
 /// One batch's way through the chain, as far as it came.
@@ -47,6 +50,8 @@ pub(crate) struct FailedRecord {
 struct Carried {
     records: Batch,
     origins: Vec<usize>,
+    /// Which of them a canary had a part in; empty where it had none in any.
+    by_canary: Vec<bool>,
 }
 
 #[derive(Default)]
@@ -59,6 +64,11 @@ impl Carried {
     fn clear(&mut self) {
         self.records.clear();
         self.origins.clear();
+        self.by_canary.clear();
+    }
+
+    fn is_by_canary(&self, row: usize) -> bool {
+        self.by_canary.get(row) == Some(&true)
     }
 
     fn push(&mut self, offset: u64, origin: usize, emission: &Emission<'_>) {
@@ -72,15 +82,30 @@ impl Carried {
 
 impl Chain {
     pub(crate) fn new(stages: Vec<Stage>) -> Self {
-        Chain { stages }
+        Chain { stages, plugin_header: None }
     }
 
     pub(crate) fn stage(&self, index: usize) -> &Stage {
         &self.stages[index]
     }
 
-    pub(crate) fn stage_mut(&mut self, index: usize) -> Option<&mut Stage> {
-        self.stages.get_mut(index)
+    /// From now on outputs say which plugins made them.
+    pub(crate) fn name_plugins(&mut self) {
+        self.plugin_header = Some(PluginHeader::of(&self.stages));
+    }
+
+    pub(crate) fn plugin_header(&self) -> Option<&PluginHeader> {
+        self.plugin_header.as_ref()
+    }
+
+    /// Changes the plugins of a stage. Passages that were begun are to be restarted.
+    pub(crate) fn change(&mut self, index: usize, change: impl FnOnce(&mut Stage)) {
+        if let Some(stage) = self.stages.get_mut(index) {
+            change(stage);
+        }
+        if self.plugin_header.is_some() {
+            self.name_plugins();
+        }
     }
 
     /// A passage that no batch has begun.
@@ -115,7 +140,7 @@ impl Chain {
             let began = std::mem::replace(&mut passage.began, true);
             let (input, result) = passage.present(batch);
             if !began {
-                stage.begin(input.len(), result);
+                stage.begin(input, result, clock);
             }
             let ran = stage.run(input, result, clock);
             if let Some(wait) = ran.map_err(|error| error.by(passage.stage, stage.version()))? {
@@ -166,6 +191,9 @@ impl Passage {
         routed.to.clear();
         if index + 1 < self.results.len() && !result.passes_all() {
             hand_over(input, result, origin, &mut rest[0], routed)?;
+            if result.is_split() || from.is_some_and(|carried| !carried.by_canary.is_empty()) {
+                note_canary(input, result, from, &mut rest[0], routed)?;
+            }
             self.input = Some(index);
         }
         (self.stage, self.began) = (index + 1, false);
@@ -180,22 +208,31 @@ impl Passage {
     pub(crate) fn outputs(
         &self,
         batch: &Batch,
+        header: Option<&PluginHeader>,
         mut each: impl FnMut(&Output<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut numbering = Numbering { batch, failed: &self.failed, row: usize::MAX, index: 0 };
         let Some(last) = self.results.last() else {
             let mut rows = batch.rows().enumerate();
-            return rows.try_for_each(|(row, record)| numbering.number(row, &Emission::pass(&record), &mut each));
+            return rows.try_for_each(|(row, record)| numbering.number(row, &Emission::pass(&record), &[], &mut each));
         };
         let from = self.input.map(|at| &self.carried[at]);
         let input = from.map_or(batch, |carried| &carried.records);
-        let mut early = EarlyOutputs::new(&self.routed);
+        let added = |passed, by_canary| header.map_or(&[][..], |header| header.after(passed, by_canary));
+        let (by_live, with_canary) = (added(self.results.len(), false), added(self.results.len(), true));
+        // Where no canary had a part, which is nearly always, nothing is asked about each output.
+        let had_canary = last.is_split() || from.is_some_and(|carried| !carried.by_canary.is_empty());
+        let mut early = EarlyOutputs::new(&self.routed, header);
         last.visit(input, |row, emission| {
+            let made_by = match had_canary {
+                true if emission.by_canary || from.is_some_and(|carried| carried.is_by_canary(row)) => with_canary,
+                _ => by_live,
+            };
             let row = from.map_or(row, |carried| carried.origins[row]);
-            early.up_to(row, |row, emission| numbering.number(row, emission, &mut each))?;
-            numbering.number(row, &emission, &mut each)
+            early.up_to(row, |row, emission, made_by| numbering.number(row, emission, made_by, &mut each))?;
+            numbering.number(row, &emission, made_by, &mut each)
         })?;
-        early.up_to(usize::MAX, |row, emission| numbering.number(row, emission, &mut each))
+        early.up_to(usize::MAX, |row, emission, made_by| numbering.number(row, emission, made_by, &mut each))
     }
 }
 
@@ -222,6 +259,22 @@ fn hand_over(
     })
 }
 
+/// Notes which of the records that were handed over a canary had a part in.
+#[cold]
+fn note_canary(
+    input: &Batch,
+    result: &StageResult,
+    from: Option<&Carried>,
+    next: &mut Carried,
+    routed: &mut Routed,
+) -> Result<(), Error> {
+    result.visit(input, |row, emission| {
+        let to = if emission.to.is_none() { &mut *next } else { &mut routed.carried };
+        to.by_canary.push(emission.by_canary || from.is_some_and(|carried| carried.is_by_canary(row)));
+        Ok(())
+    })
+}
+
 /// Numbers the outputs of each record, and leaves out those of records that failed.
 struct Numbering<'a> {
     batch: &'a Batch,
@@ -236,6 +289,7 @@ impl Numbering<'_> {
         &mut self,
         row: usize,
         emission: &Emission<'_>,
+        added: &[(&'static str, String)],
         each: &mut impl FnMut(&Output<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         if !self.failed.is_empty() && self.failed.binary_search_by_key(&row, |failed| failed.row).is_ok() {
@@ -252,7 +306,7 @@ impl Numbering<'_> {
             key: emission.key,
             value: emission.value,
             headers: emission.headers,
-            added: &[],
+            added,
         })
     }
 }
@@ -262,15 +316,19 @@ struct EarlyOutputs<'a> {
     stages: Vec<Peekable<Box<dyn Iterator<Item = RowEmission<'a>> + 'a>>>,
 }
 
-type RowEmission<'a> = (usize, Emission<'a>);
+/// Row of the batch, output, and what is said of the plugins that made it.
+type RowEmission<'a> = (usize, Emission<'a>, &'a [(&'static str, String)]);
 
 impl<'a> EarlyOutputs<'a> {
-    fn new(routed: &'a [Routed]) -> Self {
-        let filled = routed.iter().filter(|routed| !routed.to.is_empty());
-        let stages = filled.map(|routed| {
-            let rows = routed.carried.records.rows().zip(&routed.to).zip(&routed.carried.origins);
-            let emissions =
-                rows.map(|((row, to), origin)| (*origin, Emission { to: Some(*to), ..Emission::pass(&row) }));
+    fn new(routed: &'a [Routed], header: Option<&'a PluginHeader>) -> Self {
+        let filled = routed.iter().enumerate().filter(|(_, routed)| !routed.to.is_empty());
+        let stages = filled.map(|(stage, routed)| {
+            let rows = routed.carried.records.rows().zip(&routed.to).zip(&routed.carried.origins).enumerate();
+            let emissions = rows.map(move |(at, ((row, to), origin))| {
+                let by_canary = routed.carried.is_by_canary(at);
+                let made_by = header.map_or(&[][..], |header| header.after(stage + 1, by_canary));
+                (*origin, Emission { to: Some(*to), ..Emission::pass(&row) }, made_by)
+            });
             (Box::new(emissions) as Box<dyn Iterator<Item = _>>).peekable()
         });
         EarlyOutputs { stages: stages.collect() }
@@ -280,17 +338,17 @@ impl<'a> EarlyOutputs<'a> {
     fn up_to(
         &mut self,
         row: usize,
-        mut each: impl FnMut(usize, &Emission<'a>) -> Result<(), Error>,
+        mut each: impl FnMut(usize, &Emission<'a>, &'a [(&'static str, String)]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         while !self.stages.is_empty() {
             // The earliest row first; of one row, the earlier stage first.
-            let next = self.stages.iter_mut().filter_map(|stage| stage.peek().map(|(at, _)| *at)).min();
+            let next = self.stages.iter_mut().filter_map(|stage| stage.peek().map(|(at, ..)| *at)).min();
             let Some(at) = next.filter(|at| *at <= row) else {
                 break;
             };
             for stage in &mut self.stages {
-                while let Some((origin, emission)) = stage.next_if(|(origin, _)| *origin == at) {
-                    each(origin, &emission)?;
+                while let Some((origin, emission, made_by)) = stage.next_if(|(origin, ..)| *origin == at) {
+                    each(origin, &emission, made_by)?;
                 }
             }
         }

@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::canary::Share;
+use crate::findings::Findings;
 use crate::seams::Transform;
 
 /// What the workers of one pipeline are told while they run.
@@ -23,6 +25,13 @@ pub struct Commands {
 pub enum Command {
     /// Another version of a stage's plugin.
     Replace(Replacement),
+    /// A candidate beside a stage's plugin, in the place of one that is there.
+    Try(Candidate),
+    /// Give up the stage's candidate.
+    Dismiss {
+        /// Which stage, from 0.
+        stage: usize,
+    },
     /// Finish what is in flight, commit it, and run nothing more; the membership of the group is kept.
     Pause,
     /// Go on.
@@ -45,6 +54,35 @@ impl std::fmt::Debug for Replacement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (stage, plugin, version) = (self.stage, self.transform.identity(), self.version);
         f.debug_struct("Replacement").field("stage", &stage).field("plugin", plugin).field("version", &version).finish()
+    }
+}
+
+/// A plugin that is tried out beside a stage's own: a live instance, configured, for one worker.
+pub struct Candidate {
+    /// Which stage, from 0.
+    pub stage: usize,
+    /// The instance.
+    pub transform: Box<dyn Transform + Send>,
+    /// What it is there for.
+    pub role: Role,
+    /// What all workers find out about it.
+    pub findings: Arc<Findings>,
+}
+
+/// What a candidate is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It sees every record too; what it makes of them is compared, and thrown away.
+    Shadow,
+    /// It has the word on its share of the records. One that it fails on is the stage's own plugin's after all, so that a
+    /// canary makes no dead letter.
+    Canary(Share),
+}
+
+impl std::fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (stage, plugin, role) = (self.stage, self.transform.identity(), self.role);
+        f.debug_struct("Candidate").field("stage", &stage).field("plugin", plugin).field("role", &role).finish()
     }
 }
 

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use crate::batch::{Partition, Row};
+use crate::maker::PLUGIN_DIGEST;
 use crate::output::HeaderSlice;
 
 /// The headers that tell a dead letter's story, in their order. They follow those of the record itself.
@@ -9,7 +10,7 @@ const NAMES: [&str; 11] = [
     "sluicegate-stage",
     "sluicegate-plugin",
     "sluicegate-plugin-version",
-    "sluicegate-plugin-digest",
+    PLUGIN_DIGEST,
     "sluicegate-failure",
     "sluicegate-reason",
     "sluicegate-topic",

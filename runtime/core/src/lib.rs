@@ -9,12 +9,15 @@
 //! very code that runs in production.
 
 mod batch;
+mod canary;
 mod chain;
 mod column;
 mod commands;
 mod error;
 mod failure;
+mod findings;
 mod letter;
+mod maker;
 mod meters;
 mod outcome;
 mod output;
@@ -25,10 +28,12 @@ mod stage;
 mod worker;
 
 pub use batch::{Batch, Headers, NO_TIMESTAMP, Partition, Row};
+pub use canary::{Share, is_worse};
 pub use column::{Column, Cursor, Entry, INHERIT, NULL};
-pub use commands::{Command, Commands, Inbox, Replacement};
+pub use commands::{Candidate, Command, Commands, Inbox, Replacement, Role};
 pub use error::{Culprit, Error, ErrorKind};
 pub use failure::{Failure, FailureKind};
+pub use findings::{Conduct, Findings, Made, MadeOutput, Report, Sample};
 pub use letter::{REPLAYED, Story, replayed};
 pub use meters::{Meters, Tally};
 pub use outcome::{EMIT_NONE, Outcomes, OutputLimits, PASS, REJECT};

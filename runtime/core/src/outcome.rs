@@ -182,13 +182,22 @@ pub(crate) struct Emission<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: HeaderSlice<'a>,
+    /// Whether the stage's canary made it, and not the plugin that is live.
+    pub(crate) by_canary: bool,
 }
 
 impl<'a> Emission<'a> {
     /// The record as it came.
     #[inline]
     pub(crate) fn pass(row: &Row<'a>) -> Self {
-        Emission { to: None, timestamp: row.timestamp, key: row.key, value: row.value, headers: row.headers }
+        let Row { timestamp, key, value, headers, .. } = *row;
+        Emission { to: None, timestamp, key, value, headers, by_canary: false }
+    }
+
+    /// Whether a reader would see the same, whoever made it.
+    pub(crate) fn is_like(&self, other: &Emission<'_>) -> bool {
+        (self.to, self.timestamp, self.key, self.value) == (other.to, other.timestamp, other.key, other.value)
+            && self.headers.eq(other.headers)
     }
 
     fn bytes(&self) -> usize {
@@ -220,7 +229,7 @@ impl<'a> Emissions<'a> {
             true => row.headers,
             false => self.headers.next().unwrap_or(row.headers),
         };
-        Emission { to, timestamp, key, value, headers }
+        Emission { to, timestamp, key, value, headers, by_canary: false }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::batch::{Batch, Partition};
 use crate::chain::{Chain, Passage};
-use crate::commands::{Command, Inbox, Replacement};
+use crate::commands::{Command, Inbox};
 use crate::error::{Error, ErrorKind};
 use crate::meters::Meters;
 use crate::progress::Progress;
@@ -142,6 +142,14 @@ impl Worker {
         self
     }
 
+    /// The same worker, whose outputs carry the header `sluicegate-plugin-digest`: the SHA-256 of the plugins that made them,
+    /// of each stage, in order, with commas between.
+    #[must_use]
+    pub fn with_plugin_header(mut self) -> Self {
+        self.chain.name_plugins();
+        self
+    }
+
     /// Streams until `stop` is requested, then finishes what is in flight, commits and leaves the group.
     ///
     /// # Errors
@@ -226,7 +234,13 @@ impl Worker {
         let was_paused = self.paused;
         for command in commands {
             match command {
-                Command::Replace(replacement) => self.replace(replacement),
+                Command::Replace(replacement) => {
+                    let start = self.clock.now();
+                    self.change(replacement.stage, |stage| stage.replace(replacement));
+                    self.meters.add_swap(self.clock.now().saturating_sub(start));
+                }
+                Command::Try(candidate) => self.change(candidate.stage, |stage| stage.try_out(candidate)),
+                Command::Dismiss { stage } => self.change(stage, Stage::dismiss),
                 Command::Pause => self.paused = true,
                 Command::Resume => self.paused = false,
             }
@@ -236,19 +250,15 @@ impl Worker {
         drained
     }
 
-    /// Between two batches. What is parked has nothing written, and begins anew with the new version.
-    fn replace(&mut self, replacement: Replacement) {
-        let Some(stage) = self.chain.stage_mut(replacement.stage) else {
-            return;
-        };
-        let start = self.clock.now();
-        stage.replace(replacement).retire();
+    /// Between two batches. What is parked has nothing written, and begins anew with what is there now.
+    fn change(&mut self, stage: usize, change: impl FnOnce(&mut Stage)) {
+        self.chain.change(stage, change);
         self.passage.restart();
+        let now = self.clock.now();
         for parked in &mut self.parked {
             parked.passage.restart();
-            parked.due = start;
+            parked.due = now;
         }
-        self.meters.add_swap(self.clock.now().saturating_sub(start));
     }
 
     /// One batch, as far as it comes: to the sink, or until a record of it has to wait.

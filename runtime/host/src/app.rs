@@ -1,5 +1,6 @@
 //! The composition root: only here, and in the folder of this name, are sources, sinks and transforms named.
 
+mod candidates;
 mod dead_letters;
 mod plugins;
 mod seams;
@@ -10,13 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Stage, Stop, Worker, WorkerSettings};
+use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Role, Stage, Stop, Worker, WorkerSettings};
 use sluicegate_kafka::Patience;
 use sluicegate_local::Log;
 use sluicegate_wasm::{
     Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, Plugin, PluginCounters,
 };
 
+pub(crate) use candidates::Tryout;
 pub(crate) use dead_letters::{Outlet, dead_letter_topic};
 pub(crate) use seams::Seams;
 pub(crate) use versions::Swapped;
@@ -102,7 +104,7 @@ impl App {
         let loaded = LoadedPipeline { config, stages, meters, journal, versions, seat: OnceLock::new() };
         // One instance of each, so that a plugin that refuses its configuration is known before anything is connected.
         for (index, stage) in loaded.config.stages.iter().enumerate() {
-            let started = loaded.instance(index, &loaded.version(index).plugin, LOCAL_OUTPUT_BYTES_MAX);
+            let started = loaded.instance(index, &loaded.version(index).plugin, LOCAL_OUTPUT_BYTES_MAX, None);
             started.map_err(|error| refuse(stage, &["config"], error.message))?;
         }
         Ok(loaded)
@@ -138,8 +140,11 @@ impl LoadedPipeline {
     /// A worker over these seams, with fresh instances of the plugins.
     pub(crate) fn worker(&self, seams: Seams, delivery: Delivery) -> Result<Worker, Error> {
         let config = &self.config;
-        let (inbox, versions) = self.versions.enlist(seams.bytes_per_output);
-        let stages = self.transforms(&versions, seams.bytes_per_output)?;
+        let (inbox, versions, tryout) = self.versions.enlist(seams.bytes_per_output);
+        let mut stages = self.transforms(&versions, seams.bytes_per_output)?;
+        if let Some(tryout) = tryout {
+            self.join_tryout(&tryout, &mut stages, seams.bytes_per_output);
+        }
         let settings = WorkerSettings {
             pipeline: config.name.clone(),
             delivery,
@@ -149,14 +154,15 @@ impl LoadedPipeline {
         };
         let (clock, meters) = (Box::new(SystemClock(Instant::now())), Arc::clone(&self.meters));
         let worker = Worker::new(settings, seams.source, stages, seams.sink, seams.transaction, clock, meters);
-        Ok(worker.with_inbox(inbox))
+        let worker = worker.with_inbox(inbox);
+        Ok(if config.sink.plugin_header() { worker.with_plugin_header() } else { worker })
     }
 
     /// The stages, with fresh instances of these versions.
     fn transforms(&self, versions: &[Version], bytes_per_output: usize) -> Result<Vec<Stage>, Error> {
         let stages = versions.iter().zip(&self.config.stages).enumerate().map(|(index, (version, config))| {
             let instance = self
-                .instance(index, &version.plugin, bytes_per_output)
+                .instance(index, &version.plugin, bytes_per_output, None)
                 .map_err(|error| error.within(&format!("pipeline '{}', stage '{}'", self.config.name, config.name)))?;
             let policy = config.on_failure.policy(self.config.dead_letter.is_some());
             let (outputs, deadline) = (self.config.sink.outputs().names().len(), config.limits.deadline.0);
@@ -167,8 +173,14 @@ impl LoadedPipeline {
         stages.collect()
     }
 
-    /// A fresh instance of a plugin for one stage.
-    fn instance(&self, index: usize, plugin: &Plugin, bytes_per_output: usize) -> Result<Instance, Error> {
+    /// A fresh instance of a plugin for one stage: as the stage's own, or as a candidate in this role.
+    fn instance(
+        &self,
+        index: usize,
+        plugin: &Plugin,
+        bytes_per_output: usize,
+        role: Option<Role>,
+    ) -> Result<Instance, Error> {
         let (config, loaded) = (&self.config.stages[index], &self.stages[index]);
         let output = output_limits(config, bytes_per_output);
         let spec = InstanceSpec {
@@ -183,7 +195,9 @@ impl LoadedPipeline {
                 ..InstanceLimits::default()
             },
             allow: Allow::of(config.allow.iter().map(|capability| (*capability).into())),
-            counters: Arc::clone(&loaded.counters),
+            // What a shadow counts is of no record that went on.
+            counters: if role == Some(Role::Shadow) { Arc::default() } else { Arc::clone(&loaded.counters) },
+            role: role.map(candidates::name),
         };
         Instance::new(plugin, &Arc::new(spec))
     }

@@ -4,6 +4,8 @@
 //!
 //! All of this may take as long as compiling does: not for a tokio task, nor for a worker that streams.
 
+mod tryouts;
+
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -14,6 +16,7 @@ use crate::app::{App, LoadedPipeline, Swapped, load_options};
 use crate::config::{self, ConfigError, Digest};
 use crate::journal::{Action, Ended, Entry, Journal, RunTimeChange, time};
 use crate::registry::{Fetched, PluginRef};
+pub(crate) use tryouts::{Begin, parse_share, share_words, try_plugin};
 
 /// Who asks for a change, and why.
 #[derive(Clone, Debug)]
@@ -82,9 +85,7 @@ impl LoadedPipeline {
         let index = self.stage_index(stage)?;
         let digest = Digest::of(&bytes);
         self.noted(Action::Load, index, digest.hex(), asker, || {
-            if let Some(expected) = expected.filter(|expected| **expected != digest) {
-                return Err(Refusal::Unfit(format!("the plugin has digest {digest}, expected is {expected}")));
-            }
+            check_expected(&digest, expected)?;
             self.take_up(app, index, None, bytes, &digest)
         })
     }
@@ -185,6 +186,7 @@ impl LoadedPipeline {
             }
             self.restore_stage(app, index);
         }
+        self.forget_tryout();
     }
 
     fn restore_stage(&self, app: &App, index: usize) {
@@ -316,7 +318,7 @@ impl LoadedPipeline {
         }
     }
 
-    fn stage_index(&self, stage: &str) -> Result<usize, Refusal> {
+    pub(crate) fn stage_index(&self, stage: &str) -> Result<usize, Refusal> {
         self.stages.iter().position(|loaded| loaded.name == stage).ok_or_else(|| {
             let known = self.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>().join(", ");
             Refusal::Unknown(format!("pipeline '{}' has no stage '{stage}'; it has {known}", self.config.name))
@@ -336,6 +338,15 @@ impl LoadedPipeline {
             let stage = &self.config.stages[index];
             app.fetch(&self.config, stage, &stage.plugin).map_err(|exit| exit.message)
         })
+    }
+}
+
+fn check_expected(digest: &Digest, expected: Option<&Digest>) -> Result<(), Refusal> {
+    match expected {
+        Some(expected) if expected != digest => {
+            Err(Refusal::Unfit(format!("the plugin has digest {digest}, expected is {expected}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -35,8 +35,19 @@ struct Kept {
     /// By stage, what was asked for at run time.
     #[serde(default)]
     stages: BTreeMap<String, RunTimeChange>,
+    /// The candidate that is tried out in one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    candidate: Option<KeptCandidate>,
     #[serde(default)]
     history: VecDeque<Entry>,
+}
+
+/// A candidate that is tried out: kept so that a restart, which knows nothing of it, can say so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptCandidate {
+    pub(crate) stage: String,
+    pub(crate) digest: String,
+    pub(crate) is_canary: bool,
 }
 
 /// A plugin that was asked for at run time.
@@ -91,6 +102,14 @@ pub(crate) enum Action {
     Resume,
     /// At a start, what was changed before it.
     Restore,
+    /// A shadow beside a stage's plugin.
+    Shadow,
+    /// The end of it.
+    ShadowEnd,
+    /// A canary beside a stage's plugin; ends as promote or rollback.
+    Canary,
+    /// A canary became the stage's plugin.
+    Promote,
 }
 
 /// How it ended.
@@ -111,6 +130,10 @@ impl Action {
             Action::Pause => "pause",
             Action::Resume => "resume",
             Action::Restore => "restore",
+            Action::Shadow => "shadow",
+            Action::ShadowEnd => "shadow-end",
+            Action::Canary => "canary",
+            Action::Promote => "promote",
         }
     }
 }
@@ -220,6 +243,21 @@ impl Journal {
     pub(crate) fn keep_paused(&self, paused: bool) -> Result<(), String> {
         let mut kept = lock(&self.kept);
         kept.paused = paused;
+        self.write(&kept)
+    }
+
+    /// The candidate that was tried out, if there is one.
+    pub(crate) fn candidate(&self) -> Option<KeptCandidate> {
+        lock(&self.kept).candidate.clone()
+    }
+
+    /// Keeps, or forgets, that a candidate is tried out.
+    ///
+    /// # Errors
+    /// The folder is not writable: a restart knows nothing of it.
+    pub(crate) fn keep_candidate(&self, candidate: Option<KeptCandidate>) -> Result<(), String> {
+        let mut kept = lock(&self.kept);
+        kept.candidate = candidate;
         self.write(&kept)
     }
 

@@ -56,6 +56,8 @@ pub struct InstanceSpec {
     pub allow: Allow,
     /// The stage's counters.
     pub counters: Arc<PluginCounters>,
+    /// What it is beside the stage's own plugin, for the log; none where it is that itself.
+    pub role: Option<&'static str>,
 }
 
 /// One live plugin; belongs to one worker's thread.
@@ -82,6 +84,7 @@ impl Instance {
             stage: spec.stage.clone(),
             plugin: description.name.clone(),
             version: description.version.clone(),
+            role: spec.role,
         };
         let identity = Identity {
             name: description.name.clone(),

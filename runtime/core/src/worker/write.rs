@@ -58,7 +58,7 @@ impl Worker {
 
     fn write_outputs(&mut self, ticket: Ticket, tally: &mut Tally) -> Result<(), Error> {
         let sink = &mut *self.sink;
-        self.passage.outputs(&self.batch, |output| {
+        self.passage.outputs(&self.batch, self.chain.plugin_header(), |output| {
             tally.outputs += 1;
             sink.write(output, ticket)
         })

@@ -12,32 +12,33 @@ use tokio::sync::oneshot;
 use super::{Admin, Problem, access};
 use crate::change::{Asker, Changed, Refusal};
 use crate::config::{Digest, Size};
+use crate::supervisor::Running;
 
 /// How long a plugin may take to come in.
 const UPLOAD_WITHIN: Duration = Duration::from_secs(60);
 /// Characters of who and why that are kept.
 const WORDS_MAX: usize = 200;
 
-type Answer = Result<Json<Changed>, Problem>;
+pub(super) type Answer = Result<Json<Changed>, Problem>;
 
 /// What a change is told beside its address.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Asked {
     /// Who asks, in their own words.
-    by: Option<String>,
-    why: Option<String>,
+    pub(super) by: Option<String>,
+    pub(super) why: Option<String>,
     /// The digest that the plugin given must have, or that a rollback must bring back.
-    digest: Option<String>,
+    pub(super) digest: Option<String>,
 }
 
 impl Asked {
-    fn asker(&self, from: SocketAddr) -> Asker {
+    pub(super) fn asker(&self, from: SocketAddr) -> Asker {
         let by = self.by.as_deref().map(words).map(|by| format!(" ({by})")).unwrap_or_default();
         Asker { who: format!("{}{by}", from.ip()), why: self.why.as_deref().map(words) }
     }
 
-    fn digest(&self) -> Result<Option<Digest>, Problem> {
+    pub(super) fn digest(&self) -> Result<Option<Digest>, Problem> {
         let wrong = |text: &String| {
             let message = format!("digest={text}: expected sha256: and 64 hexadecimal digits");
             Problem(StatusCode::BAD_REQUEST, message)
@@ -62,17 +63,17 @@ pub(super) async fn load(
     access::check(admin.token.as_ref(), from, &headers)?;
     let running = Arc::clone(admin.pipeline(&pipeline)?);
     let (digest, asker) = (asked.digest()?, asked.asker(from));
-    let config = running.pipeline.config.stages.iter().find(|config| config.name == stage);
-    let max = config.map_or(0, |config| config.limits.file_size.0);
-    let bytes = match config {
-        Some(_) => receive(&admin, body, max).await?,
-        None => Vec::new(), // The refusal names the stages that there are.
-    };
+    let bytes = receive(&admin, &running, &stage, body).await?;
     let app = Arc::clone(&admin.app);
     on_own_thread(move || running.pipeline.load_plugin(&app, &stage, bytes, digest.as_ref(), &asker)).await
 }
 
-async fn receive(admin: &Admin, body: Body, max: u64) -> Result<Vec<u8>, Problem> {
+/// The plugin that comes in for a stage. None of one that there is not: the refusal will name those that there are.
+pub(super) async fn receive(admin: &Admin, running: &Running, stage: &str, body: Body) -> Result<Vec<u8>, Problem> {
+    let Some(config) = running.pipeline.config.stages.iter().find(|config| config.name == stage) else {
+        return Ok(Vec::new());
+    };
+    let max = config.limits.file_size.0;
     let busy = |_| Problem(StatusCode::SERVICE_UNAVAILABLE, "the endpoint is closing".into());
     let _permit = admin.uploads.acquire().await.map_err(busy)?;
     let received =
@@ -128,7 +129,7 @@ pub(super) async fn set_paused<const PAUSED: bool>(
 }
 
 /// Compiling takes its time, and a plugin that is tried out may block: no tokio thread is for that.
-async fn on_own_thread(change: impl FnOnce() -> Result<Changed, Refusal> + Send + 'static) -> Answer {
+pub(super) async fn on_own_thread(change: impl FnOnce() -> Result<Changed, Refusal> + Send + 'static) -> Answer {
     let (send, receive) = oneshot::channel();
     let run = move || {
         // Nobody may be there any more to be told; the journal has it.
@@ -138,14 +139,18 @@ async fn on_own_thread(change: impl FnOnce() -> Result<Changed, Refusal> + Send 
     std::thread::Builder::new().name("change".into()).spawn(run).map_err(|error| failed(error.to_string()))?;
     match receive.await {
         Ok(Ok(changed)) => Ok(Json(changed)),
-        Ok(Err(refusal)) => {
-            let status = match &refusal {
-                Refusal::Unknown(_) => StatusCode::NOT_FOUND,
-                Refusal::Conflict(_) => StatusCode::CONFLICT,
-                Refusal::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            };
-            Err(Problem(status, refusal.message().to_owned()))
-        }
+        Ok(Err(refusal)) => Err(refusal.into()),
         Err(_) => Err(failed("the change crashed; this is a fault of sluicegate: please report it".into())),
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match &refusal {
+            Refusal::Unknown(_) => StatusCode::NOT_FOUND,
+            Refusal::Conflict(_) => StatusCode::CONFLICT,
+            Refusal::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Problem(status, refusal.message().to_owned())
     }
 }

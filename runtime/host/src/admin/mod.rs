@@ -3,6 +3,7 @@
 mod access;
 mod changes;
 mod status;
+mod tryouts;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -66,7 +67,7 @@ fn router(admin: Admin) -> Router {
 }
 
 /// What `openapi.json` describes.
-fn routes() -> [(&'static str, MethodRouter<Admin>); 8] {
+fn routes() -> [(&'static str, MethodRouter<Admin>); 9] {
     [
         ("/v1/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) })),
         ("/v1/pipelines", get(list)),
@@ -75,6 +76,10 @@ fn routes() -> [(&'static str, MethodRouter<Admin>); 8] {
         ("/v1/pipelines/{pipeline}/pause", post(changes::set_paused::<true>)),
         ("/v1/pipelines/{pipeline}/resume", post(changes::set_paused::<false>)),
         ("/v1/pipelines/{pipeline}/stages/{stage}/plugin", put(changes::load).delete(changes::reset)),
+        (
+            "/v1/pipelines/{pipeline}/stages/{stage}/candidate",
+            get(tryouts::report).put(tryouts::begin).delete(tryouts::stop),
+        ),
         ("/v1/pipelines/{pipeline}/stages/{stage}/rollback", post(changes::roll_back)),
     ]
 }

@@ -1,5 +1,6 @@
 use serde::Serialize;
 
+use super::tryouts::TryoutStatus;
 use crate::app::LoadedPipeline;
 use crate::journal::{Entry, time};
 use crate::supervisor::{Running, WorkerState};
@@ -42,6 +43,9 @@ struct StageStatus {
     /// The latest attempt to change the stage, if it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<Entry>,
+    /// What is tried out beside it, or was last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate: Option<TryoutStatus>,
 }
 
 #[derive(Serialize)]
@@ -90,6 +94,7 @@ impl StageStatus {
             before: pipeline.version_before(index).map(|before| format!("sha256:{}", before.digest())),
             file: (file != version.digest()).then(|| format!("sha256:{file}")),
             refused: pipeline.journal.last_refusal(&name),
+            candidate: pipeline.tryout().filter(|tryout| tryout.stage == index).map(|tryout| TryoutStatus::of(&tryout)),
             name,
         }
     }

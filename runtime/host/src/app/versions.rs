@@ -6,6 +6,7 @@ use sluicegate_core::{Command, Commands, Culprit, Error, Inbox, Replacement, Tra
 use sluicegate_wasm::{Instance, Plugin};
 
 use super::LoadedPipeline;
+use super::candidates::Tryout;
 use super::seams::LOCAL_OUTPUT_BYTES_MAX;
 
 /// How long a version is on trial once it has taken over: if it ends a worker within this time, the one before comes back.
@@ -13,18 +14,20 @@ const TRIAL: Duration = Duration::from_secs(600);
 /// So many versions are kept to go back to.
 const EARLIER_MAX: usize = 4;
 /// How long is waited for workers to take up a version, or a pause. One in the midst of a long call does it later.
-const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Which version of its plugin each stage runs, and the workers that hear of another.
 pub(super) struct Versions {
-    commands: Arc<Commands>,
+    pub(super) commands: Arc<Commands>,
     roster: Mutex<Roster>,
 }
 
-struct Roster {
+pub(super) struct Roster {
     stages: Vec<StageVersions>,
     /// By the number of its inbox, the most bytes that a worker's sink takes in one record.
-    workers: BTreeMap<u64, usize>,
+    pub(super) workers: BTreeMap<u64, usize>,
+    /// The candidate in one of the stages, or the last that was there.
+    pub(super) tryout: Option<Tryout>,
     paused: bool,
     /// The number of the next version.
     next: u64,
@@ -79,22 +82,23 @@ impl Versions {
             StageVersions { current: first(plugin), earlier: Vec::new(), file }
         };
         let stages = plugins.into_iter().map(stage).collect();
-        let roster = Roster { stages, workers: BTreeMap::new(), paused: false, next: 1 };
+        let roster = Roster { stages, workers: BTreeMap::new(), tryout: None, paused: false, next: 1 };
         Versions { commands: Arc::default(), roster: Mutex::new(roster) }
     }
 
     /// A new worker, which hears of everything that changes from now on, and what it is to begin with.
-    pub(super) fn enlist(&self, bytes_per_output: usize) -> (Inbox, Vec<Version>) {
+    pub(super) fn enlist(&self, bytes_per_output: usize) -> (Inbox, Vec<Version>, Option<Tryout>) {
         let mut roster = self.roster();
         let inbox = self.commands.join();
         roster.workers.insert(inbox.number(), bytes_per_output);
         if roster.paused {
             self.commands.send([(inbox.number(), Command::Pause)]);
         }
-        (inbox, roster.stages.iter().map(|stage| stage.current.clone()).collect())
+        let versions = roster.stages.iter().map(|stage| stage.current.clone()).collect();
+        (inbox, versions, roster.tryout.clone().filter(Tryout::goes_on))
     }
 
-    fn roster(&self) -> MutexGuard<'_, Roster> {
+    pub(super) fn roster(&self) -> MutexGuard<'_, Roster> {
         let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
         let members = self.commands.members();
         roster.workers.retain(|number, _| members.contains(number));
@@ -207,8 +211,32 @@ impl LoadedPipeline {
         plugin: &Plugin,
         change: impl FnOnce(&mut StageVersions, u64) -> String,
     ) -> Result<(u64, String), Error> {
+        let make = |bytes_per_output| self.instance(stage, plugin, bytes_per_output, None);
+        self.equip(make, |roster, ready| {
+            let number = roster.next;
+            roster.next += 1;
+            let versions = &mut roster.stages[stage];
+            let before = change(versions, number);
+            let on_trial = versions.current.is_on_trial();
+            let replace = |transform: Box<dyn Transform + Send>| {
+                Command::Replace(Replacement { stage, transform, version: number, on_trial })
+            };
+            let commands = ready.into_iter().map(|(worker, instance)| (worker, replace(Box::new(instance))));
+            let over = roster.tryout.as_mut().filter(|tryout| tryout.stage == stage);
+            over.into_iter().for_each(|tryout| tryout.is_over = true);
+            (self.versions.commands.send(commands), before)
+        })
+    }
+
+    /// Makes an instance for every worker there is, and then calls `tell` with them. With the roster still locked: who
+    /// enlists next begins with what is changed there.
+    pub(super) fn equip<T>(
+        &self,
+        make: impl Fn(usize) -> Result<Instance, Error>,
+        tell: impl FnOnce(&mut Roster, BTreeMap<u64, Instance>) -> T,
+    ) -> Result<T, Error> {
         // One more than there are workers: it must be seen to start even where none runs at the moment.
-        drop(self.instance(stage, plugin, LOCAL_OUTPUT_BYTES_MAX)?);
+        drop(make(LOCAL_OUTPUT_BYTES_MAX)?);
         let mut ready: BTreeMap<u64, Instance> = BTreeMap::new();
         loop {
             let mut roster = self.versions.roster();
@@ -219,26 +247,22 @@ impl LoadedPipeline {
                 .map(|(number, bytes)| (*number, *bytes))
                 .collect();
             if missing.is_empty() {
-                let number = roster.next;
-                roster.next += 1;
-                let versions = &mut roster.stages[stage];
-                let before = change(versions, number);
-                let on_trial = versions.current.is_on_trial();
-                let replace = |transform: Box<dyn Transform + Send>| {
-                    Command::Replace(Replacement { stage, transform, version: number, on_trial })
-                };
-                let commands = ready.into_iter().map(|(worker, instance)| (worker, replace(Box::new(instance))));
-                // With the roster still locked: who enlists next begins with this version.
-                return Ok((self.versions.commands.send(commands), before));
+                return Ok(tell(&mut roster, ready));
             }
             drop(roster);
             for (number, bytes_per_output) in missing {
-                ready.insert(number, self.instance(stage, plugin, bytes_per_output)?);
+                ready.insert(number, make(bytes_per_output)?);
             }
         }
     }
 
     fn taken_up(&self, (round, before): (u64, String)) -> Swapped {
-        Swapped { before, behind: self.versions.commands.wait(round, TAKEN_UP_WITHIN) }
+        let behind = self.versions.commands.wait(round, TAKEN_UP_WITHIN);
+        if let Some(tryout) = self.tryout().filter(|tryout| tryout.is_over) {
+            // Only now: a worker that sees the end of a canary before what comes after it would go back to what was before both.
+            let is_itself = self.version(tryout.stage).digest() == tryout.digest();
+            tryout.findings.end(if is_itself { "it runs for all records now" } else { "another version took over" });
+        }
+        Swapped { before, behind }
     }
 }

@@ -21,7 +21,7 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// Where the process is.
 #[derive(Args)]
-struct Endpoint {
+pub(super) struct Endpoint {
     /// The process's admin endpoint.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9644", env = "SLUICEGATE_ADMIN")]
     admin: String,
@@ -30,12 +30,12 @@ struct Endpoint {
     token: Option<Secret>,
     /// Print as JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// What is written into the history.
 #[derive(Args)]
-struct Words {
+pub(super) struct Words {
     /// Why, for the history.
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
@@ -119,7 +119,8 @@ pub(super) fn load(options: &Load) -> Result<(), Exit> {
     endpoint.tell_change(&changed)
 }
 
-fn read(plugin: &Path) -> Result<Vec<u8>, Exit> {
+/// The bytes of a plugin that is to be sent.
+pub(super) fn read(plugin: &Path) -> Result<Vec<u8>, Exit> {
     files::read(plugin, PLUGIN_BYTES_MAX).map_err(|error| match error.kind() {
         ErrorKind::FileTooLarge => {
             Exit::usage(format!("plugin {} has more than 128 MiB, which no stage takes", plugin.display()))
@@ -212,6 +213,9 @@ fn show_stage(pipeline: &str, stage: &Value) {
         let refused = &stage["refused"];
         println!("    refused {}: {}", text(&refused["time"]), text(&refused["reason"]));
     }
+    if stage["candidate"].is_object() {
+        super::tryouts::show(&stage["candidate"], "    ");
+    }
 }
 
 /// Shows what was changed at run time.
@@ -234,19 +238,25 @@ pub(super) fn history(options: &History) -> Result<(), Exit> {
 }
 
 impl Words {
-    fn query(&self, digest: Option<String>) -> Vec<(&'static str, String)> {
+    pub(super) fn query(&self, digest: Option<String>) -> Vec<(&'static str, String)> {
         let all = [("digest", digest), ("why", self.why.clone()), ("by", self.by.clone())];
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
 impl Endpoint {
-    fn look(&self, path: &[&str]) -> Result<Value, Exit> {
+    pub(super) fn look(&self, path: &[&str]) -> Result<Value, Exit> {
         self.ask(Method::GET, path, &[], Vec::new())
     }
 
     /// Sends a request, and gives the answer if all is well.
-    fn ask(&self, method: Method, path: &[&str], query: &[(&str, String)], body: Vec<u8>) -> Result<Value, Exit> {
+    pub(super) fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Vec<u8>,
+    ) -> Result<Value, Exit> {
         let path: Vec<String> = path.iter().map(|part| encoded(part)).collect();
         let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let url = format!("{}/v1/{}?{}", self.admin.trim_end_matches('/'), path.join("/"), query.join("&"));
@@ -301,7 +311,7 @@ impl Endpoint {
     }
 }
 
-fn behind(changed: &Value) -> String {
+pub(super) fn behind(changed: &Value) -> String {
     match changed["behind"].as_u64() {
         None | Some(0) => String::new(),
         Some(behind) => format!(" ({behind} workers have not come to it yet)"),
@@ -309,7 +319,7 @@ fn behind(changed: &Value) -> String {
 }
 
 /// Nothing where the answer does not have it, as one of another version may.
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 

@@ -10,6 +10,7 @@ mod registry;
 mod run;
 mod topics;
 mod trust;
+mod tryouts;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -83,6 +84,10 @@ enum Command {
     Load(control::Load),
     /// Let a stage's version before take over again.
     Rollback(control::Rollback),
+    /// Run another plugin beside a stage's, compare what both make of all records, and throw its own away.
+    Shadow(tryouts::Shadow),
+    /// Let another plugin run for a share of the records, and for all once it has done well.
+    Canary(tryouts::Canary),
     /// Have a running pipeline commit what is in flight and then run nothing, until 'resume'.
     Pause(control::Pause),
     /// Have a paused pipeline go on.
@@ -139,6 +144,8 @@ fn dispatch(command: Command) -> Result<u8, Exit> {
         Command::DeadLetters(options) => return dead_letters::run(&options),
         Command::Load(options) => control::load(&options)?,
         Command::Rollback(options) => control::roll_back(&options)?,
+        Command::Shadow(options) => tryouts::shadow(&options)?,
+        Command::Canary(options) => tryouts::canary(&options)?,
         Command::Pause(options) => control::pause(&options)?,
         Command::Resume(options) => control::resume(&options)?,
         Command::Status(options) => control::status(&options)?,

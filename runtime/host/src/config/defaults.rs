@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::endpoint::{IdHeader, Sink, Source};
+use super::endpoint::{Sink, Source};
 use super::error::Text;
+use super::id_header::IdHeader;
 use super::origin::Origin;
 use super::pipeline::{Delivery, Pipeline};
 use super::secret::Properties;

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::id_header::IdHeader;
 use super::quantity::Start;
 use super::secret::Properties;
 
@@ -97,6 +98,10 @@ pub struct KafkaSink {
     /// for it, or false for none. By default true under at-least-once, false under exactly-once.
     #[serde(default)]
     pub id_header: IdHeader,
+    /// Whether each output says which plugins made it, in the header sluicegate-plugin-digest: the SHA-256 of each stage's
+    /// plugin, in order, with commas between.
+    #[serde(default)]
+    pub plugin_header: bool,
     /// Further librdkafka properties, except those that would break the promise.
     #[serde(default)]
     pub properties: Properties,
@@ -120,86 +125,10 @@ pub struct LocalSink {
     /// for it, or false for none. By default true under at-least-once, false under exactly-once.
     #[serde(default)]
     pub id_header: IdHeader,
-}
-
-/// Which header carries an output's stable id.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum IdHeader {
-    /// As the delivery asks for; a pipeline that was read has one of the others.
-    #[default]
-    ByDelivery,
-    /// None.
-    Off,
-    /// The one of this name.
-    Named(String),
-}
-
-impl IdHeader {
-    /// What it is called unless the file says otherwise.
-    pub const NAME: &str = "sluicegate-id";
-
-    /// Its name; none where there is no such header.
-    pub fn name(&self) -> Option<&str> {
-        match self {
-            IdHeader::ByDelivery | IdHeader::Off => None,
-            IdHeader::Named(name) => Some(name),
-        }
-    }
-}
-
-impl From<bool> for IdHeader {
-    fn from(on: bool) -> Self {
-        if on { IdHeader::Named(IdHeader::NAME.to_owned()) } else { IdHeader::Off }
-    }
-}
-
-impl<'de> Deserialize<'de> for IdHeader {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameOrBool;
-
-        impl Visitor<'_> for NameOrBool {
-            type Value = IdHeader;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("true, false or the name of a header")
-            }
-
-            fn visit_bool<E: Error>(self, on: bool) -> Result<IdHeader, E> {
-                Ok(on.into())
-            }
-
-            fn visit_str<E: Error>(self, name: &str) -> Result<IdHeader, E> {
-                Ok(IdHeader::Named(name.to_owned()))
-            }
-        }
-
-        deserializer.deserialize_any(NameOrBool)
-    }
-}
-
-impl serde::Serialize for IdHeader {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            IdHeader::ByDelivery => serializer.serialize_none(),
-            IdHeader::Off => serializer.serialize_bool(false),
-            IdHeader::Named(name) => serializer.serialize_str(name),
-        }
-    }
-}
-
-impl JsonSchema for IdHeader {
-    fn schema_name() -> Cow<'static, str> {
-        "IdHeader".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "The header that carries each output's stable id: true (sluicegate-id), its name, or false.",
-            "type": ["string", "boolean"],
-            "minLength": 1,
-            "examples": [true, false, "x-output-id"],
-        })
-    }
+    /// Whether each output says which plugins made it, in the header sluicegate-plugin-digest: the SHA-256 of each stage's
+    /// plugin, in order, with commas between.
+    #[serde(default)]
+    pub plugin_header: bool,
 }
 
 /// How a partition is chosen for an output.
@@ -282,6 +211,14 @@ impl Sink {
         match self {
             Sink::Kafka(kafka) => kafka.id_header.name(),
             Sink::Local(local) => local.id_header.name(),
+        }
+    }
+
+    /// Whether outputs say which plugins made them.
+    pub fn plugin_header(&self) -> bool {
+        match self {
+            Sink::Kafka(kafka) => kafka.plugin_header,
+            Sink::Local(local) => local.plugin_header,
         }
     }
 }

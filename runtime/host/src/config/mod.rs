@@ -9,6 +9,7 @@ mod defaults;
 mod endpoint;
 mod error;
 mod expand;
+mod id_header;
 mod origin;
 mod pipeline;
 mod quantity;
@@ -27,10 +28,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use endpoint::{
-    IdHeader, KafkaSink, KafkaSource, LocalSink, LocalSource, OnMissingOffset, Outputs, Partitioning, Sink, Source,
+    KafkaSink, KafkaSource, LocalSink, LocalSource, OnMissingOffset, Outputs, Partitioning, Sink, Source,
 };
 pub use error::{ConfigError, Place};
 pub use expand::{Process, Surroundings};
+pub use id_header::IdHeader;
 pub use origin::Origin;
 pub use pipeline::{
     Admin, BatchLimits, Capability, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure, Pipeline,

@@ -296,6 +296,8 @@ fn outputs_have_ids_where_they_may_repeat() {
         assert!(error.contains("id-header: false"), "{error}");
     }
     assert!(read(&named("42")).unwrap_err().message.contains("true, false or the name of a header"));
+    let names_plugins = |text: &str| good(text).sink.plugin_header();
+    assert!(!names_plugins(SMALL) && names_plugins(&named("true, plugin-header: true")));
 }
 
 #[test]

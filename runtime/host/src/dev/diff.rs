@@ -23,7 +23,7 @@ pub struct Difference {
 
 impl Difference {
     /// Writes both as a diff, each line after `indent`. `legend` says what - and + stand for.
-    pub(super) fn write(&self, out: &mut dyn Write, indent: &str, legend: &str) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut dyn Write, indent: &str, legend: &str) -> io::Result<()> {
         writeln!(out, "{indent}{legend}")?;
         for change in TextDiff::from_lines(&self.expected, &self.found).iter_all_changes() {
             let (sign, style) = match change.tag() {
@@ -79,7 +79,8 @@ fn describe_expected(record: &RecordSpec, expect: &Expect) -> String {
     }
 }
 
-fn describe_found(found: &Found) -> String {
+/// What was made of a record, in lines.
+pub(crate) fn describe_found(found: &Found) -> String {
     match found {
         Found::Pass => "pass\n".into(),
         Found::Drop => "drop\n".into(),
@@ -196,7 +197,8 @@ fn show_json(value: &Value) -> String {
     pretty.replace('\n', "\n  ")
 }
 
-fn show_bytes(bytes: Option<&[u8]>) -> String {
+/// A key, a value or a header's, on one line.
+pub(crate) fn show_bytes(bytes: Option<&[u8]>) -> String {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => "null".into(),
         Some((_, Ok(text))) => show_text(text),

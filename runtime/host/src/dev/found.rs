@@ -9,7 +9,7 @@ use super::case_file::{CaseFile, RecordSpec};
 
 /// What a plugin made of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Pass,
     Drop,
     Emit(Vec<FoundOutput>),
@@ -18,12 +18,12 @@ pub(super) enum Found {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FoundOutput {
-    pub(super) to: Option<String>,
-    pub(super) timestamp: Option<i64>,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+pub(crate) struct FoundOutput {
+    pub(crate) to: Option<String>,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// The batch of some of a file's cases, which are of one partition.

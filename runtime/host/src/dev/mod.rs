@@ -3,8 +3,8 @@
 pub mod build;
 pub mod case_file;
 pub mod cases;
-mod diff;
-mod found;
+pub(crate) mod diff;
+pub(crate) mod found;
 pub mod language;
 pub mod repeat;
 pub mod scaffold;

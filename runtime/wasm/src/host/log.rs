@@ -21,6 +21,8 @@ pub(crate) struct Labels {
     pub(crate) stage: String,
     pub(crate) plugin: String,
     pub(crate) version: String,
+    /// What it is beside the stage's own plugin.
+    pub(crate) role: Option<&'static str>,
 }
 
 /// One instance's lines: rate-limited, cut, escaped, and labelled.
@@ -90,11 +92,11 @@ impl Logger {
     }
 
     fn write(&self, level: Level, line: &str) {
-        let Labels { pipeline, stage, plugin, version } = &*self.labels;
+        let Labels { pipeline, stage, plugin, version, role } = &*self.labels;
         let partition = self.partition.as_ref().map(tracing::field::display);
         macro_rules! event {
             ($level:expr) => {
-                tracing::event!(target: "plugin", $level, pipeline, stage, plugin, version, partition, "{line}")
+                tracing::event!(target: "plugin", $level, pipeline, stage, plugin, version, role, partition, "{line}")
             };
         }
         match level {

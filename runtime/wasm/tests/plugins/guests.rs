@@ -50,6 +50,7 @@ pub(crate) fn spec(config: &str) -> InstanceSpec {
         limits: limits(PATIENT),
         allow: Allow::default(),
         counters: Arc::new(PluginCounters::default()),
+        role: None,
     }
 }
 

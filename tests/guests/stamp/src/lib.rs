@@ -58,9 +58,13 @@ impl batch_transform::Guest for Stamp {
         for &length in &batch.values.lengths {
             let value = &batch.values.data[at..at + length.max(0) as usize];
             at += value.len();
+            let before = values.data.len();
             values.data.extend_from_slice(&stamp);
             values.data.extend_from_slice(value);
-            values.lengths.push((stamp.len() + value.len()) as i32);
+            if value.ends_with(b"odd") {
+                meet_odd(&mut values.data);
+            }
+            values.lengths.push((values.data.len() - before) as i32);
         }
         Outcomes {
             outcomes: vec![1; records],
@@ -71,6 +75,16 @@ impl batch_transform::Guest for Stamp {
             values,
             headers: Headers { counts: Vec::new(), keys: no_column(), values: no_column() },
         }
+    }
+}
+
+/// Some mischief is about values that end so.
+fn meet_odd(value: &mut Vec<u8>) {
+    if is_up_to(b"poor") {
+        panic!("crashes on what is odd");
+    }
+    if is_up_to(b"diff") {
+        value.extend_from_slice(b"ly");
     }
 }
 

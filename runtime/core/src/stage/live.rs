@@ -1,0 +1,189 @@
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::batch::Batch;
+use crate::error::{Error, ErrorKind};
+use crate::failure::{Failure, FailureKind};
+use crate::outcome::Outcomes;
+use crate::seams::{Clock, Transform};
+
+use super::Terms;
+use super::result::Part;
+
+/// What the failed calls of a candidate may take of a worker's time: it has no right to more.
+const LOST_MAX: Duration = Duration::from_secs(5);
+
+/// One live instance, and what was learned of it.
+pub(super) struct Live {
+    transform: Box<dyn Transform>,
+    pace: Pace,
+    /// Records in a row that made the plugin fail.
+    failures: u32,
+    /// A candidate is not tried again, and may lose but little time.
+    is_candidate: bool,
+    /// What its failed calls took.
+    lost: Duration,
+    slice: Batch,
+}
+
+impl Live {
+    pub(super) fn new(transform: Box<dyn Transform>) -> Self {
+        let (pace, lost) = (Pace { rows: usize::MAX }, Duration::ZERO);
+        Live { transform, pace, failures: 0, is_candidate: false, lost, slice: Batch::default() }
+    }
+
+    pub(super) fn candidate(transform: Box<dyn Transform>) -> Self {
+        Live { is_candidate: true, ..Live::new(transform) }
+    }
+
+    pub(super) fn transform(&self) -> &dyn Transform {
+        &*self.transform
+    }
+
+    pub(super) fn retire(self) {
+        self.transform.retire();
+    }
+
+    /// Lays out how a batch of so many records is to be run.
+    pub(super) fn plan(&self, len: usize, part: &mut Part) {
+        self.pace.split(len, &mut part.todo);
+    }
+
+    /// Runs what is left to do of the batch. A record that failed alone and is to be tried again makes it pause for the time
+    /// that is returned.
+    ///
+    /// # Errors
+    /// The plugin cannot be started again; or it seems broken, which its breaker says, or a candidate's time.
+    pub(super) fn run(
+        &mut self,
+        terms: &Terms,
+        input: &Batch,
+        part: &mut Part,
+        clock: &dyn Clock,
+    ) -> Result<Option<Duration>, Error> {
+        while let Some(rows) = part.todo.pop() {
+            let failure = match self.call(terms, input, rows.clone(), part, clock) {
+                Ok(outcomes) => {
+                    self.failures = 0;
+                    part.retries = 0;
+                    part.add(rows, outcomes);
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            self.check_lost(terms, &failure)?;
+            self.transform.renew().map_err(|error| error.within(&format!("stage '{}'", terms.name)))?;
+            if rows.len() > 1 {
+                let middle = rows.start + rows.len() / 2;
+                part.todo.push(middle..rows.end);
+                part.todo.push(rows.start..middle);
+            } else if let Some(wait) = self.retry(terms, failure.kind, part.retries) {
+                let wait = jittered(wait, input.offsets[rows.start], part.retries);
+                part.retries += 1;
+                part.todo.push(rows);
+                return Ok(Some(wait));
+            } else {
+                part.retries = 0;
+                self.count(terms, &failure)?;
+                part.failed.push((rows.start, failure));
+            }
+        }
+        Ok(None)
+    }
+
+    fn call(
+        &mut self,
+        terms: &Terms,
+        input: &Batch,
+        rows: Range<usize>,
+        part: &mut Part,
+        clock: &dyn Clock,
+    ) -> Result<Outcomes, Failure> {
+        let batch = if rows.len() == input.len() {
+            input
+        } else {
+            input.slice(rows, &mut self.slice);
+            &self.slice
+        };
+        let mut outcomes = Outcomes::default();
+        let start = clock.now();
+        let processed = self.transform.process(batch, &mut outcomes);
+        let took = clock.now().saturating_sub(start);
+        part.took += took;
+        if let Err(failure) = processed {
+            part.overruns += u64::from(failure.kind == FailureKind::Deadline);
+            self.lost += took;
+            return Err(failure);
+        }
+        self.pace.learn(terms.deadline, batch.len(), took);
+        outcomes.validate(batch, terms.outputs, &terms.limits)?;
+        Ok(outcomes)
+    }
+
+    fn retry(&self, terms: &Terms, kind: FailureKind, retries: u32) -> Option<Duration> {
+        if self.is_candidate { None } else { terms.policy.retry(kind, retries) }
+    }
+
+    /// Notices a plugin that is broken, rather than met by a few bad records.
+    fn count(&mut self, terms: &Terms, failure: &Failure) -> Result<(), Error> {
+        self.failures = self.failures.saturating_add(1);
+        if terms.breaker.is_none_or(|most| self.failures < most) {
+            return Ok(());
+        }
+        let message = format!(
+            "stage '{}': the breaker tripped, as the plugin failed on {} records in a row, lastly with {failure}; \
+             mend the plugin, or raise on-failure.breaker if its records are to blame",
+            terms.name, self.failures
+        );
+        Err(Error::new(ErrorKind::Tripped, message))
+    }
+
+    fn check_lost(&self, terms: &Terms, failure: &Failure) -> Result<(), Error> {
+        if !self.is_candidate || self.lost < LOST_MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "stage '{}': failed calls of the candidate have held a worker up for {LOST_MAX:?}, lastly with {failure}",
+            terms.name
+        );
+        Err(Error::new(ErrorKind::Tripped, message))
+    }
+}
+
+/// Sizes batches so that a slow plugin stays well under its deadline and is not halved for being slow.
+struct Pace {
+    rows: usize,
+}
+
+impl Pace {
+    /// Calls aim at this part of the deadline.
+    const PART: u32 = 4;
+
+    fn learn(&mut self, deadline: Duration, rows: usize, took: Duration) {
+        let target = deadline / Self::PART;
+        if took > target {
+            let fitting = rows as f64 * target.as_secs_f64() / took.as_secs_f64();
+            self.rows = (fitting as usize).max(1);
+        } else if rows >= self.rows {
+            // Cautiously back, so that a passing stall of the machine does not keep batches small for ever.
+            self.rows = self.rows.saturating_mul(2);
+        }
+    }
+
+    /// Adds the ranges in which to run `len` records, the first one last.
+    fn split(&self, len: usize, ranges: &mut Vec<Range<usize>>) {
+        let rows = self.rows.min(len).max(1);
+        ranges.extend((0..len.div_ceil(rows)).rev().map(|i| i * rows..((i + 1) * rows).min(len)));
+    }
+}
+
+/// Between half of the pause and all of it, so that what failed together is not tried again together. The same for the
+/// same record and retry.
+fn jittered(wait: Duration, offset: u64, retry: u32) -> Duration {
+    // The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+    let mut mixed = (offset ^ (u64::from(retry) << 48)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let part = ((mixed ^ (mixed >> 31)) >> 40) as u32;
+    wait / 2 + (wait / 2).mul_f64(f64::from(part) / f64::from(1u32 << 24))
+}

@@ -1,0 +1,219 @@
+//! A worker over fakes that follow a script: records, and what the worker is told between them.
+#![allow(dead_code)] // Each test file is a program of its own, and none uses all of it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sluicegate_core::*;
+
+/// One thing that happens when the source is asked for records.
+pub(crate) enum Event {
+    /// Of a partition: values, which are their own keys.
+    Records(u32, Vec<&'static str>),
+    Tell(Box<dyn FnOnce() -> Command>),
+}
+
+#[derive(Default)]
+pub(crate) struct World {
+    script: VecDeque<Event>,
+    held: BTreeSet<u32>,
+    pub(crate) now: Duration,
+    pub(crate) written: Vec<String>,
+    pub(crate) committed: Vec<usize>,
+    pub(crate) aborted: usize,
+    next_offset: u64,
+}
+
+pub(crate) type Shared = Rc<RefCell<World>>;
+
+struct Script(Shared, Arc<Commands>, u64, Arc<Stop>);
+
+impl Source for Script {
+    fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
+        batch.clear();
+        let world = &mut *self.0.borrow_mut();
+        let free = world.script.iter().position(|event| match event {
+            Event::Records(partition, _) => !world.held.contains(partition),
+            Event::Tell(_) => true,
+        });
+        match free.and_then(|at| world.script.remove(at)) {
+            Some(Event::Records(number, values)) => {
+                batch.partition = Partition { topic: "in".into(), number };
+                for value in values {
+                    batch.push(world.next_offset, 7, Some(value.as_bytes()), Some(value.as_bytes()));
+                    world.next_offset += 1;
+                }
+                return Ok(Polled::Batch);
+            }
+            Some(Event::Tell(command)) => {
+                self.1.send([(self.2, command())]);
+            }
+            None if world.held.is_empty() || world.now > Duration::from_secs(60) => self.3.request(),
+            None => {}
+        }
+        world.now += wait;
+        Ok(Polled::Idle)
+    }
+
+    fn release(&mut self) -> Result<Vec<Partition>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn rewind(&mut self, _: &Error) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn hold(&mut self, partition: &Partition, held: bool) {
+        let world = &mut *self.0.borrow_mut();
+        if held {
+            world.held.insert(partition.number)
+        } else {
+            world.held.remove(&partition.number)
+        };
+    }
+
+    fn close(&mut self) {}
+}
+
+/// Puts its version behind each value; traps on `trap`, if it does not know better.
+pub(crate) struct Stamp {
+    identity: Identity,
+    knows_traps: bool,
+}
+
+pub(crate) static RETIRED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+impl Stamp {
+    pub(crate) fn boxed(version: &str, knows_traps: bool) -> Box<Stamp> {
+        let identity = Identity { version: version.to_owned(), digest: version.to_owned(), ..Identity::default() };
+        Box::new(Stamp { identity, knows_traps })
+    }
+}
+
+impl Transform for Stamp {
+    fn process(&mut self, batch: &Batch, outcomes: &mut Outcomes) -> Result<(), Failure> {
+        for row in batch.rows() {
+            let value = std::str::from_utf8(row.value.unwrap_or_default()).unwrap();
+            if value == "trap" && !self.knows_traps {
+                return Err(Failure::new(FailureKind::Trap, "boom"));
+            }
+            outcomes.outcomes.push(1);
+            outcomes.keys.lengths.push(INHERIT);
+            outcomes.values.push(Some(format!("{value}.{}", self.identity.version).as_bytes()));
+        }
+        Ok(())
+    }
+
+    fn renew(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn retire(self: Box<Self>) {
+        RETIRED.lock().unwrap().push(self.identity.version);
+    }
+}
+
+struct Wire(Shared);
+
+impl Sink for Wire {
+    fn write(&mut self, output: &Output<'_>, _: Ticket) -> Result<(), Error> {
+        let value = String::from_utf8_lossy(output.value.unwrap_or_default()).into_owned();
+        let line = match (output.to, output.added) {
+            (Destination::DeadLetter, _) => format!("dead:{value}"),
+            (_, [(_, plugins)]) => format!("{value} by {plugins}"),
+            _ => value,
+        };
+        self.0.borrow_mut().written.push(line);
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, _: &mut Progress, _: Duration) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl Transaction for Wire {
+    fn begin(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn commit(&mut self, _: &Positions) -> Result<(), Error> {
+        let world = &mut *self.0.borrow_mut();
+        world.committed.push(world.written.len());
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<(), Error> {
+        self.0.borrow_mut().aborted += 1;
+        Ok(())
+    }
+}
+
+struct Now(Shared);
+
+impl Clock for Now {
+    fn now(&self) -> Duration {
+        self.0.borrow().now
+    }
+
+    fn unix_ms(&self) -> i64 {
+        0
+    }
+}
+
+/// Tells the worker what this makes, once it is made there.
+pub(crate) fn tell(command: impl FnOnce() -> Command + 'static) -> Event {
+    Event::Tell(Box::new(command))
+}
+
+/// Runs the script with one stage, which has this version first; it has never been on trial.
+pub(crate) fn run(first: &str, retries: u32, script: Vec<Event>) -> (Result<(), Error>, Shared, Arc<Meters>) {
+    run_stages(&[first], retries, script, |worker| worker)
+}
+
+/// The same with these stages, and a worker that is made as `made` says.
+pub(crate) fn run_stages(
+    stages: &[&str],
+    retries: u32,
+    script: Vec<Event>,
+    made: impl FnOnce(Worker) -> Worker,
+) -> (Result<(), Error>, Shared, Arc<Meters>) {
+    let shared = Shared::default();
+    shared.borrow_mut().script.extend(script);
+    let limits = OutputLimits { outputs_per_record: 10, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
+    let policy = Policy::uniform(Rule { retries, backoff: Duration::from_secs(3600), then: Action::DeadLetter });
+    let stage = |version: &&str| {
+        let made = Stage::new("s", Stamp::boxed(version, false), policy, limits, 0, Duration::from_secs(1));
+        made.with_breaker(3)
+    };
+    let meters = Arc::new(Meters::new(stages.iter().map(|_| "s")));
+    let settings = WorkerSettings {
+        pipeline: "p".into(),
+        delivery: Delivery::ExactlyOnce,
+        commit: CommitEvery { interval: Duration::from_secs(3600), records: usize::MAX, bytes: usize::MAX },
+        budget: 1 << 20,
+        drain: Duration::from_secs(1),
+    };
+    let (commands, stop) = (Arc::new(Commands::default()), Arc::new(Stop::default()));
+    let inbox = commands.join();
+    let source = Script(Rc::clone(&shared), Arc::clone(&commands), inbox.number(), Arc::clone(&stop));
+    let worker = Worker::new(
+        settings,
+        Box::new(source),
+        stages.iter().map(stage).collect(),
+        Box::new(Wire(Rc::clone(&shared))),
+        Box::new(Wire(Rc::clone(&shared))),
+        Box::new(Now(Rc::clone(&shared))),
+        Arc::clone(&meters),
+    );
+    let result = made(worker.with_inbox(inbox)).run(&stop);
+    assert_eq!(commands.wait(u64::MAX, Duration::ZERO), 0, "nobody waits for a worker that has ended");
+    (result, shared, meters)
+}

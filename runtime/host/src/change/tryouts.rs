@@ -1,0 +1,271 @@
+//! Trying a plugin out beside the one that runs: how that begins, who watches it, and how it ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use sluicegate_core::{Role, Share, is_worse};
+
+use super::{Asker, Changed, Refusal, check_expected, forgotten};
+use crate::app::{App, LoadedPipeline, Tryout};
+use crate::config::{Digest, Time};
+use crate::journal::{Action, Entry, KeptCandidate};
+use crate::supervisor::Running;
+
+/// How often a canary is judged while it runs.
+const JUDGED_EVERY: Duration = Duration::from_secs(1);
+/// A shadow has no end of its own: its watcher waits in pieces of this.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
+/// A canary that runs longer was forgotten.
+const CANARY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begin {
+    pub(crate) role: Role,
+    /// For how long a canary is to run.
+    pub(crate) time: Option<Duration>,
+}
+
+/// The share that is written so, `10%` or `0.5%`, in hundredths of a percent.
+///
+/// # Errors
+/// What was expected.
+pub(crate) fn parse_share(text: &str) -> Result<u16, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let points = percent.map(|percent| (percent * 100.0).round()).filter(|points| (1.0..=10_000.0).contains(points));
+    points.map(|points| points as u16).ok_or_else(|| "expected a share such as 10%, from 0.01% to 100%".into())
+}
+
+/// Puts a plugin beside that of a stage, and watches it on a thread of its own.
+pub(crate) fn try_plugin(
+    running: &Arc<Running>,
+    app: &App,
+    stage: &str,
+    bytes: Vec<u8>,
+    expected: Option<&Digest>,
+    begin: Begin,
+    asker: &Asker,
+) -> Result<Changed, Refusal> {
+    let pipeline = &running.pipeline;
+    let index = pipeline.stage_index(stage)?;
+    let digest = Digest::of(&bytes);
+    let action = if begin.role == Role::Shadow { Action::Shadow } else { Action::Canary };
+    let asker = Asker { why: Some(begin.words(asker.why.as_deref())), ..asker.clone() };
+    pipeline.noted(action, index, digest.hex(), &asker, || {
+        check_expected(&digest, expected)?;
+        let Some((tryout, changed)) = pipeline.begin_tryout(app, index, bytes.clone(), &digest, begin)? else {
+            return Ok(pipeline.unchanged(index, digest.hex()));
+        };
+        let watched = Arc::clone(running);
+        let watch = {
+            let tryout = tryout.clone();
+            move || watched.pipeline.see_through(&tryout, &bytes)
+        };
+        std::thread::Builder::new().name(tryout.role_name().into()).spawn(watch).map_err(|error| {
+            pipeline.close(&tryout);
+            pipeline.dismiss(&tryout, "nobody watches it");
+            pipeline.forget_candidate();
+            Refusal::Conflict(format!("no thread to watch it on: {error}"))
+        })?;
+        Ok(changed)
+    })
+}
+
+impl Begin {
+    /// In words, for the history.
+    fn words(&self, why: Option<&str>) -> String {
+        let what = match (self.role, self.time) {
+            (Role::Canary(share), Some(time)) => format!("{} for {}", share_words(&share), Time(time)),
+            (Role::Canary(share), None) => share_words(&share),
+            (Role::Shadow, _) => return why.unwrap_or("all records, to compare").to_owned(),
+        };
+        why.map_or(what.clone(), |why| format!("{what}; {why}"))
+    }
+}
+
+/// A canary's share in words.
+pub(crate) fn share_words(share: &Share) -> String {
+    let of = if share.of_keys { "keys" } else { "partitions" };
+    format!("{}% of the {of}", f64::from(share.points) / 100.0)
+}
+
+impl LoadedPipeline {
+    /// None: it is so already.
+    fn begin_tryout(
+        &self,
+        app: &App,
+        index: usize,
+        bytes: Vec<u8>,
+        digest: &Digest,
+        Begin { role, time }: Begin,
+    ) -> Result<Option<(Tryout, Changed)>, Refusal> {
+        let config = &self.config.stages[index];
+        if time.is_some_and(|time| !(JUDGED_EVERY..=CANARY_MAX).contains(&time)) {
+            return Err(Refusal::Unfit(format!("a canary runs from {JUDGED_EVERY:?} to seven days")));
+        }
+        if role != Role::Shadow && self.version(index).digest() == digest.hex() {
+            return Err(Refusal::Conflict(format!("stage '{}' runs this plugin already", config.name)));
+        }
+        if self.is_tried_out(index, digest, role)? {
+            return Ok(None);
+        }
+        let plugin = app.plugin_for(&self.config, config, None, bytes)?;
+        let _one = self.journal.one_at_a_time();
+        if self.is_tried_out(index, digest, role)? {
+            return Ok(None);
+        }
+        let (since, findings) = (SystemTime::now(), Arc::default());
+        let until = time.map(|time| (Instant::now() + time, since + time));
+        let tryout = Tryout { stage: index, plugin, role, since, until, findings, is_over: false, is_closed: false };
+        let behind = self
+            .try_out(&tryout)
+            .map_err(|error| Refusal::Unfit(format!("stage '{}': {}", config.name, error.message)))?;
+        let (stage, digest) = (config.name.clone(), digest.hex().to_owned());
+        let kept = KeptCandidate { stage, digest: digest.clone(), is_canary: tryout.is_canary() };
+        let note = self.journal.keep_candidate(Some(kept)).err().map(|error| forgotten(&error));
+        Ok(Some((tryout, Changed { changed: true, behind, note, ..self.unchanged(index, &digest) })))
+    }
+
+    /// Whether this is tried out already.
+    ///
+    /// # Errors
+    /// Something else is.
+    fn is_tried_out(&self, index: usize, digest: &Digest, role: Role) -> Result<bool, Refusal> {
+        let Some(tryout) = self.tryout().filter(Tryout::goes_on) else {
+            return Ok(false);
+        };
+        if tryout.stage == index && tryout.digest() == digest.hex() && tryout.role == role {
+            return Ok(true);
+        }
+        let (pipeline, stage, role) = (&self.config.name, &self.config.stages[tryout.stage].name, tryout.role_name());
+        Err(Refusal::Conflict(format!(
+            "stage '{stage}' has a {role} already, sha256:{}, and a pipeline tries out one plugin at a time; \
+             'sluicegate {role} {pipeline} {stage} --stop' ends it",
+            tryout.digest()
+        )))
+    }
+
+    /// Ends what is tried out in a stage: what runs goes on.
+    pub(crate) fn stop_tryout(&self, stage: &str, asker: &Asker) -> Result<Changed, Refusal> {
+        let index = self.stage_index(stage)?;
+        let _one = self.journal.one_at_a_time();
+        let unchanged = self.unchanged(index, self.version(index).digest());
+        let Some(tryout) = self.tryout().filter(|tryout| tryout.stage == index && tryout.goes_on()) else {
+            return Ok(unchanged);
+        };
+        let why = asker.why.clone().unwrap_or_else(|| "it was stopped".into());
+        let behind = self.end_tryout(&tryout, &Asker { why: Some(why), ..asker.clone() });
+        Ok(Changed { changed: behind.is_some(), behind: behind.unwrap_or_default(), ..unchanged })
+    }
+
+    /// Watches a candidate to its end, and notes that. A canary ends by itself: as what runs, or found wanting.
+    fn see_through(&self, tryout: &Tryout, bytes: &[u8]) {
+        let end = tryout.until.map(|(end, _)| end);
+        loop {
+            let left = end.map_or(FOREVER, |end| end.saturating_duration_since(Instant::now()).min(JUDGED_EVERY));
+            let ended = tryout.findings.wait(left);
+            let at_end = end.is_some_and(|end| Instant::now() >= end);
+            if ended.is_none() && !tryout.is_canary() {
+                continue;
+            }
+            match ended.or_else(|| found_wanting(tryout, at_end)) {
+                Some(why) => {
+                    let _one = self.journal.one_at_a_time();
+                    let asker = Asker { who: "sluicegate".into(), why: Some(why) };
+                    self.end_tryout(tryout, &asker);
+                }
+                None if at_end => self.promote(tryout, bytes),
+                None => continue,
+            }
+            return;
+        }
+    }
+
+    /// Lets a canary run for all records.
+    fn promote(&self, tryout: &Tryout, bytes: &[u8]) {
+        let _one = self.journal.one_at_a_time();
+        if let Some(why) = tryout.findings.wait(Duration::ZERO) {
+            self.end_tryout(tryout, &Asker { who: "sluicegate".into(), why: Some(why) });
+            return;
+        }
+        self.close(tryout);
+        let canary = tryout.findings.report().candidate;
+        let (records, failed, overruns) = (canary.records, canary.failed(), canary.overruns);
+        let why = format!("{records} records, {failed} failures, {overruns} calls over the deadline");
+        let asker = Asker { who: "sluicegate".into(), why: Some(why) };
+        let promoted = self.noted(Action::Promote, tryout.stage, tryout.digest(), &asker, || {
+            self.exchange_for(tryout.stage, &tryout.plugin, bytes)
+        });
+        if let Err(refusal) = promoted {
+            self.dismiss(tryout, refusal.message());
+        }
+        self.forget_candidate();
+    }
+
+    /// Ends a candidate, and notes it. Called by the one who makes a change. None: somebody else has.
+    fn end_tryout(&self, tryout: &Tryout, asker: &Asker) -> Option<usize> {
+        if !self.close(tryout) {
+            return None;
+        }
+        let behind = self.dismiss(tryout, asker.why.as_deref().unwrap_or_default());
+        self.note_end(tryout.stage, tryout.digest(), tryout.is_canary(), asker);
+        self.forget_candidate();
+        Some(behind)
+    }
+
+    /// At a start: what was tried out before it is not any more.
+    pub(super) fn forget_tryout(&self) {
+        let Some(kept) = self.journal.candidate() else { return };
+        if let Some(index) = self.stages.iter().position(|stage| stage.name == kept.stage) {
+            let why = "the process ended meanwhile, and what ran beside it goes on alone".to_owned();
+            let asker = Asker { who: "sluicegate".into(), why: Some(why) };
+            self.note_end(index, &kept.digest, kept.is_canary, &asker);
+        }
+        self.forget_candidate();
+    }
+
+    fn note_end(&self, index: usize, digest: &str, is_canary: bool, asker: &Asker) {
+        let runs = self.version(index).digest().to_owned();
+        let entry = match is_canary {
+            // By hand, before its time was over.
+            true if runs == digest => self.entry(Action::Promote, Some(index), digest, asker),
+            true => {
+                let before = Some(format!("sha256:{digest}"));
+                Entry { before, ..self.entry(Action::Rollback, Some(index), &runs, asker) }
+            }
+            false => self.entry(Action::ShadowEnd, Some(index), digest, asker),
+        };
+        self.journal.note(&self.config.name, entry);
+    }
+
+    fn forget_candidate(&self) {
+        if let Err(error) = self.journal.keep_candidate(None) {
+            tracing::warn!(pipeline = %self.config.name, "{error}");
+        }
+    }
+}
+
+fn found_wanting(tryout: &Tryout, at_end: bool) -> Option<String> {
+    let report = tryout.findings.report();
+    if at_end && report.candidate.records == 0 {
+        return Some("no record fell to it in its time".into());
+    }
+    is_worse(&report.live, &report.candidate, at_end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_read_and_bounded() {
+        let read = |text: &str| parse_share(text).ok();
+        assert_eq!(
+            (read("10%"), read("0.5%"), read("100 %"), read("0.01%")),
+            (Some(1000), Some(50), Some(10_000), Some(1))
+        );
+        for bad in ["10", "0%", "0.001%", "101%", "-1%", "%", "NaN%", "ten%"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

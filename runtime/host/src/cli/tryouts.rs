@@ -1,0 +1,165 @@
+//! The commands that try a plugin out beside one that runs.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+use ureq::http::Method;
+
+use super::control::{Endpoint, Words, behind, read, text};
+use crate::change::parse_share;
+use crate::config::{Digest, Time};
+use crate::dev::diff::Difference;
+use crate::exit::Exit;
+
+/// Which stage, and with what.
+#[derive(Args)]
+struct Place {
+    /// The pipeline's name.
+    pipeline: String,
+    /// The stage's name.
+    stage: String,
+    /// The plugin's .wasm file, on this machine. Without it, shows what was found out.
+    plugin: Option<PathBuf>,
+    /// End it: what runs goes on alone.
+    #[arg(long, conflicts_with = "plugin")]
+    stop: bool,
+    /// Refuse the plugin if its digest is another than this, sha256:….
+    #[arg(long, conflicts_with = "stop")]
+    digest: Option<String>,
+    #[command(flatten)]
+    words: Words,
+    #[command(flatten)]
+    endpoint: Endpoint,
+}
+
+#[derive(Args)]
+pub(super) struct Shadow {
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args)]
+pub(super) struct Canary {
+    #[command(flatten)]
+    place: Place,
+    /// How much it is given, from 0.01% to 100%.
+    #[arg(long, value_name = "PERCENT", value_parser = |text: &str| parse_share(text).map(|_| text.to_owned()))]
+    share: Option<String>,
+    /// Of what: a key is the canary's or not, and so is a partition.
+    #[arg(long, value_enum, default_value_t = Of::Keys)]
+    of: Of,
+    /// When it is to be judged, and to run for all records if it has done well.
+    #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = |text: &str| text.parse::<Time>())]
+    time: Time,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Of {
+    Keys,
+    Partitions,
+}
+
+/// Begins, ends or shows a shadow.
+pub(super) fn shadow(options: &Shadow) -> Result<(), Exit> {
+    options.place.carry_out("shadow", Vec::new())
+}
+
+/// Begins, ends or shows a canary.
+pub(super) fn canary(options: &Canary) -> Result<(), Exit> {
+    let of = match options.of {
+        Of::Keys => "keys",
+        Of::Partitions => "partitions",
+    };
+    if options.place.plugin.is_some() && options.share.is_none() {
+        return Err(Exit::usage("a canary needs its share: --share 10%"));
+    }
+    let share = options.share.clone().unwrap_or_default();
+    let plan = vec![("share", share), ("of", of.to_owned()), ("for", options.time.to_string())];
+    options.place.carry_out("canary", plan)
+}
+
+impl Place {
+    fn carry_out(&self, role: &str, plan: Vec<(&'static str, String)>) -> Result<(), Exit> {
+        let Place { pipeline, stage, endpoint, words, .. } = self;
+        let path = ["pipelines", pipeline, "stages", stage, "candidate"];
+        if self.stop {
+            let changed = endpoint.ask(Method::DELETE, &path, &words.query(None), Vec::new())?;
+            return self.tell(&changed, &format!("the {role} has ended"), "there was none");
+        }
+        let Some(plugin) = &self.plugin else {
+            return self.show_report(&path);
+        };
+        let bytes = read(plugin)?;
+        let digest = self.digest.clone().unwrap_or_else(|| Digest::of(&bytes).to_string());
+        let mut query = words.query(Some(digest));
+        query.push(("role", role.to_owned()));
+        query.extend(plan);
+        let changed = endpoint.ask(Method::PUT, &path, &query, bytes)?;
+        let begun = format!(
+            "{} runs as {role}; 'sluicegate {role} {pipeline} {stage}' shows how it does",
+            text(&changed["digest"])
+        );
+        self.tell(&changed, &begun, "it does already")
+    }
+
+    fn tell(&self, changed: &Value, done: &str, already: &str) -> Result<(), Exit> {
+        if self.endpoint.json {
+            return super::print_json(changed);
+        }
+        let said = if changed["changed"] == true { done } else { already };
+        println!("{} {}: {said}{}", self.pipeline, self.stage, behind(changed));
+        if let Some(note) = changed["note"].as_str() {
+            println!("note: {note}");
+        }
+        Ok(())
+    }
+
+    fn show_report(&self, path: &[&str]) -> Result<(), Exit> {
+        let report = self.endpoint.look(path)?;
+        if self.endpoint.json {
+            return super::print_json(&report);
+        }
+        show(&report, "");
+        for sample in report["samples"].as_array().into_iter().flatten() {
+            let (topic, key) = (text(&sample["topic"]), text(&sample["key"]));
+            println!("{topic}[{}] offset {}, key {key}", sample["partition"], sample["offset"]);
+            let own = |side: &str| text(&sample[side]).to_owned();
+            let difference = Difference { expected: own("live"), found: own("candidate") };
+            difference.write(&mut anstream::stdout(), "  ", "- what runs, + the shadow")?;
+            if sample["cut"] == true {
+                println!("  (cut: too long to be kept as a whole)");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shows a candidate and how it does, each line after `indent`.
+pub(super) fn show(candidate: &Value, indent: &str) {
+    let (role, name) = (text(&candidate["role"]), text(&candidate["plugin"]));
+    println!("{indent}{role} {name} {} {}", text(&candidate["version"]), text(&candidate["digest"]));
+    let until = candidate["until"].as_str().map(|until| format!(" until {until}")).unwrap_or_default();
+    let share = candidate["share"].as_str().map(|share| format!(", {share}{until}")).unwrap_or_default();
+    println!("{indent}  since {}{share}", text(&candidate["since"]));
+    if let Some(differing) = candidate["differing"].as_u64() {
+        println!("{indent}  {} records compared, {differing} differing", candidate["candidate"]["records"]);
+    }
+    for (who, conduct) in [("what runs", &candidate["live"]), (role, &candidate["candidate"])] {
+        println!("{indent}  {who}: {}", conduct_words(conduct));
+    }
+    if let Some(ended) = candidate["ended"].as_str() {
+        println!("{indent}  ended: {ended}");
+    }
+}
+
+fn conduct_words(conduct: &Value) -> String {
+    let failures = conduct["failures"].as_object().into_iter().flatten();
+    let mut words: Vec<String> = failures.map(|(kind, count)| format!("{count} {kind}")).collect();
+    if words.is_empty() {
+        words.push("no failures".into());
+    }
+    words.push(format!("{} calls over the deadline", conduct["overruns"]));
+    words.extend(conduct["ns_per_record"].as_u64().map(|time| format!("{time} ns a record")));
+    format!("{} records, {}", conduct["records"], words.join(", "))
+}
