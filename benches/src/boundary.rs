@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use sluicegate_core::{Batch, Outcomes, Transform as _};
 use sluicegate_tests::plugins;
-use sluicegate_wasm::{Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin};
+use sluicegate_wasm::{
+    Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, Topics,
+};
 
 /// How many records a batch has.
 pub const RECORDS: u64 = 512;
@@ -39,6 +41,7 @@ impl Call {
             stage: "bench".into(),
             config: self.config.into(),
             outputs: Vec::new(),
+            topics: Topics::default(),
             limits: InstanceLimits { deadline: Duration::from_secs(10), ..InstanceLimits::default() },
             allow: Allow::default(),
             counters: Arc::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluicegate_core::{Batch, Partition};
 use sluicegate_wasm::{
-    Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters,
+    Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters, Topics,
 };
 
 /// The bytes of a guest of `tests/guests`, all of which are built once.
@@ -47,6 +47,7 @@ pub(crate) fn spec(config: &str) -> InstanceSpec {
         stage: "first".into(),
         config: config.into(),
         outputs: vec!["large".into(), "audit".into()],
+        topics: Topics { input: Some("trades".into()), output: Some("trades.clean".into()) },
         limits: limits(PATIENT),
         allow: Allow::default(),
         counters: Arc::new(PluginCounters::default()),
