@@ -28,7 +28,6 @@ pub struct CompilerProgram {
 }
 
 /// A compiled plugin.
-#[derive(Debug)]
 pub(crate) enum Code {
     /// One that keeps to `plugin.wit`.
     Component(Component),

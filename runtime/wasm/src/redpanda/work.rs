@@ -217,7 +217,8 @@ mod tests {
         assert_eq!(work.next(99).unwrap().0.offset, 9);
         assert_eq!(work.next(99).unwrap().0.timestamp, -1);
         work.write(output, payload.len(), 0).unwrap();
-        assert_eq!((work.next(99), work.unread()), (Err(NoRecord::End), 0));
+        assert_eq!(work.next(99), Err(NoRecord::End));
+        assert_eq!(work.unread(), 0);
         let outcomes = work.into_outcomes();
         assert_eq!((outcomes.outcomes, outcomes.to), (vec![2, 0, 1], vec![-1, 1, 0]));
         assert!(outcomes.timestamps.is_empty());

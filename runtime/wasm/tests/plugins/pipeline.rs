@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluicegate_core::*;
-use sluicegate_wasm::{Instance, InstanceSpec};
+use sluicegate_wasm::{InstanceSpec, Plugin};
 
-use crate::guests::{batch, limits, plugin, spec};
+use crate::guests::{batch, limits, plugin, plugin_of, spec, started_of, transform};
 
 /// Gives one batch, then asks for a stop.
 struct Once(Option<Batch>, Arc<Stop>);

@@ -199,8 +199,9 @@ fn addresses_that_lie_end_the_call() {
 fn what_cannot_be_done_is_answered_by_a_number() {
     let expect = |call: &str, answer: i32| format!("(if (i32.ne {call} (i32.const {answer})) (then unreachable))");
     let (write, read) = ("(call $write (i32.const 2048) (i32.const 3))", "(call $read (i32.const 4096))");
-    // Null, null and no headers.
-    let record = "(i32.store (i32.const 2048) (i32.const 0x000101))";
+    // A key longer than what is there; then null, null and no headers.
+    let [broken, record] =
+        ["0x000108", "0x000101"].map(|bytes| format!("(i32.store (i32.const 2048) (i32.const {bytes}))"));
     let body = [
         expect(write, -1),
         expect(read, -1),
@@ -208,8 +209,9 @@ fn what_cannot_be_done_is_answered_by_a_number() {
         expect(write, -1),
         expect("(call $read (i32.const 6))", -2),
         expect(read, 7),
+        broken,
         expect(write, -2),
-        record.to_owned(),
+        record,
         expect(write, 3),
         expect(read, 7),
         expect(read, -1),
