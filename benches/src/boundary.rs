@@ -1,5 +1,6 @@
 //! The path from columns to columns alone: a plugin, and batches to call it with.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +18,22 @@ pub const RECORDS: u64 = 512;
 pub struct Call {
     /// What it does with every record.
     pub name: &'static str,
-    plugin: &'static str,
+    plugin: fn() -> Result<PathBuf>,
     config: &'static str,
     outcome: i32,
 }
 
-/// All records are passed on; all are rewritten.
-pub const CALLS: [Call; 2] = [
-    Call { name: "pass", plugin: "filter", config: r#"{"keep":{"key":true,"exists":true}}"#, outcome: -1 },
-    Call { name: "rewrite", plugin: "uppercase", config: "{}", outcome: 1 },
+/// All records are passed on; all are rewritten; and all are copied by a transform for Redpanda, as it cannot but write
+/// what it passes on.
+pub const CALLS: [Call; 3] = [
+    Call {
+        name: "pass",
+        plugin: || plugins::plugin("filter"),
+        config: r#"{"keep":{"key":true,"exists":true}}"#,
+        outcome: -1,
+    },
+    Call { name: "rewrite", plugin: || plugins::plugin("uppercase"), config: "{}", outcome: 1 },
+    Call { name: "redpanda", plugin: plugins::transform, config: "{}", outcome: 1 },
 ];
 
 impl Call {
@@ -35,7 +43,7 @@ impl Call {
     /// It cannot be built, does not start, or does something else.
     pub fn instance(&self) -> Result<Instance> {
         let engine = Engine::new(&EngineSettings::default())?;
-        let plugin = Plugin::open(&engine, &plugins::plugin(self.plugin)?, &LoadOptions::default())?;
+        let plugin = Plugin::open(&engine, &(self.plugin)()?, &LoadOptions::default())?;
         let spec = InstanceSpec {
             pipeline: "bench".into(),
             stage: "bench".into(),

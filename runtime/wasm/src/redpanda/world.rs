@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use crate::instance::{InstanceSpec, Topics};
 
-/// What a transform knows of the world outside: its arguments, its environment, and the topics that it may write to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+const INPUT_TOPIC: &str = "REDPANDA_INPUT_TOPIC";
+
+/// What a transform knows of the world outside: its arguments, its environment, and the topics that it may write to. No
+/// `Debug`: there may be secrets in an environment.
 pub(crate) struct World {
     pub(super) arguments: Vec<String>,
     /// Entries such as `NAME=value`, in the order of their names.
@@ -15,25 +17,22 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The world of a stage: its configuration is the environment, beside the variables that Redpanda sets. Outputs are known
-    /// by their names in the pipeline; that no topic's name is needed there is what lets a transform move.
+    /// The world of a stage: its configuration is the environment, beside the variables that Redpanda sets. A topic to write
+    /// to is the name of an output, behind which a pipeline may put any topic.
     ///
     /// # Errors
     /// What the configuration has that cannot be in an environment.
     pub(crate) fn of(spec: &InstanceSpec, name: &str) -> Result<World, String> {
         let Topics { input, output } = &spec.topics;
         let mut variables = BTreeMap::new();
-        variables.extend(input.clone().map(|topic| ("REDPANDA_INPUT_TOPIC".to_owned(), topic)));
-        for (index, topic) in output.iter().chain(&spec.outputs).enumerate() {
-            // Number 0 is the default output, whether or not its topic is known.
-            let number = index + usize::from(output.is_none());
-            variables.insert(format!("REDPANDA_OUTPUT_TOPIC_{number}"), topic.clone());
-        }
+        variables.extend(input.clone().map(|topic| (INPUT_TOPIC.to_owned(), topic)));
+        variables.extend(output.clone().map(|topic| (output_topic(0), topic)));
+        variables.extend((1..).zip(&spec.outputs).map(|(number, name)| (output_topic(number), name.clone())));
         variables.extend(configured(&spec.config)?);
         Ok(World {
             arguments: vec![name.to_owned()],
             environment: variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-            default_topic: output.clone(),
+            default_topic: variables.get(&output_topic(0)).cloned(),
             outputs: spec.outputs.clone(),
         })
     }
@@ -45,6 +44,10 @@ impl World {
             None => (self.default_topic.as_deref() == Some(topic)).then_some(-1),
         }
     }
+}
+
+fn output_topic(number: usize) -> String {
+    format!("REDPANDA_OUTPUT_TOPIC_{number}")
 }
 
 fn configured(config: &str) -> Result<BTreeMap<String, String>, String> {
@@ -113,11 +116,18 @@ mod tests {
     }
 
     #[test]
+    fn the_default_output_may_be_called_otherwise() {
+        let topics = Topics { input: None, output: Some("trades.clean".into()) };
+        let world = world(r#"{ "REDPANDA_OUTPUT_TOPIC_0": "clean" }"#, topics).unwrap();
+        assert_eq!(["clean", "trades.clean"].map(|topic| world.output(topic)), [Some(-1), None]);
+    }
+
+    #[test]
     fn what_no_environment_can_hold_is_refused() {
         for (config, named) in
             [(r#"{ "a": [1] }"#, "'a'"), (r#"{ "b": null }"#, "'b'"), (r#"{ "c=d": "" }"#, "'c=d'"), ("[]", "JSON")]
         {
-            let refusal = world(config, Topics::default()).unwrap_err();
+            let refusal = world(config, Topics::default()).err().expect(config);
             assert!(refusal.contains(named), "{refusal}");
         }
         assert!(world("{ \"e\": \"\\u0000\" }", Topics::default()).is_err());
