@@ -1,13 +1,15 @@
 //! The path from columns to columns alone: a plugin, and batches to call it with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use sluicegate_core::{Batch, Outcomes, Transform as _};
 use sluicegate_tests::plugins;
-use sluicegate_wasm::{Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin};
+use sluicegate_wasm::{
+    Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, Topics,
+};
 
 /// An interpreter takes its time.
 const COMPILE_WITHIN: Duration = Duration::from_secs(600);
@@ -19,64 +21,66 @@ pub const RECORDS: u64 = 512;
 pub struct Call {
     /// What it does with every record.
     pub name: &'static str,
-    plugin: &'static str,
+    plugin: fn() -> Result<PathBuf>,
     config: &'static str,
     outcome: i32,
     value: fn(u64) -> String,
 }
 
 /// All records are passed on; all are rewritten; and what the ready-made plugins do.
-pub const CALLS: [Call; 8] = [
+pub const CALLS: [Call; 9] = [
     Call {
         name: "pass",
-        plugin: "filter",
+        plugin: || plugins::plugin("filter"),
         config: r#"{"keep":{"key":true,"exists":true}}"#,
         outcome: -1,
         value: trade,
     },
-    Call { name: "rewrite", plugin: "uppercase", config: "{}", outcome: 1, value: trade },
+    Call { name: "rewrite", plugin: || plugins::plugin("uppercase"), config: "{}", outcome: 1, value: trade },
     Call {
         name: "regex",
-        plugin: "regex",
+        plugin: || plugins::plugin("regex"),
         config: r#"{"pattern":"^(..)(.*)$","field":"symbol","replace":"$2-$1"}"#,
         outcome: 1,
         value: trade,
     },
     Call {
         name: "jq",
-        plugin: "jq",
+        plugin: || plugins::plugin("jq"),
         config: r#"{"program":"{id, symbol: (.symbol | ascii_upcase)}"}"#,
         outcome: 1,
         value: trade,
     },
     Call {
         name: "csv-to-json",
-        plugin: "csv-to-json",
+        plugin: || plugins::plugin("csv-to-json"),
         config: r#"{"columns":["id","symbol","note"],"types":{"id":"number"}}"#,
         outcome: 1,
         value: row,
     },
     Call {
         name: "mask",
-        plugin: "mask",
+        plugin: || plugins::plugin("mask"),
         config: r#"{"fields":[{"path":"symbol","keep-last":2}]}"#,
         outcome: 1,
         value: trade,
     },
     Call {
         name: "mask-hash",
-        plugin: "mask",
+        plugin: || plugins::plugin("mask"),
         config: r#"{"salt":"pepper","fields":[{"path":"symbol","hash":true}]}"#,
         outcome: 1,
         value: trade,
     },
     Call {
         name: "enrich",
-        plugin: "enrich",
+        plugin: || plugins::plugin("enrich"),
         config: r#"{"table":{"csv":"symbol,name\nacme,Acme"},"match":"symbol","field":"symbol"}"#,
         outcome: 1,
         value: trade,
     },
+    // A transform for Redpanda, which cannot but write what it passes on.
+    Call { name: "redpanda", plugin: plugins::transform, config: "{}", outcome: 1, value: trade },
 ];
 
 impl Call {
@@ -93,7 +97,7 @@ impl Call {
     /// # Errors
     /// It cannot be built, does not start, or does something else.
     pub fn instance_on(&self, engine: &Engine) -> Result<Instance> {
-        let mut instance = start(&open(engine, &plugins::plugin(self.plugin)?)?, self.config)?;
+        let mut instance = start(&open(engine, &(self.plugin)()?)?, self.config)?;
         let mut outcomes = Outcomes::default();
         instance.process(&self.batch(), &mut outcomes).map_err(|failure| anyhow!("{failure}"))?;
         let as_expected = outcomes.outcomes.iter().all(|outcome| *outcome == self.outcome);
@@ -126,6 +130,7 @@ pub fn start(plugin: &Plugin, config: &str) -> Result<Instance> {
         stage: "bench".into(),
         config: config.into(),
         outputs: Vec::new(),
+        topics: Topics::default(),
         limits: InstanceLimits { deadline: Duration::from_secs(10), ..InstanceLimits::default() },
         allow: Allow::default(),
         counters: Arc::default(),

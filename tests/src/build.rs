@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::process::output;
 
 const RUST: &str = "Rust (https://rustup.rs)";
-const GUEST_TARGET: &str = "wasm32-wasip2";
+const COMPONENT_TARGET: &str = "wasm32-wasip2";
 
 /// A file that cargo built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,14 +61,19 @@ fn executable(build: &mut Command, name: &str) -> Result<PathBuf> {
     Ok(program.with_context(|| format!("cargo built no program `{name}`"))?.path)
 }
 
-/// Builds all components of a workspace of guests into `target`.
+/// Builds all components of a workspace of guests into the folder `target`.
 pub fn components(workspace: &Path, target: &Path) -> Result<Vec<Artifact>> {
+    modules(workspace, COMPONENT_TARGET, target)
+}
+
+/// Builds all WebAssembly files of a workspace for a target of the compiler's.
+pub fn modules(workspace: &Path, compile_for: &str, target: &Path) -> Result<Vec<Artifact>> {
     let mut build = cargo(workspace);
     // A guest is built as its own workspace says, not as the host's flags say.
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
         build.env_remove(name);
     }
-    build.args(["build", "--release", "--target", GUEST_TARGET, "--target-dir"]).arg(target);
+    build.args(["build", "--release", "--target", compile_for, "--target-dir"]).arg(target);
     artifacts(&mut build, |message| {
         let files = message["filenames"].as_array().into_iter().flatten();
         files.filter_map(Value::as_str).filter(|file| file.ends_with(".wasm")).collect()

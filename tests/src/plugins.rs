@@ -26,6 +26,14 @@ pub fn guest(name: &str) -> Result<PathBuf> {
     component(&BUILT, &build::project().join("tests/guests"), "guests", name)
 }
 
+/// The transform of `tests/transforms/`, a core module by Redpanda's own SDK; built on the first call.
+pub fn transform() -> Result<PathBuf> {
+    static BUILT: Built = OnceLock::new();
+    let workspace = build::project().join("tests/transforms");
+    let build = || build::modules(&workspace, "wasm32-wasip1", &build::target_folder()?.join("transforms"));
+    find(build::once(&BUILT, build)?, "asked")
+}
+
 fn component(built: &Built, workspace: &Path, target: &str, name: &str) -> Result<PathBuf> {
     let build = || {
         if !workspace.join("Cargo.toml").exists() {
@@ -33,7 +41,10 @@ fn component(built: &Built, workspace: &Path, target: &str, name: &str) -> Resul
         }
         build::components(workspace, &build::target_folder()?.join(target))
     };
-    let built = build::once(built, build)?;
+    find(build::once(built, build)?, name)
+}
+
+fn find(built: Vec<Artifact>, name: &str) -> Result<PathBuf> {
     let found = built.iter().find(|artifact| artifact.name == name.replace('_', "-"));
     let names: Vec<_> = built.iter().map(|artifact| &artifact.name).collect();
     Ok(found.with_context(|| format!("no component `{name}` among {names:?}"))?.path.clone())

@@ -66,7 +66,7 @@ fn a_plugin_that_is_none_is_refused() -> Result<()> {
     let cut = &whole[..whole.len() / 2];
     let table: [(&str, &[u8], &[&str]); 5] = [
         ("text", b"fn main() {}", &["not a WebAssembly file", "sluicegate build"]),
-        ("module", EMPTY_MODULE, &["a core WebAssembly module, not a component", "sluicegate build"]),
+        ("module", EMPTY_MODULE, &["a core WebAssembly module that neither exports", "sluicegate build"]),
         ("cut", cut, &["cut off", "copy it again"]),
         ("world", EMPTY_COMPONENT, &["exports no sluicegate:plugin/lifecycle", "plugin.wit"]),
         ("empty", b"", &["not a WebAssembly file", "sluicegate build"]),

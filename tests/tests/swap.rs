@@ -96,7 +96,7 @@ fn what_cannot_be_loaded_is_refused_with_its_reason_and_nothing_changes() -> Res
     let bad: [(&str, Vec<u8>, u16, &str); 11] = [
         ("truncated", good[..good.len() / 2].to_vec(), 422, "cut off"),
         ("not Wasm", b"#!/bin/sh\n".to_vec(), 422, "not a WebAssembly file"),
-        ("a core module", core, 422, "a core WebAssembly module, not a component"),
+        ("a core module", core, 422, "a core WebAssembly module that neither exports"),
         ("another world", empty, 422, "exports no sluicegate:plugin/lifecycle"),
         ("crashes in configure", mischievous(1, "crsh")?, 422, "fails on its config: trap"),
         ("hangs in configure", mischievous(2, "hang")?, 422, "fails on its config: deadline"),

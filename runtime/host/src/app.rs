@@ -15,7 +15,7 @@ use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Role, Stage,
 use sluicegate_kafka::Patience;
 use sluicegate_local::Log;
 use sluicegate_wasm::{
-    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, Plugin, PluginCounters,
+    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, Plugin, PluginCounters, Topics,
 };
 
 pub(crate) use candidates::Tryout;
@@ -188,6 +188,7 @@ impl LoadedPipeline {
             stage: config.name.clone(),
             config: config.config.to_json(),
             outputs: self.config.sink.outputs().names(),
+            topics: topics(&self.config),
             limits: InstanceLimits {
                 memory_bytes: config.limits.memory.bytes(),
                 deadline: config.limits.deadline.0,
@@ -201,6 +202,15 @@ impl LoadedPipeline {
         };
         Instance::new(plugin, &Arc::new(spec))
     }
+}
+
+fn topics(pipeline: &Pipeline) -> Topics {
+    let input = match pipeline.source.topics() {
+        // A regular expression may mean many.
+        [topic] if !topic.starts_with('^') => Some(topic.clone()),
+        _ => None,
+    };
+    Topics { input, output: Some(pipeline.sink.topic().to_owned()) }
 }
 
 fn output_limits(stage: &config::Stage, bytes_per_output: usize) -> OutputLimits {

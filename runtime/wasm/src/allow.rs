@@ -39,12 +39,14 @@ pub struct Ask {
 const HASH_SEED: u128 = 0x736c_7569_6365_6761_7465_2d68_6173_6865;
 
 /// Every interface by which a plugin may ask for more than it gets.
-pub(crate) const ASKS: [Ask; 5] = [
+pub(crate) const ASKS: [Ask; 7] = [
     ask("wasi:clocks/wall-clock", Capability::Clock, "a clock that stands at 2000-01-01T00:00:00Z"),
     ask("wasi:clocks/monotonic-clock", Capability::Clock, "a clock that moves only when it is read or waited for"),
     ask("wasi:random/random", Capability::Random, "the same byte over and over"),
     ask("wasi:random/insecure", Capability::Random, "the same byte over and over"),
     ask("wasi:random/insecure-seed", Capability::Random, "the same seed in every instance, for its hash maps"),
+    ask("wasi_snapshot_preview1.clock_time_get", Capability::Clock, "clocks that this machine's do not move"),
+    ask("wasi_snapshot_preview1.random_get", Capability::Random, "the same byte over and over"),
 ];
 
 const fn ask(interface: &'static str, capability: Capability, otherwise: &'static str) -> Ask {
@@ -86,8 +88,8 @@ impl Allow {
 
     /// Puts in place what WASI answers with.
     pub(crate) fn arrange(self, wasi: &mut WasiCtxBuilder) {
-        if !self.clock {
-            wasi.wall_clock(Standing(self.fixed.unix_time()));
+        if let Some(time) = self.standing_time() {
+            wasi.wall_clock(Standing(time));
         }
         if !self.random {
             let byte = self.fixed.random_byte();
@@ -96,6 +98,11 @@ impl Allow {
             wasi.secure_random(constant()).insecure_random(constant());
             wasi.insecure_random_seed(HASH_SEED);
         }
+    }
+
+    /// The time of day as an instance starts, if it is not the machine's.
+    pub(crate) fn standing_time(self) -> Option<Duration> {
+        (!self.clock).then(|| self.fixed.unix_time())
     }
 
     /// The monotonic clock as an instance starts, if it is not the machine's.

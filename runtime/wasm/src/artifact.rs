@@ -1,8 +1,15 @@
+mod contract;
+mod error;
+
+use std::collections::HashSet;
+
 use sha2::{Digest, Sha256};
 use wasmparser::{BinaryReader, Parser, Payload, ProducersSectionReader};
 
 use crate::allow::{ASKS, Ask};
 use crate::host::log::clean;
+
+pub use error::ArtifactError;
 
 /// The version of `wit/plugin.wit` that this program speaks.
 pub const CONTRACT_VERSION: &str = "0.1.0";
@@ -12,48 +19,43 @@ const SDK_SECTION: &str = "sluicegate-sdk";
 /// What is kept of a producer's name or version, in bytes.
 const PRODUCER_BYTES_MAX: usize = 256;
 
-const PACKAGE: &str = "sluicegate:plugin/";
+/// What a plugin's file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A component.
+    Component,
+    /// A core module. Where it is a plugin in all but its wrapping, a component is made of it when it is loaded.
+    Module,
+}
 
-/// The interfaces of WASI 0.2 that standard libraries import, many of them when nothing uses them. They are linked with
-/// nothing behind them, but for clocks and random numbers.
-const WASI: [&str; 20] = [
-    "wasi:cli/environment",
-    "wasi:cli/exit",
-    "wasi:cli/stderr",
-    "wasi:cli/stdin",
-    "wasi:cli/stdout",
-    "wasi:cli/terminal-input",
-    "wasi:cli/terminal-output",
-    "wasi:cli/terminal-stderr",
-    "wasi:cli/terminal-stdin",
-    "wasi:cli/terminal-stdout",
-    "wasi:clocks/monotonic-clock",
-    "wasi:clocks/wall-clock",
-    "wasi:filesystem/preopens",
-    "wasi:filesystem/types",
-    "wasi:io/error",
-    "wasi:io/poll",
-    "wasi:io/streams",
-    "wasi:random/insecure",
-    "wasi:random/insecure-seed",
-    "wasi:random/random",
-];
+impl Form {
+    /// The form's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Component => "component",
+            Form::Module => "module",
+        }
+    }
+}
 
-/// Which of the two interfaces a plugin exports.
+/// How a plugin is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interface {
-    /// `transform`: one record a call.
+    /// It exports `transform`: one record a call.
     Transform,
-    /// `batch-transform`: one batch a call.
+    /// It exports `batch-transform`: one batch a call.
     BatchTransform,
+    /// It imports `redpanda_transform`, as Redpanda's Data Transforms do: it asks for records.
+    Redpanda,
 }
 
 impl Interface {
-    /// The interface's name in `plugin.wit`.
+    /// The interface's name: in `plugin.wit`, or as Redpanda's modules import it.
     pub fn name(self) -> &'static str {
         match self {
             Interface::Transform => "transform",
             Interface::BatchTransform => "batch-transform",
+            Interface::Redpanda => "redpanda_transform",
         }
     }
 }
@@ -76,11 +78,14 @@ pub struct Artifact {
     pub digest: String,
     /// The file's size in bytes.
     pub size: usize,
-    /// Which transform it exports.
+    /// What it is.
+    pub form: Form,
+    /// How it is called.
     pub interface: Interface,
-    /// The names of everything it imports, in order.
+    /// The names of everything it imports, in order: of interfaces where they have a name, else of functions, after that
+    /// of their module and a dot.
     pub imports: Vec<String>,
-    /// The names of everything it exports, in order.
+    /// The names of everything it exports, in order: of interfaces, or of what belongs to none.
     pub exports: Vec<String>,
     /// Languages, SDKs and tools that made it, without duplicates.
     pub producers: Vec<Producer>,
@@ -99,57 +104,13 @@ pub struct Sbom {
     pub size: usize,
 }
 
+/// What the names of the interfaces of `plugin.wit` begin with.
+const PACKAGE: &str = "sluicegate:plugin/";
+/// The module that Redpanda's transforms import.
+const REDPANDA: &str = "redpanda_transform";
 const SBOM_SECTIONS: [&str; 2] = [".dep-v0", "sbom"];
 const SBOMS_MAX: usize = 16;
 const SIGNATURE_SECTION: &str = "signature";
-
-/// Why a file is not a plugin: what is wrong, and the remedy, on one line.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ArtifactError {
-    /// Not WebAssembly at all.
-    #[error("not a WebAssembly file: build the plugin with `sluicegate build`")]
-    NotWasm,
-    /// A core module.
-    #[error("a core WebAssembly module, not a component: `sluicegate build` makes a component of it")]
-    CoreModule,
-    /// The end is missing.
-    #[error("the file is cut off after {size} bytes: copy it again")]
-    Truncated {
-        /// What there is, in bytes.
-        size: usize,
-    },
-    /// Not a valid component.
-    #[error("not a valid component: {reason}")]
-    Corrupt {
-        /// The parser's words.
-        reason: String,
-    },
-    /// It exports no `lifecycle`.
-    #[error("exports no {PACKAGE}lifecycle@{CONTRACT_VERSION}: build it against the worlds of plugin.wit")]
-    NoLifecycle,
-    /// It exports neither transform.
-    #[error("exports neither transform nor batch-transform of {PACKAGE}…@{CONTRACT_VERSION}: export one of them")]
-    NoTransform,
-    /// It exports both transforms.
-    #[error("exports both transform and batch-transform: export one of them")]
-    BothTransforms,
-    /// It speaks another version of the contract.
-    #[error(
-        "exports {export}, and this program speaks version {CONTRACT_VERSION}: rebuild the plugin with an SDK of that version"
-    )]
-    WrongVersion {
-        /// The export, with its version.
-        export: String,
-    },
-    /// It wants something of the host that plugins do not get.
-    #[error("imports {import}, which no plugin is given ({why}): remove what needs it")]
-    ImportNotAllowed {
-        /// The import, with its version.
-        import: String,
-        /// The rule.
-        why: &'static str,
-    },
-}
 
 impl Artifact {
     /// Reads and checks a plugin's bytes. Takes time in proportion to their number; runs nothing.
@@ -157,10 +118,11 @@ impl Artifact {
     /// # Errors
     /// The first thing that keeps these bytes from being a plugin.
     pub fn read(bytes: &[u8]) -> Result<Artifact, ArtifactError> {
-        check_header(bytes)?;
+        let form = form(bytes)?;
         let mut artifact = Artifact {
             digest: hex::encode(Sha256::digest(bytes)),
             size: bytes.len(),
+            form,
             interface: Interface::Transform,
             imports: Vec::new(),
             exports: Vec::new(),
@@ -175,8 +137,9 @@ impl Artifact {
             }
             ArtifactError::Corrupt { reason: error.to_string().replace('\n', " ") }
         })?;
-        artifact.interface = interface(&artifact.exports)?;
-        artifact.imports.iter().try_for_each(|import| check_import(import))?;
+        artifact.interface = contract::interface(form, &artifact.imports, &artifact.exports)?;
+        let check = |import: &String| contract::check_import(artifact.interface, import);
+        artifact.imports.iter().try_for_each(check)?;
         Ok(artifact)
     }
 
@@ -187,7 +150,7 @@ impl Artifact {
         ASKS.into_iter().filter(imports).collect()
     }
 
-    /// Collects the names at the component's outer level, and the producers at all levels.
+    /// Collects the names at the outer level, and the producers at all levels.
     fn parse(&mut self, bytes: &[u8]) -> wasmparser::Result<()> {
         let (mut depth, mut sections) = (0usize, 0usize);
         for payload in Parser::new(0).parse_all(bytes) {
@@ -206,6 +169,18 @@ impl Artifact {
                         self.exports.push(export?.name.name.to_owned());
                     }
                 }
+                // Of the file itself: the modules of a component are deeper.
+                Payload::ImportSection(imports) if depth == 0 => {
+                    for import in imports.into_imports() {
+                        let import = import?;
+                        self.imports.push(core_import(import.module, import.name));
+                    }
+                }
+                Payload::ExportSection(exports) if depth == 0 => {
+                    for export in exports {
+                        self.exports.push(interface_of(export?.name).to_owned());
+                    }
+                }
                 // Malformed producers are no reason to refuse a plugin.
                 Payload::CustomSection(section) if section.name() == "producers" => {
                     let _ = self.add_producers(section.data());
@@ -218,6 +193,8 @@ impl Artifact {
                 _ => {}
             }
         }
+        // A core module names its interfaces once a function.
+        [&mut self.imports, &mut self.exports].into_iter().for_each(keep_first);
         Ok(())
     }
 
@@ -256,66 +233,34 @@ impl Artifact {
     }
 }
 
-/// Tells components from everything else by their first eight bytes.
-fn check_header(bytes: &[u8]) -> Result<(), ArtifactError> {
+/// Tells components and core modules from everything else by their first eight bytes.
+fn form(bytes: &[u8]) -> Result<Form, ArtifactError> {
     if !bytes.starts_with(b"\0asm") {
         return Err(ArtifactError::NotWasm);
     }
     match bytes.get(4..8) {
         None => Err(ArtifactError::Truncated { size: bytes.len() }),
-        Some([_, _, 0, 0]) => Err(ArtifactError::CoreModule),
-        Some([0x0d, 0, 1, 0]) => Ok(()),
+        Some([1, 0, 0, 0]) => Ok(Form::Module),
+        Some([0x0d, 0, 1, 0]) => Ok(Form::Component),
         Some(version) => Err(ArtifactError::Corrupt {
             reason: format!("version bytes {version:02x?} are none that this program knows"),
         }),
     }
 }
 
-fn interface(exports: &[String]) -> Result<Interface, ArtifactError> {
-    let export = |name: &str| {
-        exports.iter().find_map(|export| export.strip_prefix(PACKAGE)?.strip_prefix(name)?.strip_prefix('@'))
-    };
-    let speaks = |name: &str| match export(name) {
-        None => Ok(false),
-        Some(version) if compatible(version) => Ok(true),
-        Some(version) => Err(ArtifactError::WrongVersion { export: format!("{PACKAGE}{name}@{version}") }),
-    };
-    if !speaks("lifecycle")? {
-        return Err(ArtifactError::NoLifecycle);
-    }
-    match (speaks("transform")?, speaks("batch-transform")?) {
-        (true, true) => Err(ArtifactError::BothTransforms),
-        (false, false) => Err(ArtifactError::NoTransform),
-        (true, false) => Ok(Interface::Transform),
-        (false, true) => Ok(Interface::BatchTransform),
-    }
+/// A core import as a component would name it: by its interface, if it is of one.
+fn core_import(module: &str, name: &str) -> String {
+    if module.contains(':') { module.to_owned() } else { format!("{module}.{name}") }
 }
 
-/// Whether a version of the contract is the one that we speak, but for its patch level.
-fn compatible(version: &str) -> bool {
-    let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
-    minor(version) == minor(CONTRACT_VERSION)
+/// `sluicegate:plugin/transform@0.1.0` of `sluicegate:plugin/transform@0.1.0#process`.
+fn interface_of(core_export: &str) -> &str {
+    core_export.split('#').next().unwrap_or(core_export)
 }
 
-fn check_import(import: &str) -> Result<(), ArtifactError> {
-    let refuse = |why| Err(ArtifactError::ImportNotAllowed { import: import.to_owned(), why });
-    let (name, version) = import.split_once('@').unwrap_or((import, ""));
-    if name.strip_prefix(PACKAGE).is_some_and(|name| matches!(name, "log" | "metrics" | "seed")) {
-        return match compatible(version) {
-            true => Ok(()),
-            false => refuse("this program speaks another version of it"),
-        };
-    }
-    if WASI.contains(&name) {
-        return match version.starts_with("0.2.") {
-            true => Ok(()),
-            false => refuse("only version 0.2 of WASI is supported"),
-        };
-    }
-    if name.starts_with("wasi:sockets/") || name.starts_with("wasi:http/") {
-        return refuse("plugins have no network");
-    }
-    refuse("only log, metrics and seed are")
+fn keep_first(names: &mut Vec<String>) {
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
 }
 
 #[cfg(test)]
@@ -360,10 +305,7 @@ mod tests {
         assert_eq!(Artifact::read(b"#!/bin/sh"), Err(ArtifactError::NotWasm));
         assert_eq!(Artifact::read(b""), Err(ArtifactError::NotWasm));
         assert_eq!(Artifact::read(b"\0asm\x0d"), Err(ArtifactError::Truncated { size: 5 }));
-        assert_eq!(
-            refusal("(module)"),
-            "a core WebAssembly module, not a component: `sluicegate build` makes a component of it"
-        );
+        assert_eq!(read("(module)"), Err(ArtifactError::CoreModule));
         let whole = wat::parse_str(exporting(&["sluicegate:plugin/lifecycle@0.1.0"])).unwrap();
         assert_eq!(Artifact::read(&whole[..whole.len() - 3]), Err(ArtifactError::Truncated { size: whole.len() - 3 }));
     }
@@ -389,5 +331,22 @@ mod tests {
         {
             assert!(refusal(&plugin(import)).starts_with(&format!("imports {import}, which no plugin is given")));
         }
+    }
+
+    #[test]
+    fn a_core_module_names_its_interfaces_once() {
+        let artifact = read(
+            "(module
+                (import \"sluicegate:plugin/log@0.1.0\" \"log\" (func (param i32 i32 i32)))
+                (import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i32 i32 i32 i32) (result i32)))
+                (memory (export \"memory\") 1)
+                (func (export \"sluicegate:plugin/lifecycle@0.1.0#describe\"))
+                (func (export \"sluicegate:plugin/lifecycle@0.1.0#configure\"))
+                (func (export \"sluicegate:plugin/transform@0.1.0#process\")))",
+        );
+        let artifact = artifact.unwrap();
+        assert_eq!((artifact.form, artifact.interface), (Form::Module, Interface::Transform));
+        assert_eq!(artifact.imports, ["sluicegate:plugin/log@0.1.0", "wasi_snapshot_preview1.fd_write"]);
+        assert_eq!(artifact.exports, ["memory", "sluicegate:plugin/lifecycle@0.1.0", "sluicegate:plugin/transform@0.1.0"]);
     }
 }

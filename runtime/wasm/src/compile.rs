@@ -9,10 +9,13 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use wasmtime::Module;
 use wasmtime::component::Component;
 
+use crate::artifact::{Artifact, Form, Interface};
 use crate::engine::{Engine, one_line};
 use crate::plugin::LoadError;
+use crate::wrap::component_of;
 
 /// A program that calls [`compile_into_cache`] with what it reads on its standard input, with the same cache directory,
 /// and says on standard error what is wrong. Its exit code is 0 if nothing is.
@@ -24,6 +27,14 @@ pub struct CompilerProgram {
     pub arguments: Vec<OsString>,
 }
 
+/// A compiled plugin.
+pub(crate) enum Code {
+    /// One that keeps to `plugin.wit`.
+    Component(Component),
+    /// One that keeps to Redpanda's ABI.
+    Module(Module),
+}
+
 /// What of the compiler's complaint is read.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
 
@@ -32,12 +43,18 @@ const COMPLAINT_BYTES_MAX: u64 = 4096;
 /// # Errors
 /// Why the compiler refuses it, in a line.
 pub fn compile_into_cache(engine: &Engine, bytes: &[u8]) -> Result<(), String> {
-    new_component(engine, bytes).map(drop)
+    let Artifact { form, interface, .. } = Artifact::read(bytes).map_err(|error| error.to_string())?;
+    new_code(engine, form, interface, bytes).map(drop)
 }
 
-/// The compiled plugin of this digest, from the cache if it is there.
-pub(crate) fn compile(engine: &Engine, digest: &str, bytes: Vec<u8>, limit: Duration) -> Result<Component, LoadError> {
-    if let Some(done) = engine.note_of(digest)
+/// The compiled plugin whose file has these bytes, from the cache if it is there.
+pub(crate) fn compile(
+    engine: &Engine,
+    artifact: &Artifact,
+    bytes: Vec<u8>,
+    limit: Duration,
+) -> Result<Code, LoadError> {
+    if let Some(done) = engine.note_of(&artifact.digest)
         && !done.exists()
         && compile_elsewhere(engine, &bytes, limit)?
     {
@@ -46,7 +63,7 @@ pub(crate) fn compile(engine: &Engine, digest: &str, bytes: Vec<u8>, limit: Dura
             tracing::debug!("cannot note {} as compiled: {error}", done.display());
         }
     }
-    compile_here(engine, bytes, limit)
+    compile_here(engine, (artifact.form, artifact.interface), bytes, limit)
 }
 
 /// Has another process compile it into the cache. False: there is none to be had.
@@ -94,12 +111,17 @@ fn wait(mut child: Child, bytes: &[u8], limit: Duration) -> Result<(), LoadError
 
 /// On a thread of its own, since nothing can interrupt the compiler: one that takes too long is left to finish, and its
 /// result is dropped.
-fn compile_here(engine: &Engine, bytes: Vec<u8>, limit: Duration) -> Result<Component, LoadError> {
+fn compile_here(
+    engine: &Engine,
+    (form, interface): (Form, Interface),
+    bytes: Vec<u8>,
+    limit: Duration,
+) -> Result<Code, LoadError> {
     let (send, receive) = sync_channel(1);
     let engine = engine.clone();
     let compile = move || {
         // The receiver may be gone by then.
-        let _ = send.send(new_component(&engine, &bytes));
+        let _ = send.send(new_code(&engine, form, interface, &bytes));
     };
     let thread = thread::Builder::new().name("compile".into()).spawn(compile);
     thread.map_err(|error| LoadError::Compile(error.to_string()))?;
@@ -110,8 +132,18 @@ fn compile_here(engine: &Engine, bytes: Vec<u8>, limit: Duration) -> Result<Comp
     }
 }
 
-fn new_component(engine: &Engine, bytes: &[u8]) -> Result<Component, String> {
-    Component::new(engine.wasmtime(), bytes).map_err(|error| one_line(&error))
+/// Wraps and compiles, or finds it compiled. Wrapping is work on hostile bytes, too, and belongs where it cannot harm.
+fn new_code(engine: &Engine, form: Form, interface: Interface, bytes: &[u8]) -> Result<Code, String> {
+    let engine = engine.wasmtime();
+    let code = match (interface, form) {
+        (Interface::Redpanda, _) => Module::new(engine, bytes).map(Code::Module),
+        (_, Form::Component) => Component::new(engine, bytes).map(Code::Component),
+        (_, Form::Module) => {
+            let component = component_of(bytes).map_err(|error| error.to_string())?;
+            Component::new(engine, component).map(Code::Component)
+        }
+    };
+    code.map_err(|error| one_line(&error))
 }
 
 #[cfg(all(test, unix))]
@@ -119,7 +151,16 @@ mod tests {
     use super::*;
     use crate::engine::EngineSettings;
 
-    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    /// What compiles; that it is no plugin shows when it is linked.
+    fn component() -> (Artifact, Vec<u8>) {
+        let bytes = wat::parse_str(
+            "(component (instance $i)
+                (export \"sluicegate:plugin/lifecycle@0.1.0\" (instance $i))
+                (export \"sluicegate:plugin/transform@0.1.0\" (instance $i)))",
+        );
+        let bytes = bytes.unwrap();
+        (Artifact::read(&bytes).unwrap(), bytes)
+    }
 
     fn compile_by(script: &str, limit: Duration) -> (Result<(), LoadError>, usize) {
         let folder = tempfile::tempdir().unwrap();
@@ -127,16 +168,18 @@ mod tests {
         let compiler = CompilerProgram { program: "sh".into(), arguments: vec!["-c".into(), script.into()] };
         let settings = EngineSettings { cache_dir: Some(cache_dir.clone()), compiler: Some(compiler) };
         let engine = Engine::new(&settings).unwrap();
-        let result = compile(&engine, "d1", COMPONENT.to_vec(), limit).map(drop);
-        let notes = std::fs::read_dir(cache_dir).unwrap();
-        (result, notes.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("d1")).count())
+        let (artifact, bytes) = component();
+        let result = compile(&engine, &artifact, bytes, limit).map(drop);
+        let names = std::fs::read_dir(cache_dir).unwrap().map(|entry| entry.unwrap().file_name());
+        (result, names.filter(|name| name.to_string_lossy().starts_with(&artifact.digest)).count())
     }
 
     #[test]
     fn the_compiler_may_be_another_process() {
         let limit = Duration::from_secs(60);
         // Gets all bytes, and its success is noted, as that of no failure is.
-        let (result, notes) = compile_by("[ $(wc -c) = 8 ]", limit);
+        let all = format!("[ $(wc -c) = {} ]", component().1.len());
+        let (result, notes) = compile_by(&all, limit);
         assert!(result.is_ok() && notes == 1, "{result:?}, {notes}");
         let (result, notes) = compile_by("echo 'no such opcode' >&2; exit 1", limit);
         assert!(matches!(&result, Err(LoadError::Compile(why)) if why == "no such opcode") && notes == 0, "{result:?}");
@@ -152,6 +195,7 @@ mod tests {
         let compiler = CompilerProgram { program: folder.path().join("gone"), arguments: Vec::new() };
         let settings = EngineSettings { cache_dir: Some(folder.path().join("cache")), compiler: Some(compiler) };
         let engine = Engine::new(&settings).unwrap();
-        compile(&engine, "d1", COMPONENT.to_vec(), Duration::from_secs(60)).unwrap();
+        let (artifact, bytes) = component();
+        compile(&engine, &artifact, bytes, Duration::from_secs(60)).unwrap();
     }
 }

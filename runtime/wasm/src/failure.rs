@@ -11,6 +11,11 @@ use crate::instance::InstanceLimits;
 /// What a reason says at most, in bytes.
 const REASON_BYTES_MAX: usize = 1 << 10;
 
+/// A guest handed over more than one call may return.
+#[derive(Debug, thiserror::Error)]
+#[error("more output than the limits allow")]
+pub(crate) struct TooMuchOutput;
+
 /// Why a call failed, in words for a person. Takes the plugin's own last words out of `state`.
 pub(crate) fn classify(error: &wasmtime::Error, state: &mut State, limits: &InstanceLimits) -> Failure {
     let words = last_words(state);
@@ -19,7 +24,7 @@ pub(crate) fn classify(error: &wasmtime::Error, state: &mut State, limits: &Inst
         let reason = format!("the call took longer than limits.deadline, {:?}", limits.deadline);
         return Failure::new(FailureKind::Deadline, reason);
     }
-    if is_out_of_fuel(error) {
+    if is_out_of_fuel(error) || error.is::<TooMuchOutput>() {
         let OutputLimits { outputs_per_record, bytes_per_record, .. } = limits.output;
         let reason = format!(
             "returned more than limits.output-bytes-per-record, {bytes_per_record}, \

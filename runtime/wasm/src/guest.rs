@@ -1,11 +1,9 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_core::{Batch, Outcomes, OutputLimits};
 use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::allow::Allow;
 use crate::artifact::Interface;
 use crate::bindings::batched::{Batched, BatchedIndices};
 use crate::bindings::common::exports::sluicegate::plugin::lifecycle::Description;
@@ -14,11 +12,7 @@ use crate::bindings::single::exports::sluicegate::plugin::transform as single;
 use crate::bindings::single::{Single, SingleIndices};
 use crate::call;
 use crate::engine::{Engine, ticks};
-use crate::host::limits::Limits;
-use crate::host::log::{Labels, Logger};
-use crate::host::metrics::{Counters, PluginCounters};
-use crate::host::wasi::Shell;
-use crate::host::{self, State};
+use crate::host::{self, Setting, State};
 use crate::instance::InstanceLimits;
 
 /// Starting takes longer than a call: initialisers run, interpreters build their world. This much it always gets.
@@ -26,7 +20,7 @@ pub(crate) const START_TIME_MIN: Duration = Duration::from_secs(1);
 /// What a guest may return from `describe` and `configure`, in bytes.
 const START_FUEL: usize = 4 << 20;
 /// Upper bound of what one output takes on the host beside its bytes, in either interface.
-const OUTPUT_OVERHEAD_BYTES: usize = 160;
+pub(crate) const OUTPUT_OVERHEAD_BYTES: usize = 160;
 /// What a record may return beside its outputs: the reason it is rejected for.
 const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
 
@@ -48,21 +42,12 @@ impl Linked {
         host::link(&mut linker)?;
         let pre = linker.instantiate_pre(component)?;
         let common = CommonIndices::new(&pre)?;
-        let calls = match interface {
-            Interface::Transform => CallIndices::Single(SingleIndices::new(&pre)?),
-            Interface::BatchTransform => CallIndices::Batched(BatchedIndices::new(&pre)?),
+        let calls = match interface == Interface::BatchTransform {
+            true => CallIndices::Batched(BatchedIndices::new(&pre)?),
+            false => CallIndices::Single(SingleIndices::new(&pre)?),
         };
         Ok(Linked { pre, common, calls })
     }
-}
-
-/// What an instance has of its own, beside its limits.
-#[derive(Default)]
-pub(crate) struct Setting {
-    pub(crate) labels: Arc<Labels>,
-    pub(crate) counters: Arc<PluginCounters>,
-    pub(crate) allow: Allow,
-    pub(crate) seed: u64,
 }
 
 /// One live component in a store of its own: stores never shrink, and a component that trapped cannot be entered again.
@@ -88,14 +73,7 @@ pub(crate) struct Broken {
 impl Guest {
     pub(crate) fn start(linked: &Linked, limits: &InstanceLimits, setting: Setting) -> Result<Guest, Broken> {
         let start_time = limits.deadline.max(START_TIME_MIN);
-        let state = State {
-            limits: Limits::new(limits.memory_bytes),
-            log: Logger::new(setting.labels, limits.log_lines_per_second),
-            counters: Counters::new(setting.counters),
-            shell: Shell::new(limits.deadline, setting.allow),
-            seed: setting.seed,
-        };
-        let mut store = Store::new(linked.pre.engine(), state);
+        let mut store = Store::new(linked.pre.engine(), State::new(limits, setting));
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(START_FUEL);
         store.set_epoch_deadline(ticks(start_time));
@@ -134,10 +112,15 @@ impl Guest {
         self.common.sluicegate_plugin_lifecycle().call_configure(&mut self.store, config, outputs)
     }
 
-    pub(crate) fn process(&mut self, batch: &Batch, limits: &InstanceLimits) -> wasmtime::Result<Outcomes> {
-        let state = self.store.data_mut();
-        state.log.begin(&batch.partition);
-        state.limits.refused_bytes = None;
+    pub(crate) fn process(mut self, batch: &Batch, limits: &InstanceLimits) -> Result<(Guest, Outcomes), Broken> {
+        match self.call_process(batch, limits) {
+            Ok(outcomes) => Ok((self, outcomes)),
+            Err(error) => Err(self.break_with(error)),
+        }
+    }
+
+    fn call_process(&mut self, batch: &Batch, limits: &InstanceLimits) -> wasmtime::Result<Outcomes> {
+        self.store.data_mut().begin(&batch.partition);
         let outcomes = match &self.calls {
             Calls::Batched(guest) => {
                 self.store.set_hostcall_fuel(fuel(batch.len(), limits));
@@ -148,10 +131,7 @@ impl Guest {
             }
             Calls::Single(guest) => process_each(guest, &mut self.store, batch, limits, self.deadline_ticks)?,
         };
-        let state = self.store.data_mut();
-        if let Some(line) = state.shell.stderr.take() {
-            state.log.line(tracing::Level::WARN, &line);
-        }
+        self.store.data_mut().log_stderr();
         Ok(outcomes)
     }
 }
@@ -187,7 +167,7 @@ fn taken(outcomes: &Outcomes) -> usize {
 ///
 /// An honest result lies in the guest's own memory; twice that covers the host's larger headers of lists and strings.
 /// Only lists that overlap could ask for more.
-fn fuel(records: usize, limits: &InstanceLimits) -> usize {
+pub(crate) fn fuel(records: usize, limits: &InstanceLimits) -> usize {
     let all = records.saturating_mul(allowance(&limits.output));
     all.min(limits.memory_bytes.saturating_mul(2)).min(i32::MAX as usize)
 }

@@ -8,13 +8,27 @@ pub(crate) mod seed;
 pub(crate) mod stderr;
 pub(crate) mod wasi;
 
+use std::sync::Arc;
+
+use sluicegate_core::Partition;
 use wasmtime::component::{HasSelf, Linker};
 
+use crate::allow::Allow;
 use crate::bindings::common::sluicegate::plugin as contract;
+use crate::instance::InstanceLimits;
 use limits::Limits;
-use log::Logger;
-use metrics::Counters;
+use log::{Labels, Logger};
+use metrics::{Counters, PluginCounters};
 use wasi::Shell;
+
+/// What an instance has of its own, beside its limits.
+#[derive(Default)]
+pub(crate) struct Setting {
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) counters: Arc<PluginCounters>,
+    pub(crate) allow: Allow,
+    pub(crate) seed: u64,
+}
 
 /// The data of one store.
 pub(crate) struct State {
@@ -24,6 +38,31 @@ pub(crate) struct State {
     pub(crate) shell: Shell,
     /// See [`seed::of_stage`].
     pub(crate) seed: u64,
+}
+
+impl State {
+    pub(crate) fn new(limits: &InstanceLimits, setting: Setting) -> Self {
+        State {
+            limits: Limits::new(limits.memory_bytes),
+            log: Logger::new(setting.labels, limits.log_lines_per_second),
+            counters: Counters::new(setting.counters),
+            shell: Shell::new(limits.deadline, setting.allow),
+            seed: setting.seed,
+        }
+    }
+
+    /// Begins a call: lines belong to this partition, and what went wrong before explains nothing any more.
+    pub(crate) fn begin(&mut self, partition: &Partition) {
+        self.log.begin(partition);
+        self.limits.refused_bytes = None;
+    }
+
+    /// Puts in the log what the plugin wrote to standard error.
+    pub(crate) fn log_stderr(&mut self) {
+        if let Some(line) = self.shell.stderr.take() {
+            self.log.line(tracing::Level::WARN, &line);
+        }
+    }
 }
 
 /// Links everything that [`crate::Artifact::read`] lets through.

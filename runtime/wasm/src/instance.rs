@@ -5,11 +5,12 @@ use sluicegate_core::{Batch, Error, ErrorKind, Failure, FailureKind, Identity, O
 
 use crate::allow::Allow;
 use crate::failure::classify;
-use crate::guest::{Broken, Guest, Setting};
+use crate::guest::{self, Broken};
 use crate::host::log::{Labels, clean};
 use crate::host::metrics::PluginCounters;
-use crate::host::seed;
-use crate::plugin::Plugin;
+use crate::host::{Setting, seed};
+use crate::plugin::{Linked, Plugin};
+use crate::redpanda;
 
 /// What `configure` may say against a configuration, in bytes.
 const OBJECTION_BYTES_MAX: usize = 4 << 10;
@@ -50,6 +51,8 @@ pub struct InstanceSpec {
     pub config: String,
     /// The names of the pipeline's outputs, in the order of their indices.
     pub outputs: Vec<String>,
+    /// The topics that have no name of their own in a pipeline.
+    pub topics: Topics,
     /// The bounds on each instance.
     pub limits: InstanceLimits,
     /// What each instance sees of time and chance.
@@ -60,6 +63,15 @@ pub struct InstanceSpec {
     pub role: Option<&'static str>,
 }
 
+/// What plugins of other systems know topics by. Those of ours see a record's topic in the record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topics {
+    /// Where records come from, if that is one topic.
+    pub input: Option<String>,
+    /// Where the default output goes, if that is known.
+    pub output: Option<String>,
+}
+
 /// One live plugin; belongs to one worker's thread.
 pub struct Instance {
     plugin: Plugin,
@@ -68,7 +80,26 @@ pub struct Instance {
     seed: u64,
     identity: Identity,
     /// None after a failure, until renewed.
-    guest: Option<Guest>,
+    guest: Option<Live>,
+}
+
+/// What runs.
+enum Live {
+    Component(guest::Guest),
+    Redpanda(redpanda::Guest),
+}
+
+impl Live {
+    fn process(self, batch: &Batch, limits: &InstanceLimits) -> Result<(Live, Outcomes), Broken> {
+        match self {
+            Live::Component(guest) => {
+                guest.process(batch, limits).map(|(guest, outcomes)| (Live::Component(guest), outcomes))
+            }
+            Live::Redpanda(guest) => {
+                guest.process(batch, limits).map(|(guest, outcomes)| (Live::Redpanda(guest), outcomes))
+            }
+        }
+    }
 }
 
 impl Instance {
@@ -103,7 +134,7 @@ impl Instance {
         Ok(instance)
     }
 
-    fn start(&self) -> Result<Guest, Error> {
+    fn start(&self) -> Result<Live, Error> {
         let InstanceSpec { config, outputs, limits, allow, counters, .. } = &*self.spec;
         let error = |doing: &str, why: String| {
             let Identity { name, version, .. } = &self.identity;
@@ -118,12 +149,20 @@ impl Instance {
             allow: *allow,
             seed: self.seed,
         };
-        let mut guest =
-            Guest::start(self.plugin.linked(), limits, setting).map_err(|cause| broken("does not start", cause))?;
+        let refusal = |objection: String| error("refuses its config", clean(&objection, OBJECTION_BYTES_MAX));
+        let no_start = |cause| broken("does not start", cause);
+        let linked = match self.plugin.linked() {
+            Linked::Component(linked) => linked,
+            Linked::Redpanda(linked) => {
+                let world = redpanda::World::of(&self.spec, &self.identity.name).map_err(refusal)?;
+                return redpanda::Guest::start(linked, limits, setting, world).map(Live::Redpanda).map_err(no_start);
+            }
+        };
+        let mut guest = guest::Guest::start(linked, limits, setting).map_err(no_start)?;
         let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
         match guest.configure(config, &names) {
-            Ok(Ok(())) => Ok(guest),
-            Ok(Err(objection)) => Err(error("refuses its config", clean(&objection, OBJECTION_BYTES_MAX))),
+            Ok(Ok(())) => Ok(Live::Component(guest)),
+            Ok(Err(objection)) => Err(refusal(objection)),
             Err(cause) => Err(broken("fails on its config", guest.break_with(cause))),
         }
     }
@@ -131,19 +170,16 @@ impl Instance {
 
 impl Transform for Instance {
     fn process(&mut self, batch: &Batch, outcomes: &mut Outcomes) -> Result<(), Failure> {
-        let Some(mut guest) = self.guest.take() else {
+        let Some(guest) = self.guest.take() else {
             return Err(Failure::new(FailureKind::Trap, "the instance has failed before and was not renewed"));
         };
         match guest.process(batch, &self.spec.limits) {
-            Ok(lifted) => {
+            Ok((guest, lifted)) => {
                 *outcomes = lifted;
                 self.guest = Some(guest);
                 Ok(())
             }
-            Err(cause) => {
-                let Broken { error, mut state } = guest.break_with(cause);
-                Err(classify(&error, &mut state, &self.spec.limits))
-            }
+            Err(Broken { error, mut state }) => Err(classify(&error, &mut state, &self.spec.limits)),
         }
     }
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use crate::artifact::{Artifact, ArtifactError};
 use crate::bindings::common::exports::sluicegate::plugin::lifecycle;
-use crate::compile::compile;
+use crate::compile::{Code, compile};
 use crate::engine::{Engine, one_line};
 use crate::failure::classify;
-use crate::guest::{Broken, Guest, Linked, Setting};
+use crate::guest::{self, Broken, Guest};
+use crate::host::Setting;
 use crate::host::log::{Labels, clean};
 use crate::instance::InstanceLimits;
+use crate::redpanda;
 
 /// No option raises the limit on a plugin's file above this, in bytes.
 const FILE_SIZE_CAP: u64 = 128 << 20;
@@ -88,6 +90,9 @@ pub enum LoadError {
         "does not fit plugin.wit: {0}: rebuild it against the version of the contract that its imports and exports name"
     )]
     Link(String),
+    /// The functions of a transform for Redpanda have the right names and the wrong types, or are not there.
+    #[error("does not fit version 2 of Redpanda's ABI: {0}: build it with Redpanda's SDK, as a command for wasm32-wasip1")]
+    Redpanda(String),
     /// It cannot even say what it is.
     #[error("fails on describe: {0}")]
     Describe(String),
@@ -105,6 +110,12 @@ struct Inner {
     linked: Linked,
     /// Keeps the clock of deadlines going.
     _engine: Engine,
+}
+
+/// Everything that the instances of a plugin share.
+pub(crate) enum Linked {
+    Component(guest::Linked),
+    Redpanda(redpanda::Linked),
 }
 
 impl std::fmt::Debug for Plugin {
@@ -148,10 +159,19 @@ impl Plugin {
     pub fn load(engine: &Engine, bytes: Vec<u8>, options: &LoadOptions) -> Result<Plugin, LoadError> {
         check_size(bytes.len() as u64, options)?;
         let artifact = Artifact::read(&bytes)?;
-        let component = compile(engine, &artifact.digest, bytes, options.compile_time_max)?;
-        let linked =
-            Linked::new(engine, &component, artifact.interface).map_err(|error| LoadError::Link(one_line(&error)))?;
-        let description = describe(&linked, &artifact)?;
+        let (linked, description) = match compile(engine, &artifact, bytes, options.compile_time_max)? {
+            Code::Component(component) => {
+                let linked = guest::Linked::new(engine, &component, artifact.interface);
+                let linked = linked.map_err(|error| LoadError::Link(one_line(&error)))?;
+                let description = describe(&linked, &artifact)?;
+                (Linked::Component(linked), description)
+            }
+            Code::Module(module) => {
+                let linked = redpanda::Linked::new(engine, &module);
+                let linked = linked.map_err(|error| LoadError::Redpanda(one_line(&error)))?;
+                (Linked::Redpanda(linked), check_description(redpanda::describe(&module, &artifact))?)
+            }
+        };
         Ok(Plugin { inner: Arc::new(Inner { artifact, description, linked, _engine: engine.clone() }) })
     }
 
@@ -187,7 +207,7 @@ fn check_size(size: u64, options: &LoadOptions) -> Result<(), LoadError> {
 }
 
 /// Runs `describe` in an instance that is thrown away.
-fn describe(linked: &Linked, artifact: &Artifact) -> Result<Description, LoadError> {
+fn describe(linked: &guest::Linked, artifact: &Artifact) -> Result<Description, LoadError> {
     let limits = InstanceLimits { memory_bytes: DESCRIBE_MEMORY_BYTES, ..InstanceLimits::default() };
     let labels = Labels { plugin: artifact.digest[..12].to_owned(), ..Labels::default() };
     let fail = |Broken { error, mut state }| LoadError::Describe(classify(&error, &mut state, &limits).to_string());

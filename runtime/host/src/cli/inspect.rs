@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use sluicegate_wasm::{Artifact, Ask, Description};
+use sluicegate_wasm::{Artifact, Ask, Description, Form, Interface};
 
 use super::trust::read_public;
 use crate::app::App;
@@ -125,6 +125,7 @@ impl Report {
         println!("size        {}", bytesize::ByteSize(artifact.size as u64).display().iec());
         println!("signature   {}", self.signature_in_words());
         println!("interface   {}", artifact.interface.name());
+        println!("form        {}", form_in_words(artifact));
         for producer in &artifact.producers {
             println!("{:<11} {} {}", producer.field, producer.name, producer.version);
         }
@@ -200,6 +201,7 @@ impl Report {
             "signed-by": self.signed_by,
             "trusted-key": self.signature.as_ref().and_then(|signature| signature.as_ref().ok()),
             "interface": artifact.interface.name(),
+            "form": artifact.form.name(),
             "producers": producers,
             "sboms": sboms,
             "imports": artifact.imports,
@@ -207,6 +209,14 @@ impl Report {
             "asks": asks,
             "config-schema": schema,
         })
+    }
+}
+
+fn form_in_words(artifact: &Artifact) -> &'static str {
+    match (artifact.form, artifact.interface) {
+        (Form::Component, _) => "component",
+        (Form::Module, Interface::Redpanda) => "core module: a transform for Redpanda, run as it is",
+        (Form::Module, _) => "core module, of which a component is made when it is loaded",
     }
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use sluicegate_core::{OutputLimits, Transform};
-use sluicegate_wasm::{Allow, Engine, EngineSettings, Fixed, Instance, InstanceLimits, InstanceSpec};
+use sluicegate_wasm::{Allow, Engine, EngineSettings, Fixed, Instance, InstanceLimits, InstanceSpec, Topics};
 
 use crate::app::App;
 use crate::config::Limits;
-use crate::dev::case_file::{self, CaseFile};
+use crate::dev::case_file::{self, CaseFile, TOPIC};
 use crate::dev::{build, cases, repeat, scaffold};
 use crate::exit::Exit;
 use crate::registry::PluginRef;
@@ -123,6 +123,7 @@ fn instance(app: &App, path: &Path, file: &CaseFile, fixed: Fixed) -> Result<Box
         stage: "test".into(),
         config: file.config_json(),
         outputs: file.outputs.clone(),
+        topics: Topics { input: Some(TOPIC.into()), output: None },
         limits: limits(&file.limits),
         allow: Allow { fixed, ..Allow::of(file.allow.iter().map(|capability| (*capability).into())) },
         counters: Arc::default(),

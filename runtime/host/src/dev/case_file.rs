@@ -11,6 +11,9 @@ use sluicegate_core::FailureKind;
 
 use crate::config::{self, Capability, ConfigError, Limits};
 
+/// The topic of records that do not name one.
+pub const TOPIC: &str = "test";
+
 /// Cases of one plugin under one configuration. They run in order in one instance, which is replaced after a failure.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -60,7 +63,7 @@ pub struct RecordSpec {
     pub headers: Vec<(String, Datum)>,
     /// Milliseconds since the Unix epoch.
     pub timestamp: Option<i64>,
-    /// `test` by default.
+    /// [`TOPIC`] by default.
     pub topic: Option<String>,
     /// 0 by default.
     pub partition: u32,

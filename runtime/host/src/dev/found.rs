@@ -5,7 +5,7 @@ use sluicegate_core::{
     REJECT, Row, Transform,
 };
 
-use super::case_file::{CaseFile, RecordSpec};
+use super::case_file::{CaseFile, RecordSpec, TOPIC};
 
 /// What a plugin made of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(super) fn batch(file: &CaseFile, cases: std::ops::Range<usize>) -> Batch {
 
 /// The partition that a case's record is of.
 pub(super) fn partition(record: &RecordSpec) -> Partition {
-    Partition { topic: record.topic.as_deref().unwrap_or("test").into(), number: record.partition }
+    Partition { topic: record.topic.as_deref().unwrap_or(TOPIC).into(), number: record.partition }
 }
 
 /// Runs a batch, and reads what became of each record. Of a call that fails nothing is known but that.

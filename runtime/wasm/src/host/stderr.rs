@@ -17,6 +17,14 @@ pub(crate) struct Stderr {
 }
 
 impl Stderr {
+    /// Adds what a plugin writes.
+    pub(crate) fn append(&self, bytes: &[u8]) {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.extend_from_slice(bytes);
+        let excess = tail.len().saturating_sub(TAIL_BYTES_MAX);
+        tail.drain(..excess);
+    }
+
     /// Takes what was written, as one line, or nothing if there was nothing.
     pub(crate) fn take(&self) -> Option<String> {
         let tail = std::mem::take(&mut *self.tail.lock().unwrap_or_else(PoisonError::into_inner));
@@ -47,10 +55,7 @@ impl StdoutStream for Stderr {
 
 impl OutputStream for Stderr {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.extend_from_slice(&bytes);
-        let excess = tail.len().saturating_sub(TAIL_BYTES_MAX);
-        tail.drain(..excess);
+        self.append(&bytes);
         Ok(())
     }
 

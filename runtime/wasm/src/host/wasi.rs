@@ -26,6 +26,8 @@ const RANDOM_BYTES_MAX: u64 = 64 << 10;
 pub(crate) struct Shell {
     pub(crate) wasi: WasiCtx,
     pub(crate) table: ResourceTable,
+    /// The time of day, where it is not the machine's.
+    pub(crate) standing_time: Option<Duration>,
     /// The monotonic clock, where it is not the machine's.
     pub(crate) counted_time: Option<CountedTime>,
     pub(crate) stderr: Stderr,
@@ -41,7 +43,8 @@ impl Shell {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stderr(stderr.clone()).max_random_size(RANDOM_BYTES_MAX).allow_tcp(false).allow_udp(false);
         allow.arrange(&mut wasi);
-        Shell { wasi: wasi.build(), table, counted_time: allow.counted_time(), stderr, wait_max }
+        let (standing_time, counted_time) = (allow.standing_time(), allow.counted_time());
+        Shell { wasi: wasi.build(), table, standing_time, counted_time, stderr, wait_max }
     }
 }
 

@@ -1,28 +1,46 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sluicegate_core::{Batch, Partition};
 use sluicegate_wasm::{
-    Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters,
+    Allow, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LoadOptions, Plugin, PluginCounters, Topics,
 };
 
 /// The bytes of a guest of `tests/guests`, all of which are built once.
 pub(crate) fn bytes(name: &str) -> Vec<u8> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("guests");
-        // Asked at run time: checkouts may share a target folder.
-        let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo");
-        let manifest = PathBuf::from(package).join("../../tests/guests/Cargo.toml");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--release", "--target", "wasm32-wasip2", "--manifest-path"]).arg(manifest);
-        let status = cargo.arg("--target-dir").arg(&target).env_remove("RUSTFLAGS").status().expect("cargo runs");
-        assert!(status.success(), "tests/guests does not build");
-        target.join("wasm32-wasip2/release")
-    });
-    std::fs::read(built.join(format!("{name}.wasm"))).expect("a guest of that name")
+    read(BUILT.get_or_init(|| build("guests", "wasm32-wasip2", &[])), name)
+}
+
+/// The bytes of such a guest as a core module for WASI preview 1, which describes its world in a section of its own.
+pub(crate) fn module(name: &str) -> Vec<u8> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    read(BUILT.get_or_init(|| build("guests", "wasm32-wasip1", &["-p", "single", "-p", "hostile"])), name)
+}
+
+/// The bytes of the transform by Redpanda's SDK.
+pub(crate) fn transform() -> Vec<u8> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    read(BUILT.get_or_init(|| build("transforms", "wasm32-wasip1", &[])), "asked")
+}
+
+fn read(folder: &Path, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(format!("{name}.wasm"))).expect("a guest of that name")
+}
+
+/// Builds a workspace of `tests/`. Gives the folder of what it made.
+fn build(workspace: &str, target: &str, packages: &[&str]) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name(workspace);
+    // Asked at run time: checkouts may share a target folder.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo");
+    let manifest = PathBuf::from(package).join("../../tests").join(workspace).join("Cargo.toml");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--release", "--target", target]).args(packages).arg("--manifest-path").arg(manifest);
+    let status = cargo.arg("--target-dir").arg(&folder).env_remove("RUSTFLAGS").status().expect("cargo runs");
+    assert!(status.success(), "tests/{workspace} does not build");
+    folder.join(target).join("release")
 }
 
 pub(crate) fn engine() -> Engine {
@@ -31,7 +49,11 @@ pub(crate) fn engine() -> Engine {
 }
 
 pub(crate) fn plugin(name: &str) -> Plugin {
-    Plugin::load(&engine(), bytes(name), &LoadOptions::default()).expect("a plugin")
+    plugin_of(bytes(name))
+}
+
+pub(crate) fn plugin_of(bytes: Vec<u8>) -> Plugin {
+    Plugin::load(&engine(), bytes, &LoadOptions::default()).expect("a plugin")
 }
 
 /// Longer than any stall of a busy machine: for calls that are not to fail for time.
@@ -47,6 +69,7 @@ pub(crate) fn spec(config: &str) -> InstanceSpec {
         stage: "first".into(),
         config: config.into(),
         outputs: vec!["large".into(), "audit".into()],
+        topics: Topics { input: Some("trades".into()), output: Some("trades.clean".into()) },
         limits: limits(PATIENT),
         allow: Allow::default(),
         counters: Arc::new(PluginCounters::default()),
@@ -63,7 +86,11 @@ pub(crate) fn hasty(name: &str, deadline: Duration) -> Instance {
 }
 
 pub(crate) fn started(name: &str, spec: InstanceSpec) -> Instance {
-    Instance::new(&plugin(name), &Arc::new(spec)).expect("an instance")
+    started_of(&plugin(name), spec)
+}
+
+pub(crate) fn started_of(plugin: &Plugin, spec: InstanceSpec) -> Instance {
+    Instance::new(plugin, &Arc::new(spec)).expect("an instance")
 }
 
 pub(crate) fn batch(values: &[&str]) -> Batch {

@@ -5,4 +5,6 @@ mod calls;
 mod failures;
 mod guests;
 mod load;
+mod modules;
 mod pipeline;
+mod redpanda;

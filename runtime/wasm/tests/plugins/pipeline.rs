@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluicegate_core::*;
-use sluicegate_wasm::{Instance, InstanceSpec};
+use sluicegate_wasm::{InstanceSpec, Plugin};
 
-use crate::guests::{batch, limits, plugin, spec};
+use crate::guests::{batch, limits, plugin, plugin_of, spec, started_of, transform};
 
 /// Gives one batch, then asks for a stop.
 struct Once(Option<Batch>, Arc<Stop>);
@@ -85,9 +85,9 @@ impl Clock for Real {
 }
 
 /// Runs the values through one stage of the guest in core's own loop; what comes out, and what failed how often.
-fn run(guest: &str, values: &[&str]) -> (Written, Vec<(FailureKind, u64)>) {
+fn run(guest: &Plugin, values: &[&str]) -> (Written, Vec<(FailureKind, u64)>) {
     let limits = limits(Duration::from_millis(300));
-    let instance = Instance::new(&plugin(guest), &Arc::new(InstanceSpec { limits, ..spec("{}") })).unwrap();
+    let instance = started_of(guest, InstanceSpec { limits, ..spec("{}") });
     let rule = Rule { retries: 0, backoff: Duration::ZERO, then: Action::DeadLetter };
     let stage = Stage::new("first", Box::new(instance), Policy::uniform(rule), limits.output, 2, limits.deadline);
     let (stop, meters) = (Arc::new(Stop::default()), Arc::new(Meters::new(["first"])));
@@ -115,7 +115,7 @@ fn culprits_are_found_and_the_others_outcomes_stand() {
     for (i, value) in bad.iter().enumerate() {
         values[i * 8 + i % 3] = value;
     }
-    let (written, mut failures) = run("hostile", &values);
+    let (written, mut failures) = run(&plugin("hostile"), &values);
     let expected: Vec<_> = values
         .iter()
         .map(|value| match bad.contains(value) {
@@ -138,7 +138,7 @@ fn culprits_are_found_and_the_others_outcomes_stand() {
 
 #[test]
 fn a_record_a_call_finds_culprits_too() {
-    let (written, failures) = run("single", &["a", "panic", "b", "split", "route", "drop", "pass"]);
+    let (written, failures) = run(&plugin("single"), &["a", "panic", "b", "split", "route", "drop", "pass"]);
     let named = |index, value: &str| (Destination::Named(index), value.to_owned());
     let default = |value: &str| (Destination::Default, value.to_owned());
     let mut ordinary = written.clone();
@@ -148,4 +148,30 @@ fn a_record_a_call_finds_culprits_too() {
         [default("A"), default("B"), default("one"), named(0, "two"), named(1, "routed"), default("pass")]
     );
     assert_eq!((written.len(), failures), (7, vec![(FailureKind::Trap, 1)]));
+}
+
+/// A transform that asks for its records is no exception.
+#[test]
+fn a_transform_for_redpanda_fails_on_no_record_but_the_culprits() {
+    let names: Vec<String> = (0..64).map(|i| format!("value {i}")).collect();
+    let mut values: Vec<&str> = names.iter().map(String::as_str).collect();
+    let bad = ["error", "panic", "exit", "loop", "grow", "flood", "to nowhere"];
+    for (i, value) in bad.iter().enumerate() {
+        values[i * 9 + i % 3] = value;
+    }
+    (values[1], values[2], values[3]) = ("drop", "to audit", "twice");
+    let (written, failures) = run(&plugin_of(transform()), &values);
+    let (dead, made): (Written, Written) = written.into_iter().partition(|(to, _)| *to == Destination::DeadLetter);
+    let mut dead: Vec<_> = dead.iter().map(|(_, value)| value.as_str()).collect();
+    dead.sort();
+    let mut culprits = bad;
+    culprits.sort();
+    assert_eq!(dead, culprits);
+    let default = |value: &str| (Destination::Default, value.to_owned());
+    let audit = (Destination::Named(1), "to audit".to_owned());
+    assert_eq!(made[..4], [audit, default("first"), default("second"), default("value 4")]);
+    assert_eq!(made.len(), 64 - bad.len() - 3 + 3);
+    let mut kinds: Vec<_> = failures.iter().map(|(kind, count)| (kind.name(), *count)).collect();
+    kinds.sort();
+    assert_eq!(kinds, [("deadline", 1), ("memory", 1), ("too-much-output", 1), ("trap", 4)]);
 }

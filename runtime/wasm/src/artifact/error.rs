@@ -1,0 +1,56 @@
+use super::{CONTRACT_VERSION, PACKAGE, REDPANDA};
+
+/// Why a file is not a plugin: what is wrong, and the remedy, on one line.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ArtifactError {
+    /// Not WebAssembly at all.
+    #[error("not a WebAssembly file: build the plugin with `sluicegate build`")]
+    NotWasm,
+    /// A core module that is none of those that are run.
+    #[error(
+        "a core WebAssembly module that neither exports what plugin.wit asks for nor imports {REDPANDA}: build it with an SDK, by `sluicegate build`"
+    )]
+    CoreModule,
+    /// A transform for a version of Redpanda's ABI that this program does not speak.
+    #[error(
+        "imports {REDPANDA} without check_abi_version_2: only version 2 of Redpanda's ABI is spoken: rebuild it with a newer version of its SDK"
+    )]
+    RedpandaVersion,
+    /// The end is missing.
+    #[error("the file is cut off after {size} bytes: copy it again")]
+    Truncated {
+        /// What there is, in bytes.
+        size: usize,
+    },
+    /// Not a valid component.
+    #[error("not a valid component: {reason}")]
+    Corrupt {
+        /// The parser's words.
+        reason: String,
+    },
+    /// It exports no `lifecycle`.
+    #[error("exports no {PACKAGE}lifecycle@{CONTRACT_VERSION}: build it against the worlds of plugin.wit")]
+    NoLifecycle,
+    /// It exports neither transform.
+    #[error("exports neither transform nor batch-transform of {PACKAGE}…@{CONTRACT_VERSION}: export one of them")]
+    NoTransform,
+    /// It exports both transforms.
+    #[error("exports both transform and batch-transform: export one of them")]
+    BothTransforms,
+    /// It speaks another version of the contract.
+    #[error(
+        "exports {export}, and this program speaks version {CONTRACT_VERSION}: rebuild the plugin with an SDK of that version"
+    )]
+    WrongVersion {
+        /// The export, with its version.
+        export: String,
+    },
+    /// It wants something of the host that plugins do not get.
+    #[error("imports {import}, which no plugin is given ({why}): remove what needs it")]
+    ImportNotAllowed {
+        /// The import, with its version.
+        import: String,
+        /// The rule.
+        why: &'static str,
+    },
+}
