@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -81,6 +82,31 @@ impl Program {
         self.spawn()?.wait(RUN_WITHIN)
     }
 
+    /// Runs it to its end with a standard output that nobody reads: every write fails.
+    pub fn run_unread(mut self) -> Result<Output> {
+        let (reader, writer) = io::pipe()?;
+        drop(reader);
+        let folder = tempfile::Builder::new().prefix("sluicegate-program-").tempdir()?;
+        fs::write(folder.path().join("stdout"), "")?;
+        self.command.stdin(Stdio::null()).stdout(writer);
+        self.command.stderr(File::create(folder.path().join("stderr"))?);
+        let process = Process::spawn(&mut self.command, folder.path())?;
+        drop(self.command); // And with it this process's end of the pipe.
+        Running { process, folder }.wait(RUN_WITHIN)
+    }
+
+    /// Starts it between two pipes: what is written to one, and read from the other, is up to the test.
+    pub fn pipe(mut self) -> Result<Piped> {
+        let folder = tempfile::Builder::new().prefix("sluicegate-program-").tempdir()?;
+        fs::write(folder.path().join("stdout"), "")?;
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        self.command.stderr(File::create(folder.path().join("stderr"))?);
+        let mut process = Process::spawn(&mut self.command, folder.path())?;
+        let child = process.child();
+        let (stdin, stdout) = (child.stdin.take().context("a pipe")?, child.stdout.take().context("a pipe")?);
+        Ok(Piped { running: Running { process, folder }, stdin, stdout })
+    }
+
     /// Starts it.
     pub fn spawn(mut self) -> Result<Running> {
         let folder = tempfile::Builder::new().prefix("sluicegate-program-").tempdir()?;
@@ -92,6 +118,17 @@ impl Program {
         let process = Process::spawn(&mut self.command, folder.path())?;
         Ok(Running { process, folder })
     }
+}
+
+/// A program that runs between two pipes.
+#[derive(Debug)]
+pub struct Piped {
+    /// The program; its output is not there, but in the pipe.
+    pub running: Running,
+    /// The end of the pipe that it reads from.
+    pub stdin: ChildStdin,
+    /// The end of the pipe that it writes to.
+    pub stdout: ChildStdout,
 }
 
 /// A program that runs; it is killed when this is dropped.

@@ -56,10 +56,15 @@ pub struct LoadedPipeline {
     pub meters: Arc<Meters>,
     /// What was changed while it ran.
     pub(crate) journal: Journal,
+    /// Puts itself between the workers and their seams; none but while somebody looks on.
+    pub(crate) onlooker: Option<Onlooker>,
     versions: Versions,
     /// Taken by the first worker: whoever only looks takes nobody's.
     seat: OnceLock<Seat>,
 }
+
+/// Called with a worker's seams, on its thread, for those that it is to have.
+pub(crate) type Onlooker = Box<dyn Fn(Seams) -> Seams + Send + Sync>;
 
 /// A stage whose plugin is loaded.
 pub struct LoadedStage {
@@ -101,7 +106,8 @@ impl App {
         let stages: Vec<LoadedStage> = config.stages.iter().map(stage).collect();
         let meters = Arc::new(Meters::new(stages.iter().map(|stage| stage.name.as_str())));
         let (versions, journal) = (Versions::new(plugins), Journal::default());
-        let loaded = LoadedPipeline { config, stages, meters, journal, versions, seat: OnceLock::new() };
+        let (onlooker, seat) = (None, OnceLock::new());
+        let loaded = LoadedPipeline { config, stages, meters, journal, onlooker, versions, seat };
         // One instance of each, so that a plugin that refuses its configuration is known before anything is connected.
         for (index, stage) in loaded.config.stages.iter().enumerate() {
             let started = loaded.instance(index, &loaded.version(index).plugin, LOCAL_OUTPUT_BYTES_MAX, None);
@@ -118,6 +124,10 @@ impl App {
     pub fn worker(&self, pipeline: &LoadedPipeline, index: u32, stop: &Arc<Stop>) -> Result<Worker, Error> {
         let seat = pipeline.seat.get_or_init(|| Seat::take(&pipeline.config.name));
         let seams = Seams::connect(self, &pipeline.config, seat.name(), index, Patience::new(stop, DRAIN))?;
+        let seams = match &pipeline.onlooker {
+            Some(look_on) => look_on(seams),
+            None => seams,
+        };
         pipeline.worker(seams, pipeline.config.delivery.into())
     }
 

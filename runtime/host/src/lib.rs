@@ -6,11 +6,15 @@
 //! admin, watch → change (a plugin in a stage, a pause) → journal, and Commands to the workers
 //! ```
 
+// `console` prints: its lines survive that nobody reads them.
+#![deny(clippy::print_stdout)]
+
 pub mod admin;
 pub mod app;
 mod change;
 pub mod cli;
 pub mod config;
+mod console;
 pub mod dead_letters;
 mod demo;
 pub mod dev;
@@ -19,6 +23,7 @@ mod files;
 mod journal;
 mod logging;
 mod metrics;
+mod pipes;
 mod record;
 pub mod registry;
 mod seat;

@@ -1,25 +1,145 @@
-//! Records as JSON, the way `produce` reads them: text where it is text.
+//! Records as lines of JSON: what `produce` and `run --stdin` read, and `consume` and `run --stdout` write.
 
-use base64::Engine as _;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, Serializer};
 use sluicegate_core::NO_TIMESTAMP;
 
-/// A key or value.
-pub(crate) fn datum(bytes: Option<&[u8]>) -> Value {
-    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
-        None => Value::Null,
-        Some((_, Ok(text))) => Value::String(text.to_owned()),
-        Some((bytes, Err(_))) => json!({ "base64": STANDARD.encode(bytes) }),
+use crate::dev::case_file::Datum;
+
+/// What each line is, for whoever writes one.
+pub(crate) const LINES_HELP: &str = r#"A line of JSON is a record: {"key": "k", "value": {"qty": 3}, "headers": [["trace", "a"], ["none", null]], "timestamp": 1769860800000, "partition": 0}
+All keys are optional. A string is text, null is no value (a tombstone), {"base64": "…"} is bytes, anything else is its compact JSON."#;
+
+/// A record that is read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Line {
+    #[serde(default)]
+    pub(crate) key: Datum,
+    #[serde(default)]
+    pub(crate) value: Datum,
+    #[serde(default)]
+    pub(crate) headers: Vec<(String, Datum)>,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) partition: Option<u32>,
+    /// Where `consume` found it.
+    pub(crate) offset: Option<u64>,
+}
+
+impl Line {
+    /// Reads a line, without its end: JSON, or, with `raw`, a value as it is. None: it is blank.
+    ///
+    /// # Errors
+    /// It is no record.
+    pub(crate) fn read(text: &[u8], raw: bool) -> Result<Option<Line>, String> {
+        if text.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        if raw {
+            return Ok(Some(Line { value: Datum::Bytes(text.to_owned()), ..Line::default() }));
+        }
+        serde_json::from_slice(text).map(Some).map_err(|error| format!("{error}; see --help, or give --raw"))
+    }
+}
+
+/// A record that is written.
+#[derive(Serialize)]
+#[serde(bound = "")]
+pub(crate) struct Shown<'a, H: Iterator<Item = Header<'a>> + Clone> {
+    /// The named output that it goes to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) partition: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) offset: Option<u64>,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) key: Bytes<'a>,
+    pub(crate) value: Bytes<'a>,
+    pub(crate) headers: Headers<H>,
+}
+
+/// A header's name and value.
+pub(crate) type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// A key or value: text where it is text.
+pub(crate) struct Bytes<'a>(pub(crate) Option<&'a [u8]>);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+            None => serializer.serialize_none(),
+            Some((_, Ok(text))) => serializer.serialize_str(text),
+            Some((bytes, Err(_))) => {
+                let encoded = Base64Display::new(bytes, &STANDARD).to_string();
+                serializer.collect_map([("base64", encoded)])
+            }
+        }
     }
 }
 
 /// Headers, as pairs of name and value.
-pub(crate) fn headers<'a>(headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Value {
-    headers.map(|(name, value)| json!([String::from_utf8_lossy(name), datum(value)])).collect()
+pub(crate) struct Headers<H>(pub(crate) H);
+
+impl<'a, H: Iterator<Item = Header<'a>> + Clone> Serialize for Headers<H> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.clone().map(|(name, value)| (String::from_utf8_lossy(name), Bytes(value))))
+    }
 }
 
-/// Milliseconds since the Unix epoch, or null.
-pub(crate) fn timestamp(timestamp: i64) -> Value {
-    (timestamp != NO_TIMESTAMP).then_some(timestamp).into()
+/// Milliseconds since the Unix epoch, if there are any.
+pub(crate) fn timestamp(timestamp: i64) -> Option<i64> {
+    (timestamp != NO_TIMESTAMP).then_some(timestamp)
+}
+
+/// Bytes for people: text where it is text that does a terminal no harm, else in hexadecimal.
+pub(crate) fn readable(bytes: Option<&[u8]>) -> String {
+    let Some(bytes) = bytes else { return "null".into() };
+    let shown = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.chars().all(shown) => text.to_owned(),
+        _ => format!("0x{}", hex::encode(bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let headers: [Header<'_>; 3] = [(b"h", None), (b"h", Some(b"")), (b"raw", Some(b"\xc3("))];
+        let shown = Shown {
+            to: None,
+            partition: Some(3),
+            offset: Some(1 << 40),
+            timestamp: Some(-1),
+            key: Bytes(Some(b"")),
+            value: Bytes(Some(b"\xff\0")),
+            headers: Headers(headers.into_iter()),
+        };
+        let line = Line::read(&serde_json::to_vec(&shown).unwrap(), false).unwrap().unwrap();
+        assert_eq!((line.partition, line.offset, line.timestamp), (Some(3), Some(1 << 40), Some(-1)));
+        assert_eq!((line.key.bytes(), line.value.bytes()), (Some(Vec::new()), Some(vec![255, 0])));
+        let read: Vec<_> = line.headers.iter().map(|(name, value)| (name.as_str(), value.bytes())).collect();
+        assert_eq!(read, [("h", None), ("h", Some(Vec::new())), ("raw", Some(b"\xc3(".to_vec()))]);
+    }
+
+    #[test]
+    fn lines_are_strict_unless_they_are_raw() {
+        assert!(Line::read(b" \t", false).unwrap().is_none());
+        assert!(Line::read(br#"{"vlaue": 1}"#, false).unwrap_err().contains("unknown field `vlaue`"));
+        assert!(Line::read(br#"{"to": "large"}"#, false).is_err(), "what goes to a named output is no input");
+        let raw = Line::read(b"{\xff", true).unwrap().unwrap();
+        assert_eq!(raw.value.bytes(), Some(b"{\xff".to_vec()));
+    }
+
+    #[test]
+    fn bytes_are_shown_as_text_only_where_a_terminal_takes_no_harm() {
+        assert_eq!(readable(Some(b"{\n}")), "{\n}");
+        assert_eq!(readable(Some(b"\x1b[2J")), "0x1b5b324a");
+        assert_eq!(readable(Some(b"\xff\x00")), "0xff00");
+        assert_eq!((readable(None), readable(Some(b""))), ("null".into(), String::new()));
+    }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use ureq::http::{Method, Request};
 
 use crate::config::{Digest, Secret};
+use crate::console::say;
 use crate::exit::Exit;
 use crate::files;
 
@@ -157,7 +158,7 @@ fn set_paused(options: &Pause, action: &str, state: &str) -> Result<(), Exit> {
         return super::print_json(&changed);
     }
     let already = if changed["changed"] == true { "" } else { " (it was so already)" };
-    println!("{pipeline}: {state}{already}{}", behind(&changed));
+    say!("{pipeline}: {state}{already}{}", behind(&changed));
     Ok(())
 }
 
@@ -180,13 +181,13 @@ fn show_pipeline(status: &Value) {
     let states = status["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let running = states.iter().filter(|state| state["state"] == "running").count();
     let paused = if status["paused"] == true { ", paused by request" } else { "" };
-    println!("{}  {running} of {} workers running{paused}", text(&status["name"]), states.len());
+    say!("{}  {running} of {} workers running{paused}", text(&status["name"]), states.len());
     for (number, state) in states.iter().enumerate().filter(|(_, state)| state["reason"].is_string()) {
-        println!("  worker {number} {}: {}", text(&state["state"]), text(&state["reason"]));
+        say!("  worker {number} {}: {}", text(&state["state"]), text(&state["reason"]));
     }
     let lag: u64 = status["lag"].as_array().into_iter().flatten().filter_map(|lag| lag["records"].as_u64()).sum();
     let count = |name: &str| status[name].as_u64().unwrap_or_default();
-    println!(
+    say!(
         "  {} in, {} out, {} dead letters, {} skipped, lag {lag}",
         count("records_in"),
         count("outputs"),
@@ -201,17 +202,17 @@ fn show_pipeline(status: &Value) {
 fn show_stage(pipeline: &str, stage: &Value) {
     let name = text(&stage["name"]);
     let trial = if stage["on_trial"] == true { ", on trial" } else { "" };
-    println!("  stage {name}: {} {} {}", text(&stage["plugin"]), text(&stage["version"]), text(&stage["digest"]));
-    println!("    since {}{trial}", text(&stage["since"]));
+    say!("  stage {name}: {} {} {}", text(&stage["plugin"]), text(&stage["version"]), text(&stage["digest"]));
+    say!("    since {}{trial}", text(&stage["since"]));
     if let Some(before) = stage["before"].as_str() {
-        println!("    before it {before}; 'sluicegate rollback {pipeline} {name}' brings it back");
+        say!("    before it {before}; 'sluicegate rollback {pipeline} {name}' brings it back");
     }
     if let Some(file) = stage["file"].as_str() {
-        println!("    its file has {file}; 'sluicegate load {pipeline} {name} --configured' runs that");
+        say!("    its file has {file}; 'sluicegate load {pipeline} {name} --configured' runs that");
     }
     if stage["refused"].is_object() {
         let refused = &stage["refused"];
-        println!("    refused {}: {}", text(&refused["time"]), text(&refused["reason"]));
+        say!("    refused {}: {}", text(&refused["time"]), text(&refused["reason"]));
     }
     if stage["candidate"].is_object() {
         super::tryouts::show(&stage["candidate"], "    ");
@@ -228,10 +229,10 @@ pub(super) fn history(options: &History) -> Result<(), Exit> {
         let stage = entry["stage"].as_str().map(|stage| format!(" {stage}")).unwrap_or_default();
         let digest = entry["digest"].as_str().map(|digest| format!(" {digest}")).unwrap_or_default();
         let why = entry["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
-        println!("{} {}{stage}{digest} by {}{why}", text(&entry["time"]), text(&entry["action"]), text(&entry["who"]));
+        say!("{} {}{stage}{digest} by {}{why}", text(&entry["time"]), text(&entry["action"]), text(&entry["who"]));
         match entry["reason"].as_str() {
-            Some(reason) => println!("  {}: {reason}", text(&entry["ended"])),
-            None => println!("  {}", text(&entry["ended"])),
+            Some(reason) => say!("  {}: {reason}", text(&entry["ended"])),
+            None => say!("  {}", text(&entry["ended"])),
         }
     }
     Ok(())
@@ -301,11 +302,11 @@ impl Endpoint {
         let (pipeline, stage) = (text(&changed["pipeline"]), text(&changed["stage"]));
         let digest = text(&changed["digest"]);
         match changed["before"].as_str() {
-            Some(before) => println!("{pipeline} {stage}: {digest} runs now, before it {before}{}", behind(changed)),
-            None => println!("{pipeline} {stage}: {digest} runs already"),
+            Some(before) => say!("{pipeline} {stage}: {digest} runs now, before it {before}{}", behind(changed)),
+            None => say!("{pipeline} {stage}: {digest} runs already"),
         }
         if let Some(note) = changed["note"].as_str() {
-            println!("note: {note}");
+            say!("note: {note}");
         }
         Ok(())
     }

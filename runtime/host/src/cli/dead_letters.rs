@@ -6,9 +6,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use sluicegate_core::{Error, ErrorKind, FailureKind, Stop, Story};
 
-use super::letter::{Letter, Lines, write_out};
+use super::letter::{Letter, Lines};
 use crate::app::App;
 use crate::config::{self, Pipeline, unix_ms};
+use crate::console::{say, write_out};
 use crate::dead_letters::{Coordinates, Filter, Index, Replay, Replayed, Report, for_replay, visit};
 use crate::exit::Exit;
 use crate::registry::PluginRef;
@@ -236,13 +237,13 @@ fn tell(done: &Replayed, options: &ReplayOptions, interrupted: bool) {
             "open": open, "replayed": replayed, "outputs": outputs, "failed_again": failed,
             "dry_run": options.dry_run, "interrupted": interrupted,
         });
-        println!("{line}");
+        say!("{line}");
         return;
     }
     let did = if options.dry_run { "would be replayed" } else { "replayed" };
-    println!("{replayed} of {open} dead letters {did}, {outputs} outputs; {failed} failed again and stay");
+    say!("{replayed} of {open} dead letters {did}, {outputs} outputs; {failed} failed again and stay");
     if interrupted {
-        println!("interrupted: the others are as they were");
+        say!("interrupted: the others are as they were");
     }
 }
 

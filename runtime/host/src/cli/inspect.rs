@@ -7,6 +7,7 @@ use sluicegate_wasm::{Artifact, Ask, Description, Form, Interface};
 use super::trust::read_public;
 use crate::app::App;
 use crate::config::{self, Limits, Pipeline, Size, Stage};
+use crate::console::say;
 use crate::exit::Exit;
 use crate::registry::{PluginRef, Wanted};
 use crate::trust::{self, PublicKey, SignatureError};
@@ -117,28 +118,28 @@ impl Report {
     fn print(&self) {
         let Report { artifact, description, .. } = self;
         if let Some(description) = description {
-            println!("name        {}", description.name);
-            println!("version     {}", description.version);
-            println!("summary     {}", description.summary);
+            say!("name        {}", description.name);
+            say!("version     {}", description.version);
+            say!("summary     {}", description.summary);
         }
-        println!("digest      sha256:{}", artifact.digest);
-        println!("size        {}", bytesize::ByteSize(artifact.size as u64).display().iec());
-        println!("signature   {}", self.signature_in_words());
-        println!("interface   {}", artifact.interface.name());
-        println!("form        {}", form_in_words(artifact));
+        say!("digest      sha256:{}", artifact.digest);
+        say!("size        {}", bytesize::ByteSize(artifact.size as u64).display().iec());
+        say!("signature   {}", self.signature_in_words());
+        say!("interface   {}", artifact.interface.name());
+        say!("form        {}", form_in_words(artifact));
         for producer in &artifact.producers {
-            println!("{:<11} {} {}", producer.field, producer.name, producer.version);
+            say!("{:<11} {} {}", producer.field, producer.name, producer.version);
         }
         for sbom in &artifact.sboms {
-            println!("sbom        section {} of {} bytes", sbom.section, sbom.size);
+            say!("sbom        section {} of {} bytes", sbom.section, sbom.size);
         }
-        println!("imports     {}", artifact.imports.join("\n            "));
-        println!("exports     {}", artifact.exports.join("\n            "));
-        println!("asks for    {}", self.asks_in_words());
+        say!("imports     {}", artifact.imports.join("\n            "));
+        say!("exports     {}", artifact.exports.join("\n            "));
+        say!("asks for    {}", self.asks_in_words());
         match description.as_ref().map(|description| &description.config_schema) {
             None => {}
-            Some(None) => println!("config      takes none"),
-            Some(Some(schema)) => println!("config      {}", indented(schema)),
+            Some(None) => say!("config      takes none"),
+            Some(Some(schema)) => say!("config      {}", indented(schema)),
         }
     }
 

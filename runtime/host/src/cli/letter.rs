@@ -1,14 +1,15 @@
 //! Dead letters as the command line shows them.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anstyle::Style;
 use serde_json::{Value, json};
-use sluicegate_core::{Error, ErrorKind, Row, Story};
+use sluicegate_core::{Error, Row, Story};
 
+use crate::console::{say, write_out};
 use crate::dead_letters::{Coordinates, one_line};
-use crate::record;
+use crate::record::{self, readable};
 
 /// A dead letter as it is read.
 pub(super) struct Letter<'a> {
@@ -45,9 +46,9 @@ impl Letter<'_> {
             "record": {
                 "partition": story.source.number,
                 "timestamp": record::timestamp(row.timestamp),
-                "key": record::datum(row.key),
-                "value": record::datum(row.value),
-                "headers": record::headers(row.headers.take(self.own)),
+                "key": record::Bytes(row.key),
+                "value": record::Bytes(row.value),
+                "headers": record::Headers(row.headers.take(self.own)),
             },
         })
     }
@@ -67,8 +68,7 @@ impl Letter<'_> {
             ("failure", one_line(failure)),
             ("reason", readable(Some(reason.as_bytes()))),
         ];
-        let timestamp =
-            record::timestamp(row.timestamp).as_i64().map_or("none".into(), |ms| format!("{} ({ms})", utc(ms)));
+        let timestamp = record::timestamp(row.timestamp).map_or("none".into(), |ms| format!("{} ({ms})", utc(ms)));
         lines.push(("timestamp", timestamp));
         lines.push(("key", readable(row.key)));
         for (name, value) in row.headers.take(self.own) {
@@ -116,7 +116,7 @@ impl Lines {
         let width = width();
         let cut = |line: String| line.chars().take(width).collect::<String>();
         const TITLE: Style = Style::new().bold();
-        anstream::println!("{TITLE}{}{TITLE:#}", cut(line(COLUMNS, "REASON")));
+        say!("{TITLE}{}{TITLE:#}", cut(line(COLUMNS, "REASON")));
         write_out(|out| {
             self.rows.iter().try_for_each(|(_, columns, reason)| {
                 let columns = columns.each_ref().map(String::as_str);
@@ -132,39 +132,7 @@ fn width() -> usize {
     size.map_or(usize::MAX, |(width, _)| width.0.into())
 }
 
-/// Writes to standard output; a reader who has enough of it is no failure.
-pub(super) fn write_out(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Error> {
-    match write(&mut std::io::stdout().lock()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(Error::new(ErrorKind::Stopped, format!("cannot write to standard output: {error}"))),
-        Ok(()) => Ok(()),
-    }
-}
-
-/// Bytes for people: text where it is text, else in hexadecimal.
-fn readable(bytes: Option<&[u8]>) -> String {
-    let Some(bytes) = bytes else { return "null".into() };
-    let shown = |c: char| !c.is_control() || c == '\n' || c == '\t';
-    match std::str::from_utf8(bytes) {
-        Ok(text) if text.chars().all(shown) => text.to_owned(),
-        _ => format!("0x{}", hex::encode(bytes)),
-    }
-}
-
 fn utc(ms: i64) -> String {
     let time = u64::try_from(ms).ok().and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
     time.map_or_else(|| ms.to_string(), |time| humantime::format_rfc3339_millis(time).to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_shown_as_text_only_where_a_terminal_takes_no_harm() {
-        assert_eq!(readable(Some(b"{\n}")), "{\n}");
-        assert_eq!(readable(Some(b"\x1b[2J")), "0x1b5b324a");
-        assert_eq!(readable(Some(b"\xff\x00")), "0xff00");
-        assert_eq!((readable(None), readable(Some(b""))), ("null".into(), String::new()));
-    }
 }

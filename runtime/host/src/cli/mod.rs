@@ -4,10 +4,12 @@ mod control;
 mod dead_letters;
 mod inspect;
 mod letter;
+mod pipe;
 mod plugin;
 mod records;
 mod registry;
 mod run;
+mod test;
 mod topics;
 mod trust;
 mod tryouts;
@@ -18,6 +20,8 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::console::{say, write_out};
+use crate::dev::live;
 use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
 use crate::{app, config, demo};
@@ -36,9 +40,10 @@ struct Arguments {
     /// How log lines look, on standard error.
     #[arg(long, global = true, value_enum, default_value_t, env = "SLUICEGATE_LOG_FORMAT")]
     log_format: LogFormat,
-    /// What to log: error, warn, info, debug, or a filter such as 'info,librdkafka=debug'.
-    #[arg(long = "log", global = true, default_value = "info", env = "SLUICEGATE_LOG")]
-    log_filter: String,
+    /// What to log: error, warn, info, debug, or a filter such as 'info,librdkafka=debug'; by default info, and warn where
+    /// the command itself shows what happens.
+    #[arg(long = "log", value_name = "FILTER", global = true, env = "SLUICEGATE_LOG")]
+    log_filter: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -73,7 +78,10 @@ enum Command {
     /// Build a plugin project into one .wasm file.
     Build(plugin::Build),
     /// Run a plugin's cases, without a broker.
-    Test(plugin::Test),
+    Test(test::Test),
+    /// Run a pipeline while you work on its plugins: they are built and swapped whenever you save, and every record is
+    /// shown with what became of it.
+    Dev(live::Options),
     /// Write JSON lines from standard input to a topic.
     Produce(records::Produce),
     /// Read a topic as JSON lines.
@@ -113,10 +121,23 @@ enum Command {
     },
 }
 
+impl Command {
+    /// What is logged unless the user says otherwise.
+    fn log_filter(&self) -> &'static str {
+        match self {
+            Command::Run(options) if options.is_piped() => "warn",
+            // It tells itself what becomes of changes.
+            Command::Dev(_) => "warn,sluicegate::journal=error",
+            _ => "info",
+        }
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Err(message) = logging::start(arguments.log_format, &arguments.log_filter) {
+    let filter = arguments.log_filter.as_deref().unwrap_or(arguments.command.log_filter());
+    if let Err(message) = logging::start(arguments.log_format, filter) {
         return report(&Exit::usage(message));
     }
     match dispatch(arguments.command) {
@@ -138,7 +159,8 @@ fn dispatch(command: Command) -> Result<u8, Exit> {
         Command::Verify(options) => trust::verify(&options)?,
         Command::New(options) => plugin::new(&options)?,
         Command::Build(options) => plugin::build(&options)?,
-        Command::Test(options) => return plugin::test(&options),
+        Command::Test(options) => return test::run(&options),
+        Command::Dev(options) => live::run(&options)?,
         Command::Produce(options) => records::produce(&options)?,
         Command::Consume(options) => records::consume(&options)?,
         Command::DeadLetters(options) => return dead_letters::run(&options),
@@ -154,7 +176,9 @@ fn dispatch(command: Command) -> Result<u8, Exit> {
         Command::CompilePlugin { cache } => return Ok(plugin::compile(cache)),
         Command::Schema => print_json(&config::schema())?,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "sluicegate", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "sluicegate", &mut script);
+            write_out(|out| out.write_all(&script))?;
         }
     }
     Ok(0)
@@ -169,6 +193,6 @@ fn report(exit: &Exit) -> ExitCode {
 /// Prints a value as JSON for people and machines alike.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Exit::failed(error.to_string()))?;
-    println!("{text}");
+    say!("{text}");
     Ok(())
 }

@@ -2,24 +2,19 @@ use std::io::{BufRead, Write};
 use std::time::Duration;
 
 use clap::Args;
-use serde::Deserialize;
-use serde_json::{Value, json};
 use sluicegate_core::{Batch, Row};
 
 use super::topics::{Backend, Place};
-use crate::dev::case_file::Datum;
+use crate::console::settled;
 use crate::exit::Exit;
-use crate::record;
+use crate::record::{self, Bytes, Headers, LINES_HELP, Line, Shown};
 
 /// Records must arrive within this once all are handed over.
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
 const READ_WAIT: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
-#[command(
-    after_help = r#"Each line is a record: {"key": "k", "value": {"qty": 3}, "headers": [["trace", "a"], ["none", null]], "timestamp": 1769860800000, "partition": 0}
-All keys are optional. A string is text, null is no value (a tombstone), {"base64": "…"} is bytes, anything else is its compact JSON."#
-)]
+#[command(after_help = LINES_HELP)]
 pub(super) struct Produce {
     /// The topic; it must be there.
     topic: String,
@@ -28,23 +23,6 @@ pub(super) struct Produce {
     /// Each line is a value as it is, not JSON.
     #[arg(long)]
     raw: bool,
-}
-
-/// A line of `produce`.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    #[serde(default)]
-    key: Datum,
-    #[serde(default)]
-    value: Datum,
-    #[serde(default)]
-    headers: Vec<(String, Datum)>,
-    timestamp: Option<i64>,
-    partition: Option<u32>,
-    /// `consume` writes it, so that its lines can be produced again.
-    #[serde(rename = "offset")]
-    _offset: Option<u64>,
 }
 
 enum Writer {
@@ -90,21 +68,17 @@ impl Writer {
 pub(super) fn produce(options: &Produce) -> Result<(), Exit> {
     let mut writer = Writer::open(&options.place, &options.topic)?;
     let mut count = 0u64;
-    for (number, line) in (1..).zip(std::io::stdin().lock().lines()) {
-        let text = line.map_err(|error| Exit::usage(format!("line {number}: {error}")))?;
-        if text.trim().is_empty() {
-            continue;
-        }
-        let line = match options.raw {
-            true => Line { value: Datum::Bytes(text.into_bytes()), ..Line::default() },
-            false => serde_json::from_str(&text)
-                .map_err(|error| Exit::usage(format!("line {number}: {error}; see --help, or give --raw")))?,
-        };
-        writer.write(&line).map_err(|exit| exit.within(&format!("line {number}")))?;
+    for (number, text) in (1..).zip(std::io::stdin().lock().split(b'\n')) {
+        let place = || format!("line {number}");
+        let text = text?;
+        let text = text.strip_suffix(b"\r").unwrap_or(&text);
+        let line = Line::read(text, options.raw).map_err(|error| Exit::usage(error).within(&place()))?;
+        let Some(line) = line else { continue };
+        writer.write(&line).map_err(|exit| exit.within(&place()))?;
         count += 1;
     }
     writer.flush()?;
-    eprintln!("{count} records written to {}", options.topic);
+    anstream::eprintln!("{count} records written to {}", options.topic);
     Ok(())
 }
 
@@ -169,10 +143,10 @@ pub(super) fn consume(options: &Consume) -> Result<(), Exit> {
     while left > 0 {
         if reader.read(&mut batch)? {
             for row in batch.rows().take(usize::try_from(left).unwrap_or(usize::MAX)) {
-                writeln!(out, "{}", as_json(&batch, &row))?;
+                settled(write_line(&mut out, &batch, &row))?;
                 left -= 1;
             }
-            out.flush()?;
+            settled(out.flush())?;
         } else if !options.follow && !options.latest && reader.is_done() {
             break;
         }
@@ -180,13 +154,16 @@ pub(super) fn consume(options: &Consume) -> Result<(), Exit> {
     Ok(())
 }
 
-fn as_json(batch: &Batch, row: &Row<'_>) -> Value {
-    json!({
-        "partition": batch.partition.number,
-        "offset": row.offset,
-        "timestamp": record::timestamp(row.timestamp),
-        "key": record::datum(row.key),
-        "value": record::datum(row.value),
-        "headers": record::headers(row.headers),
-    })
+fn write_line(out: &mut impl Write, batch: &Batch, row: &Row<'_>) -> std::io::Result<()> {
+    let shown = Shown {
+        to: None,
+        partition: Some(batch.partition.number),
+        offset: Some(row.offset),
+        timestamp: record::timestamp(row.timestamp),
+        key: Bytes(row.key),
+        value: Bytes(row.value),
+        headers: Headers(row.headers),
+    };
+    serde_json::to_writer(&mut *out, &shown)?;
+    out.write_all(b"\n")
 }

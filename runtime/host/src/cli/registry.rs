@@ -6,6 +6,7 @@ use sluicegate_wasm::Plugin;
 
 use crate::app::App;
 use crate::config::{Limits, Size};
+use crate::console::say;
 use crate::exit::Exit;
 use crate::files;
 use crate::registry::{OciRef, PluginRef, Wanted};
@@ -56,7 +57,7 @@ pub(super) fn push(options: &Push) -> Result<(), Exit> {
         let digest = crate::config::Digest::of(&bytes).to_string();
         return super::print_json(&json!({ "reference": pinned.to_string(), "digest": digest }));
     }
-    println!("{pinned}");
+    say!("{pinned}");
     Ok(())
 }
 
@@ -73,7 +74,7 @@ pub(super) fn pull(options: &Pull) -> Result<(), Exit> {
         let digest = fetched.digest.to_string();
         return super::print_json(&json!({ "file": path, "reference": pinned.to_string(), "digest": digest }));
     }
-    println!("{}  {}  {pinned}", path.display(), fetched.digest);
+    say!("{}  {}  {pinned}", path.display(), fetched.digest);
     Ok(())
 }
 

@@ -6,17 +6,23 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 
+use super::pipe::Pipe;
 use crate::app::{App, LoadedPipeline};
 use crate::config::{self, ConfigError};
+use crate::console::say;
 use crate::exit::Exit;
 use crate::journal::{Broken, Journal};
+use crate::record::LINES_HELP;
 use crate::service::Service;
 
 #[derive(Args)]
+#[command(after_help = LINES_HELP)]
 pub(super) struct Options {
     /// Pipeline files; all run in this process.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "plugin")]
     pipelines: Vec<PathBuf>,
+    #[command(flatten)]
+    pipe: Pipe,
     /// Where the admin endpoint listens, whatever the files say.
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<SocketAddr>,
@@ -25,8 +31,18 @@ pub(super) struct Options {
     state_dir: Option<PathBuf>,
 }
 
-/// Runs pipelines until they are asked to stop, or one fails for good.
+impl Options {
+    /// Whether it is a filter between pipes.
+    pub(super) fn is_piped(&self) -> bool {
+        self.pipe.is_asked_for()
+    }
+}
+
+/// Runs pipelines until they are asked to stop, or one fails for good; between pipes, until standard input ends.
 pub(super) fn run(options: &Options) -> Result<(), Exit> {
+    if options.is_piped() {
+        return options.pipe.run(&options.pipelines);
+    }
     let app = Arc::new(App::new()?);
     let mut pipelines = load(&app, &options.pipelines)?;
     let listen = admin_address(options.admin, &pipelines)?;
@@ -111,7 +127,7 @@ pub(super) fn validate(files: &[PathBuf], json: bool) -> Result<(), Exit> {
         let stages: Vec<String> = loaded.stages.iter().map(|stage| stage.name.clone()).collect();
         let (config, path) = (&loaded.config, file.display());
         let (from, to) = (config.source.topics().join(", "), config.sink.topic());
-        println!("{path}: ok: {} ({from} → {} → {to})", config.name, stages.join(" → "));
+        say!("{path}: ok: {} ({from} → {} → {to})", config.name, stages.join(" → "));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use sluicegate_kafka::{ClientConfig, Topics as KafkaTopics};
 use sluicegate_local::{Log, Retention, TopicSettings};
 
 use crate::config::{Size, Time};
+use crate::console::say;
 use crate::exit::Exit;
 
 /// Which topics a command is about: Kafka's, or an embedded log's.
@@ -108,7 +109,7 @@ pub(super) fn run(options: &Topics) -> Result<(), Exit> {
                     log.create_topic(topic, &TopicSettings { partitions: *partitions, retention })?;
                 }
             }
-            println!("created {topic} with {partitions} partitions");
+            say!("created {topic} with {partitions} partitions");
             Ok(())
         }
         TopicsCommand::Delete { topic, place } => {
@@ -116,7 +117,7 @@ pub(super) fn run(options: &Topics) -> Result<(), Exit> {
                 Backend::Kafka(config) => KafkaTopics::new(&config)?.delete(topic)?,
                 Backend::Local(log) => log.delete_topic(topic)?,
             }
-            println!("deleted {topic}");
+            say!("deleted {topic}");
             Ok(())
         }
     }
@@ -136,9 +137,9 @@ fn list(place: &Place, as_json: bool) -> Result<(), Exit> {
         return super::print_json(&rows);
     }
     let width = topics.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(5);
-    println!("{:<width$}  PARTITIONS", "TOPIC");
+    say!("{:<width$}  PARTITIONS", "TOPIC");
     for (name, partitions) in topics {
-        println!("{name:<width$}  {partitions}");
+        say!("{name:<width$}  {partitions}");
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use serde_json::json;
 use sluicegate_wasm::{LoadOptions, Plugin};
 
+use crate::console::say;
 use crate::exit::Exit;
 use crate::files;
 use crate::trust::{self, PublicKey, SecretKey};
@@ -68,7 +69,7 @@ pub(super) fn keygen(options: &Keygen) -> Result<(), Exit> {
         let id = secret.public().to_string();
         return super::print_json(&json!({ "secret": secret_file, "public": public_file, "id": id }));
     }
-    println!("{} (secret: keep it)  {}  {}", secret_file.display(), public_file.display(), secret.public());
+    say!("{} (secret: keep it)  {}  {}", secret_file.display(), public_file.display(), secret.public());
     Ok(())
 }
 
@@ -84,7 +85,7 @@ pub(super) fn sign(options: &Sign) -> Result<(), Exit> {
     if options.json {
         return super::print_json(&json!({ "file": path, "digest": digest.to_string(), "key": id.to_string() }));
     }
-    println!("{}  {digest}  signed by {id}", path.display());
+    say!("{}  {digest}  signed by {id}", path.display());
     Ok(())
 }
 
@@ -99,7 +100,7 @@ pub(super) fn verify(options: &Verify) -> Result<(), Exit> {
         let digest = crate::config::Digest::of(&plugin).to_string();
         return super::print_json(&json!({ "file": options.plugin, "digest": digest, "keys": ids }));
     }
-    println!("{}: signed by {}", options.plugin.display(), ids.join(", "));
+    say!("{}: signed by {}", options.plugin.display(), ids.join(", "));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use ureq::http::Method;
 use super::control::{Endpoint, Words, behind, read, text};
 use crate::change::parse_share;
 use crate::config::{Digest, Time};
+use crate::console::say;
 use crate::dev::diff::Difference;
 use crate::exit::Exit;
 
@@ -108,9 +109,9 @@ impl Place {
             return super::print_json(changed);
         }
         let said = if changed["changed"] == true { done } else { already };
-        println!("{} {}: {said}{}", self.pipeline, self.stage, behind(changed));
+        say!("{} {}: {said}{}", self.pipeline, self.stage, behind(changed));
         if let Some(note) = changed["note"].as_str() {
-            println!("note: {note}");
+            say!("note: {note}");
         }
         Ok(())
     }
@@ -123,12 +124,12 @@ impl Place {
         show(&report, "");
         for sample in report["samples"].as_array().into_iter().flatten() {
             let (topic, key) = (text(&sample["topic"]), text(&sample["key"]));
-            println!("{topic}[{}] offset {}, key {key}", sample["partition"], sample["offset"]);
+            say!("{topic}[{}] offset {}, key {key}", sample["partition"], sample["offset"]);
             let own = |side: &str| text(&sample[side]).to_owned();
             let difference = Difference { expected: own("live"), found: own("candidate") };
             difference.write(&mut anstream::stdout(), "  ", "- what runs, + the shadow")?;
             if sample["cut"] == true {
-                println!("  (cut: too long to be kept as a whole)");
+                say!("  (cut: too long to be kept as a whole)");
             }
         }
         Ok(())
@@ -138,18 +139,18 @@ impl Place {
 /// Shows a candidate and how it does, each line after `indent`.
 pub(super) fn show(candidate: &Value, indent: &str) {
     let (role, name) = (text(&candidate["role"]), text(&candidate["plugin"]));
-    println!("{indent}{role} {name} {} {}", text(&candidate["version"]), text(&candidate["digest"]));
+    say!("{indent}{role} {name} {} {}", text(&candidate["version"]), text(&candidate["digest"]));
     let until = candidate["until"].as_str().map(|until| format!(" until {until}")).unwrap_or_default();
     let share = candidate["share"].as_str().map(|share| format!(", {share}{until}")).unwrap_or_default();
-    println!("{indent}  since {}{share}", text(&candidate["since"]));
+    say!("{indent}  since {}{share}", text(&candidate["since"]));
     if let Some(differing) = candidate["differing"].as_u64() {
-        println!("{indent}  {} records compared, {differing} differing", candidate["candidate"]["records"]);
+        say!("{indent}  {} records compared, {differing} differing", candidate["candidate"]["records"]);
     }
     for (who, conduct) in [("what runs", &candidate["live"]), (role, &candidate["candidate"])] {
-        println!("{indent}  {who}: {}", conduct_words(conduct));
+        say!("{indent}  {who}: {}", conduct_words(conduct));
     }
     if let Some(ended) = candidate["ended"].as_str() {
-        println!("{indent}  ended: {ended}");
+        say!("{indent}  ended: {ended}");
     }
 }
 

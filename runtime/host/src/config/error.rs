@@ -9,7 +9,7 @@ use super::secret::mentions_secret;
 /// line with a mark under the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The file, as the user named it.
+    /// The file, as the user named it; nothing where there is none.
     pub file: String,
     /// Where in the file; none where the file as a whole is at fault.
     pub place: Option<Place>,
@@ -53,7 +53,8 @@ impl fmt::Display for ConfigError {
         if let Some(place) = self.place {
             write!(f, ":{}:{}", place.line, place.column)?;
         }
-        write!(f, ": {}", self.message)?;
+        let is_of_file = !self.file.is_empty();
+        write!(f, "{}{}", if is_of_file { ": " } else { "" }, self.message)?;
         if let (Some(place), Some(line)) = (self.place, &self.line) {
             let number = place.line.to_string();
             let before = place.column.saturating_sub(1) as usize;

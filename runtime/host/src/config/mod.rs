@@ -3,6 +3,7 @@
 //! Every error of every step is a [`ConfigError`] with a place. Nothing is looked at but the file itself and what its
 //! `${…}` name.
 
+mod alone;
 mod check;
 mod decode;
 mod defaults;
@@ -95,6 +96,29 @@ pub fn load_other<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigError> {
 pub fn parse_other<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, ConfigError> {
     let source = Text::of(text, file);
     decode::decode(&source, &checked_tree(&source)?)
+}
+
+/// Where keys and values stand in a YAML file.
+pub(crate) struct Places(Node);
+
+impl Places {
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// It is no YAML.
+    pub(crate) fn read(text: &str, file: &Path) -> Result<Places, ConfigError> {
+        checked_tree(&Text::of(text, file)).map(Places)
+    }
+
+    /// The place of the key that this path leads to.
+    pub(crate) fn of_key(&self, path: &[&str]) -> Option<Place> {
+        self.0.get(path).map(|_| self.0.place_of(path))
+    }
+
+    /// The place where the value begins that this path leads to.
+    pub(crate) fn of_value(&self, path: &[&str]) -> Option<Place> {
+        self.0.get(path).map(|node| node.place)
+    }
 }
 
 /// The folder at which relative paths in this file start.

@@ -368,10 +368,10 @@ pub struct Admin {
     pub token: Option<Secret>,
 }
 
-fn reload_interval() -> Time {
+pub(super) fn reload_interval() -> Time {
     Time::ms(60_000)
 }
 
-fn budget() -> Size {
+pub(super) fn budget() -> Size {
     Size::mib(64)
 }

@@ -78,9 +78,9 @@ impl Report {
                 "outcome": "would-produce",
                 "topic": topic,
                 "timestamp": record::timestamp(output.timestamp),
-                "key": record::datum(output.key),
-                "value": record::datum(output.value),
-                "headers": record::headers(output.headers),
+                "key": record::Bytes(output.key),
+                "value": record::Bytes(output.value),
+                "headers": record::Headers(output.headers),
             });
             say(&line);
             return;

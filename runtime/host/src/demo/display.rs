@@ -1,3 +1,4 @@
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,17 +21,19 @@ const SAMPLE_CHARS: usize = 110;
 /// Says what is going on, and how to have the same on a Kafka of one's own.
 pub(super) fn introduce(folder: &Path, admin: Option<SocketAddr>) {
     let shown = folder.display();
-    anstream::println!(
-        "{TITLE}Sluicegate demo{TITLE:#}: trades → redact → route → trades.clean, trades.large; exactly once"
-    );
-    anstream::println!("  pipeline  {shown}/pipeline.yaml, on an embedded log: nothing to install");
-    if let Some(admin) = admin {
-        anstream::println!("  admin     http://{admin}/v1/pipelines  http://{admin}/metrics");
-    }
-    anstream::println!(
-        "  on Kafka  replace 'local: {{ path: data, … }}' by 'kafka: {{ brokers: host:9092, … }}' in that file,"
-    );
-    anstream::println!("            create its topics, and: sluicegate run pipeline.yaml   (Ctrl-C ends the demo)\n");
+    let admin = admin
+        .map_or(String::new(), |admin| format!("  admin     http://{admin}/v1/pipelines  http://{admin}/metrics\n"));
+    print(&format!(
+        "{TITLE}Sluicegate demo{TITLE:#}: trades → redact → route → trades.clean, trades.large; exactly once\n  \
+         pipeline  {shown}/pipeline.yaml, on an embedded log: nothing to install\n{admin}  \
+         on Kafka  replace 'local: {{ path: data, … }}' by 'kafka: {{ brokers: host:9092, … }}' in that file,\n            \
+         create its topics, and: sluicegate run pipeline.yaml   (Ctrl-C ends the demo)\n"
+    ));
+}
+
+/// Whether anybody is there to read it: a demo that nobody watches any more is over, and cleans up.
+fn print(text: &str) -> bool {
+    writeln!(anstream::stdout(), "{text}").is_ok()
 }
 
 /// Shows, second by second, rates, lag, and what came in and went out.
@@ -47,7 +50,7 @@ impl Display {
         Ok(Display { running, log: log.clone(), topics })
     }
 
-    /// Returns after `duration`, or when the pipeline ends.
+    /// Returns after `duration`, or when the pipeline ends, or nobody watches.
     pub(super) fn run(mut self, duration: Option<Duration>) {
         let start = Instant::now();
         let mut before = Tally::default();
@@ -57,18 +60,17 @@ impl Display {
             if Instant::now() >= due {
                 due += SECOND;
                 let now = self.running.pipeline.meters.tally();
-                self.show_rates(start.elapsed(), &before, &now);
-                self.show_samples();
+                if !print(&(self.rates(start.elapsed(), &before, &now) + &self.samples())) {
+                    break;
+                }
                 before = now;
             }
         }
         let total = self.running.pipeline.meters.tally();
-        anstream::println!(
+        print(&format!(
             "\n{TITLE}{} records in, {} out, {} dead letters{TITLE:#}; what is in flight is finished now",
-            total.records_in,
-            total.outputs,
-            total.dead_letters
-        );
+            total.records_in, total.outputs, total.dead_letters
+        ));
     }
 
     fn is_over(&self) -> bool {
@@ -76,19 +78,20 @@ impl Display {
         self.running.states().iter().all(over)
     }
 
-    fn show_rates(&self, elapsed: Duration, before: &Tally, now: &Tally) {
+    fn rates(&self, elapsed: Duration, before: &Tally, now: &Tally) -> String {
         let lag: u64 = self.running.pipeline.meters.lag().values().sum();
-        anstream::println!(
+        format!(
             "{TITLE}{:>4} s  in {:>7}/s  out {:>7}/s  dead letters {:>3}  lag {lag:>5}{TITLE:#}",
             elapsed.as_secs(),
             now.records_in - before.records_in,
             now.outputs - before.outputs,
             now.dead_letters,
-        );
+        )
     }
 
     /// The last record of each topic within this second, if there is one.
-    fn show_samples(&mut self) {
+    fn samples(&mut self) -> String {
+        let mut samples = String::new();
         for (topic, reader) in &mut self.topics {
             if reader.is_none() {
                 // Output topics come to be with the first worker.
@@ -105,9 +108,10 @@ impl Display {
                 }
             }
             if let Some(sample) = sample {
-                anstream::println!("  {TOPIC}{topic:<12}{TOPIC:#} {FAINT}{sample}{FAINT:#}");
+                samples += &format!("\n  {TOPIC}{topic:<12}{TOPIC:#} {FAINT}{sample}{FAINT:#}");
             }
         }
+        samples
     }
 }
 

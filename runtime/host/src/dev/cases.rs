@@ -19,6 +19,8 @@ pub struct Report {
     pub passed: usize,
     /// How many did not; a file whose plugin does not start counts as one.
     pub failed: usize,
+    /// How many did not, and expect from now on what they did.
+    pub updated: usize,
     /// File by file.
     pub files: Vec<FileReport>,
 }
@@ -45,6 +47,12 @@ pub struct CaseReport {
     pub name: String,
     /// Whether the plugin did as expected.
     pub passed: bool,
+    /// Whether what it did instead is expected from now on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub updated: bool,
+    /// What it did.
+    #[serde(skip)]
+    pub(super) found: Found,
     /// How it did not.
     #[serde(flatten)]
     pub difference: Option<Difference>,
@@ -74,10 +82,9 @@ fn run_file(file: &CaseFile, transform: &mut dyn Transform) -> FileReport {
         let found = run_case(file, index, transform);
         let name = file.case_name(index);
         let difference = compare(case, &found);
-        report.cases.push(CaseReport { name, passed: difference.is_none(), difference });
-        if let Found::Fail(..) = found
-            && let Err(error) = transform.renew()
-        {
+        let failed = matches!(found, Found::Fail(..));
+        report.cases.push(CaseReport { name, passed: difference.is_none(), updated: false, found, difference });
+        if failed && let Err(error) = transform.renew() {
             report.error = Some(format!("the plugin does not start again: {error}"));
             break;
         }
@@ -94,6 +101,7 @@ fn run_case(file: &CaseFile, index: usize, transform: &mut dyn Transform) -> Fou
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
+const CHANGED: Style = AnsiColor::Yellow.on_default();
 
 impl Report {
     /// The program's exit code.
@@ -109,7 +117,11 @@ impl Report {
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         self.files.iter().try_for_each(|file| file.write(out))?;
         let style = if self.failed == 0 { GOOD } else { BAD };
-        writeln!(out, "{style}{} passed, {} failed{style:#}", self.passed, self.failed)
+        let updated = match self.updated {
+            0 => String::new(),
+            updated => format!(", {updated} updated"),
+        };
+        writeln!(out, "{style}{} passed{updated}, {} failed{style:#}", self.passed, self.failed)
     }
 }
 
@@ -119,6 +131,10 @@ impl FileReport {
         for case in &self.cases {
             match &case.difference {
                 None => writeln!(out, "  {GOOD}ok{GOOD:#}      {}", case.name)?,
+                Some(difference) if case.updated => {
+                    writeln!(out, "  {CHANGED}UPDATED{CHANGED:#} {}", case.name)?;
+                    difference.write(out, "          ", "- expected before, + found, and expected now")?;
+                }
                 Some(difference) => {
                     writeln!(out, "  {BAD}FAILED{BAD:#}  {}", case.name)?;
                     difference.write(out, "          ", "- expected, + found")?;

@@ -175,7 +175,7 @@ fn lines(
 }
 
 /// Whether these bytes are what is wanted: JSON as JSON, all else byte for byte.
-fn same(wanted: &Datum, found: Option<&[u8]>) -> bool {
+pub(super) fn same(wanted: &Datum, found: Option<&[u8]>) -> bool {
     match (wanted, found) {
         (Datum::Null, found) => found.is_none(),
         (Datum::Bytes(wanted), found) => found == Some(wanted),

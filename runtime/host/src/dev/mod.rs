@@ -1,12 +1,16 @@
-//! What a plugin's author runs: a new project, a build, and cases in files, none of which needs a broker.
+//! What a plugin's author runs: a new project, a build, cases in files, and a pipeline that follows what is saved.
 
 pub mod build;
 pub mod case_file;
+mod case_text;
 pub mod cases;
 pub(crate) mod diff;
 pub(crate) mod found;
+pub mod junit;
 pub mod language;
+pub mod live;
 pub mod repeat;
 pub mod scaffold;
 #[cfg(test)]
 mod tests;
+pub mod update;

@@ -1,6 +1,7 @@
 //! Watches where plugins come from, and has a changed one taken up.
 
 mod files;
+pub(crate) mod notice;
 mod tags;
 
 use std::sync::Arc;
@@ -11,17 +12,12 @@ use crate::config::{Reload, Stage};
 use crate::exit::Exit;
 use crate::registry::Fetched;
 use crate::supervisor::Running;
+use notice::{News, Notice};
 
 /// The threads that watch. They end with this.
 pub(crate) struct Watch {
     files: Sender<News>,
     tags: Sender<News>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum News {
-    Changed,
-    End,
 }
 
 impl Watch {
@@ -36,8 +32,8 @@ impl Watch {
         };
         let found: Vec<_> = pipelines.iter().flat_map(files::of).collect();
         if !found.is_empty() {
-            let (app, news) = (Arc::clone(app), files.clone());
-            spawn("files", Box::new(move || files::watch(&app, found, news, &of_files)))?;
+            let (app, notice) = (Arc::clone(app), Notice::new(files.clone(), of_files));
+            spawn("files", Box::new(move || files::watch(&app, found, notice)))?;
         }
         let found: Vec<_> = pipelines.iter().flat_map(tags::of).collect();
         if !found.is_empty() {

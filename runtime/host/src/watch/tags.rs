@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
-use super::{News, Watched, watched};
+use super::notice::News;
+use super::{Watched, watched};
 use crate::app::App;
 use crate::registry::PluginRef;
 use crate::supervisor::Running;

@@ -1,0 +1,129 @@
+use std::io::{self, BufWriter, Stdout, Write};
+use std::time::Duration;
+
+use serde_json::json;
+use sluicegate_core::{Destination, Error, Output, Positions, Progress, Sink, Ticket, Transaction};
+
+use crate::config::Pipeline;
+use crate::console::settled;
+use crate::record::{self, Bytes, Headers, Shown};
+
+/// Writes outputs as lines to standard output, and dead letters, as JSON, to standard error.
+pub(super) struct StdoutSink {
+    out: BufWriter<Stdout>,
+    raw: bool,
+    /// The named outputs.
+    named: Vec<String>,
+    /// The header of each output's stable id, where the pipeline has one.
+    id_header: Option<String>,
+    pipeline: String,
+    id: String,
+    /// Outputs by batch that are not acknowledged.
+    written: Vec<(Ticket, u64)>,
+}
+
+impl StdoutSink {
+    pub(super) fn new(config: &Pipeline, raw: bool) -> Self {
+        StdoutSink {
+            out: BufWriter::with_capacity(64 << 10, io::stdout()),
+            raw,
+            named: config.sink.outputs().names(),
+            id_header: config.sink.id_header().map(str::to_owned),
+            pipeline: config.name.clone(),
+            id: String::new(),
+            written: Vec::new(),
+        }
+    }
+
+    fn write_output(&mut self, output: &Output<'_>) -> io::Result<()> {
+        if self.raw {
+            // A tombstone has no value, and so no line.
+            let Some(value) = output.value else { return Ok(()) };
+            self.out.write_all(value)?;
+            return self.out.write_all(b"\n");
+        }
+        if self.id_header.is_some() {
+            output.write_id(&self.pipeline, &mut self.id);
+        }
+        let id = self.id_header.as_ref().map(|name| (name.as_bytes(), Some(self.id.as_bytes())));
+        let shown = Shown {
+            to: match output.to {
+                Destination::Named(index) => self.named.get(index as usize).map(String::as_str),
+                _ => None,
+            },
+            // Where it will be stored, nobody knows yet.
+            partition: None,
+            offset: None,
+            timestamp: record::timestamp(output.timestamp),
+            key: Bytes(output.key),
+            value: Bytes(output.value),
+            headers: Headers(output.headers.chain(id)),
+        };
+        serde_json::to_writer(&mut self.out, &shown)?;
+        self.out.write_all(b"\n")
+    }
+}
+
+impl Sink for StdoutSink {
+    fn write(&mut self, output: &Output<'_>, ticket: Ticket) -> Result<(), Error> {
+        match output.to {
+            Destination::DeadLetter | Destination::Replayed => tell_failure(output),
+            Destination::Default | Destination::Named(_) => settled(self.write_output(output))?,
+        }
+        match self.written.last_mut().filter(|(last, _)| *last == ticket) {
+            Some((_, outputs)) => *outputs += 1,
+            None => self.written.push((ticket, 1)),
+        }
+        Ok(())
+    }
+
+    /// Flushes: the worker asks after each batch, before it reads more.
+    fn acknowledged(&mut self, progress: &mut Progress, _: Duration) -> Result<(), Error> {
+        if self.written.is_empty() {
+            return Ok(());
+        }
+        settled(self.out.flush())?;
+        self.written.drain(..).for_each(|(ticket, outputs)| progress.acknowledge(ticket, outputs));
+        Ok(())
+    }
+}
+
+/// A dead letter, in the words of `dead-letters list --json`; `.record` of it is a line that can be run again.
+fn tell_failure(output: &Output<'_>) {
+    let told = |name| output.added.iter().find(|(told, _)| *told == name).map_or("", |(_, value)| value.as_str());
+    let letter = json!({
+        "source": { "topic": &*output.source.topic, "partition": output.source.number, "offset": output.offset },
+        "stage": told("sluicegate-stage"),
+        "plugin": told("sluicegate-plugin"),
+        "plugin_version": told("sluicegate-plugin-version"),
+        "plugin_digest": told("sluicegate-plugin-digest"),
+        "failure": told("sluicegate-failure"),
+        "reason": told("sluicegate-reason"),
+        "record": {
+            "partition": output.source.number,
+            "offset": output.offset,
+            "timestamp": record::timestamp(output.timestamp),
+            "key": Bytes(output.key),
+            "value": Bytes(output.value),
+            "headers": Headers(output.headers),
+        },
+    });
+    anstream::eprintln!("{letter}");
+}
+
+/// The transaction of pipes: what is written is written.
+pub(super) struct Nothing;
+
+impl Transaction for Nothing {
+    fn begin(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn commit(&mut self, _: &Positions) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
