@@ -24,7 +24,8 @@ fn a_transform_for_redpanda_runs_from_topic_to_topic() -> Result<()> {
     for topic in ["moved", "moved.out", "moved.audit", "moved.dead"] {
         client.create_topic(topic, PARTITIONS, &[])?;
     }
-    let asked = ["drop", "twice", "to audit", "variable GREETING", "variable REDPANDA_OUTPUT_TOPIC_0", "error", "panic"];
+    let asked =
+        ["drop", "twice", "to audit", "variable GREETING", "variable REDPANDA_OUTPUT_TOPIC_0", "error", "panic"];
     let value = |number: usize| match asked.get(number / 7).filter(|_| number.is_multiple_of(7)) {
         Some(asked) => (*asked).to_owned(),
         None => format!("value {number}"),
@@ -55,7 +56,10 @@ fn a_transform_for_redpanda_runs_from_topic_to_topic() -> Result<()> {
 
     let read = |topic: &str| client.consume(topic, Isolation::ReadCommitted);
     let values = |records: &[Record]| -> Vec<String> {
-        records.iter().map(|record| String::from_utf8_lossy(record.value.as_deref().unwrap_or(b"null")).into()).collect()
+        records
+            .iter()
+            .map(|record| String::from_utf8_lossy(record.value.as_deref().unwrap_or(b"null")).into())
+            .collect()
     };
     let expected = (0..RECORDS).flat_map(|number| match value(number).as_str() {
         "drop" | "to audit" | "error" | "panic" => vec![],
@@ -85,7 +89,9 @@ fn it_is_inspected_and_tested_like_any_plugin() -> Result<()> {
     let transform = transform()?;
     let inspected = sluicegate(["inspect".as_ref(), transform.as_os_str()])?.run()?;
     ensure!(inspected.code == Some(0), "{inspected:?}");
-    for words in ["redpanda_transform", "core module: a transform for Redpanda, run as it is", "The transform's environment"] {
+    for words in
+        ["redpanda_transform", "core module: a transform for Redpanda, run as it is", "The transform's environment"]
+    {
         ensure!(inspected.stdout.contains(words), "{words} in {}", inspected.stdout);
     }
     let inspected = sluicegate(["inspect".as_ref(), transform.as_os_str(), "--json".as_ref()])?.run()?;

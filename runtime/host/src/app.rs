@@ -15,7 +15,8 @@ use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Role, Stage,
 use sluicegate_kafka::Patience;
 use sluicegate_local::Log;
 use sluicegate_wasm::{
-    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, Plugin, PluginCounters, Topics,
+    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, Plugin, PluginCounters,
+    Topics,
 };
 
 pub(crate) use candidates::Tryout;

@@ -347,6 +347,9 @@ mod tests {
         let artifact = artifact.unwrap();
         assert_eq!((artifact.form, artifact.interface), (Form::Module, Interface::Transform));
         assert_eq!(artifact.imports, ["sluicegate:plugin/log@0.1.0", "wasi_snapshot_preview1.fd_write"]);
-        assert_eq!(artifact.exports, ["memory", "sluicegate:plugin/lifecycle@0.1.0", "sluicegate:plugin/transform@0.1.0"]);
+        assert_eq!(
+            artifact.exports,
+            ["memory", "sluicegate:plugin/lifecycle@0.1.0", "sluicegate:plugin/transform@0.1.0"]
+        );
     }
 }

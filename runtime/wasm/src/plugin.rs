@@ -91,7 +91,9 @@ pub enum LoadError {
     )]
     Link(String),
     /// The functions of a transform for Redpanda have the right names and the wrong types, or are not there.
-    #[error("does not fit version 2 of Redpanda's ABI: {0}: build it with Redpanda's SDK, as a command for wasm32-wasip1")]
+    #[error(
+        "does not fit version 2 of Redpanda's ABI: {0}: build it with Redpanda's SDK, as a command for wasm32-wasip1"
+    )]
     Redpanda(String),
     /// It cannot even say what it is.
     #[error("fails on describe: {0}")]

@@ -3,13 +3,8 @@
 use super::{ArtifactError, CONTRACT_VERSION, Form, Interface, PACKAGE, REDPANDA};
 
 /// The functions of Redpanda's ABI, version 2.
-const REDPANDA_FUNCTIONS: [&str; 5] = [
-    "check_abi_version_2",
-    "read_batch_header",
-    "read_next_record",
-    "write_record",
-    "write_record_with_options",
-];
+const REDPANDA_FUNCTIONS: [&str; 5] =
+    ["check_abi_version_2", "read_batch_header", "read_next_record", "write_record", "write_record_with_options"];
 /// What Redpanda's transforms import to ask the broker's schema registry. Linked, and whatever calls it fails.
 const REDPANDA_SCHEMAS: &str = "redpanda_schema_registry";
 /// WASI as core modules import it.

@@ -191,7 +191,8 @@ mod tests {
     fn options_name_a_topic_or_nothing() {
         assert_eq!(topic_of(&[]), Ok(None));
         assert_eq!(topic_of(&[1, 4, b'a', b'b']), Ok(Some("ab")));
-        for bad in [&[2, 4, b'a', b'b'][..], &[1, 6, b'a', b'b'], &[1, 4, b'a', b'b', 0], &[1, 1], &[1, 2, 0xff], &[1]] {
+        for bad in [&[2, 4, b'a', b'b'][..], &[1, 6, b'a', b'b'], &[1, 4, b'a', b'b', 0], &[1, 1], &[1, 2, 0xff], &[1]]
+        {
             assert_eq!(topic_of(bad), Err(NotWellFormed), "{bad:?}");
         }
     }

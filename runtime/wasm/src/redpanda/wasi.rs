@@ -79,7 +79,12 @@ fn link_nothing(linker: &mut Linker<State>, name: &str, of_type: FuncType) -> wa
     Ok(())
 }
 
-fn sizes(mut caller: Caller<'_, State>, of: fn(&World) -> &Vec<String>, count: i32, size: i32) -> wasmtime::Result<i32> {
+fn sizes(
+    mut caller: Caller<'_, State>,
+    of: fn(&World) -> &Vec<String>,
+    count: i32,
+    size: i32,
+) -> wasmtime::Result<i32> {
     let (memory, state) = memory::split(&mut caller);
     let list = of(&state.world);
     let bytes: usize = list.iter().map(|text| text.len() + 1).sum();

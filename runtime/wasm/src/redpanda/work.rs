@@ -198,8 +198,14 @@ mod tests {
     #[test]
     fn a_head_says_what_the_records_say() {
         let head = Work::of(&batch(), 0).head();
-        let expected =
-            Head { base_offset: 5, last_offset_delta: 7, records: 3, base_timestamp: 70, max_timestamp: 90, largest: 14 };
+        let expected = Head {
+            base_offset: 5,
+            last_offset_delta: 7,
+            records: 3,
+            base_timestamp: 70,
+            max_timestamp: 90,
+            largest: 14,
+        };
         assert_eq!(head, expected);
     }
 

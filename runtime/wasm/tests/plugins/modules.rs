@@ -55,7 +55,11 @@ fn a_module_runs_as_its_component_does() {
 fn a_module_says_what_it_imports_and_asks_for() {
     let artifact = plugin_of(module("hostile")).artifact().clone();
     assert!(artifact.imports.iter().any(|import| import == "sluicegate:plugin/log@0.1.0"), "{:?}", artifact.imports);
-    assert!(artifact.imports.iter().any(|import| import == "wasi_snapshot_preview1.fd_write"), "{:?}", artifact.imports);
+    assert!(
+        artifact.imports.iter().any(|import| import == "wasi_snapshot_preview1.fd_write"),
+        "{:?}",
+        artifact.imports
+    );
     let asked: Vec<_> = artifact.asks().iter().map(|ask| ask.interface).collect();
     assert_eq!(asked, ["wasi_snapshot_preview1.clock_time_get", "wasi_snapshot_preview1.random_get"]);
 }

@@ -134,10 +134,7 @@ fn a_wait_by_the_machines_clock_is_bounded() {
 fn one_that_does_not_start_says_why() {
     let plugin = plugin_of(transform());
     let refusal = |config: &str| Instance::new(&plugin, &spec(config).into()).err().expect(config).to_string();
-    for (start, reason) in [
-        ("panic", "no start"),
-        ("return", "it ended instead of asking for records"),
-    ] {
+    for (start, reason) in [("panic", "no start"), ("return", "it ended instead of asking for records")] {
         let line = refusal(&format!(r#"{{ "START": "{start}" }}"#));
         assert!(line.contains("does not start: ") && line.contains(reason), "{line}");
     }
@@ -226,7 +223,10 @@ fn what_cannot_be_done_is_answered_by_a_number() {
 fn the_schema_registry_is_refused_by_name() {
     let plugin = plugin_of(pretender("(call $schemas)"));
     let line = Instance::new(&plugin, &spec("{}").into()).err().unwrap().to_string();
-    assert!(line.contains("does not start: ") && line.contains("schema registry, which is not supported yet"), "{line}");
+    assert!(
+        line.contains("does not start: ") && line.contains("schema registry, which is not supported yet"),
+        "{line}"
+    );
 }
 
 #[test]
