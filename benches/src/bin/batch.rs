@@ -8,7 +8,6 @@
 //! It takes workloads of one output and no headers, which the write call has no room for.
 #![expect(unsafe_code, reason = "librdkafka's own calls are what is measured")]
 
-use std::borrow::Cow;
 use std::ffi::{CString, c_void};
 use std::ptr;
 use std::time::{Duration, Instant};
@@ -150,7 +149,7 @@ impl<'a> Batch<'a> {
 }
 
 /// A message to write, that borrows key and value.
-fn message(key: *mut c_void, key_len: usize, value: &Cow<'_, [u8]>) -> sys::rd_kafka_message_t {
+fn message(key: *mut c_void, key_len: usize, value: &[u8]) -> sys::rd_kafka_message_t {
     sys::rd_kafka_message_t {
         err: RD_KAFKA_RESP_ERR_NO_ERROR,
         rkt: ptr::null_mut(),

@@ -57,14 +57,14 @@ fn rewrite(file: &CaseFile, result: &FileReport, cases: &[usize]) -> anyhow::Res
 
 /// Whether the new text says what was found, and nothing else that is new.
 fn check(file: &CaseFile, result: &FileReport, cases: &[usize], text: &str) -> anyhow::Result<()> {
-    let new: CaseFile = config::parse_other(text, &file.file)?;
+    let mut new: CaseFile = config::parse_other(text, &file.file)?;
     let mut expected = file.clone();
     for index in cases.iter().copied() {
         let case = new.cases.get(index).filter(|case| compare(case, &result.cases[index].found).is_none());
         let case = case.ok_or_else(|| anyhow::anyhow!("write what '{}' expects by hand", file.case_name(index)))?;
         expected.cases[index].expect = case.expect.clone();
     }
-    let new = CaseFile { file: file.file.clone(), ..new };
+    new.file.clone_from(&file.file);
     if format!("{new:?}") != format!("{expected:?}") {
         anyhow::bail!("its layout is not understood, or it was saved meanwhile; write by hand, or try again");
     }

@@ -45,6 +45,7 @@ impl StdoutSink {
         if self.id_header.is_some() {
             output.write_id(&self.pipeline, &mut self.id);
         }
+        let added = output.added.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
         let id = self.id_header.as_ref().map(|name| (name.as_bytes(), Some(self.id.as_bytes())));
         let shown = Shown {
             to: match output.to {
@@ -57,7 +58,7 @@ impl StdoutSink {
             timestamp: record::timestamp(output.timestamp),
             key: Bytes(output.key),
             value: Bytes(output.value),
-            headers: Headers(output.headers.chain(id)),
+            headers: Headers(output.headers.chain(added).chain(id)),
         };
         serde_json::to_writer(&mut self.out, &shown)?;
         self.out.write_all(b"\n")
