@@ -27,7 +27,7 @@ const ODD_EVERY: usize = 101;
 #[test]
 fn a_shadow_finds_exactly_the_records_that_differ_and_nothing_of_it_is_seen() -> Result<()> {
     let setup = Setup::new("shadowed")?;
-    let mut running = setup.start(&version(1)?)?;
+    let running = setup.start(&version(1)?)?;
     let file = setup.write("shadow.wasm", &mischievous(1, "diff")?)?;
     let begun = done(setup.cli(&["shadow", "shadowed", "stamp", &file, "--why", "to compare"])?)?;
     ensure!(begun.contains("runs as shadow"), "{begun}");
@@ -59,13 +59,13 @@ fn a_shadow_finds_exactly_the_records_that_differ_and_nothing_of_it_is_seen() ->
     setup.judge(RECORDS + 100, |_, version| version == 1)?;
     ensure!(setup.report()?["candidate"]["records"] == RECORDS, "it has ended: {}", setup.report()?);
     ensure!(setup.actions()? == ["shadow done", "canary refused", "shadow-end done"], "{:?}", setup.actions()?);
-    end(&mut running)
+    end(running)
 }
 
 #[test]
 fn a_shadow_that_crashes_on_everything_is_dropped_and_the_stream_is_untouched() -> Result<()> {
     let setup = Setup::new("haunted")?;
-    let mut running = setup.start(&version(1)?)?;
+    let running = setup.start(&version(1)?)?;
     let file = setup.write("shadow.wasm", &mischievous(2, "trap")?)?;
     done(setup.cli(&["shadow", "haunted", "stamp", &file])?)?;
     setup.produce(0..RECORDS)?;
@@ -76,14 +76,14 @@ fn a_shadow_that_crashes_on_everything_is_dropped_and_the_stream_is_untouched() 
     let metrics = http::get(setup.admin, "/metrics")?.body;
     ensure!(metrics.lines().any(|line| line.contains("kind=\"trap\"") && line.ends_with(" 0")), "{metrics}");
     ensure!(running.stderr()?.contains("role=\"shadow\""), "its lines are marked: {}", running.stderr()?);
-    end(&mut running)
+    end(running)
 }
 
 #[test]
 fn a_canary_has_its_share_of_the_keys_and_then_everything() -> Result<()> {
     let setup = Setup::new("canary")?;
     let (first, second) = (version(1)?, version(2)?);
-    let mut running = setup.start(&first)?;
+    let running = setup.start(&first)?;
     let file = setup.write("canary.wasm", &second)?;
     let begun = setup.cli(&["canary", "canary", "stamp", &file, "--share", "25%", "--of", "keys", "--for", "20s"])?;
     ensure!(done(begun)?.contains("runs as canary"));
@@ -108,10 +108,10 @@ fn a_canary_has_its_share_of_the_keys_and_then_everything() -> Result<()> {
         version == if is_canarys(output) || index(output).is_ok_and(|index| index >= RECORDS) { 2 } else { 1 }
     })?;
     // As after any change: the version before is there, and what runs survives a restart.
-    end(&mut running)?;
-    let mut running = setup.start(&first)?;
+    end(running)?;
+    let running = setup.start(&first)?;
     ensure!(setup.status()?["stages"][0]["version"] == "000002", "{}", setup.status()?);
-    end(&mut running)
+    end(running)
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_canary_has_its_share_of_the_partitions() -> Result<()> {
     // In the midst of it the process ends: what ran beside it goes on alone.
     running.signal(Signal::Kill)?;
     running.wait(DRAINED_WITHIN)?;
-    let mut running = setup.start(&version(1)?)?;
+    let running = setup.start(&version(1)?)?;
     setup.produce(RECORDS..RECORDS + 100)?;
     setup.judge(RECORDS + 100, |output, version| {
         version == if is_canarys(output.partition) && index(output).is_ok_and(|index| index < RECORDS) { 2 } else { 1 }
@@ -141,14 +141,14 @@ fn a_canary_has_its_share_of_the_partitions() -> Result<()> {
         last["action"] == "rollback" && last["why"].as_str().is_some_and(|why| why.contains("the process ended")),
         "{last}"
     );
-    end(&mut running)
+    end(running)
 }
 
 /// It crashes on what is odd, where what runs does not; and nothing else becomes of that than ever.
 #[test]
 fn a_canary_that_does_worse_is_rolled_back_and_nothing_is_lost() -> Result<()> {
     let setup = Setup::new("worse")?;
-    let mut running = setup.start(&version(1)?)?;
+    let running = setup.start(&version(1)?)?;
     let bad = mischievous(2, "poor")?;
     let file = setup.write("canary.wasm", &bad)?;
     done(setup.cli(&["canary", "worse", "stamp", &file, "--share", "50%", "--for", "10m"])?)?;
@@ -174,7 +174,7 @@ fn a_canary_that_does_worse_is_rolled_back_and_nothing_is_lost() -> Result<()> {
             && report["live"]["failures"] == serde_json::json!({}),
         "{report}"
     );
-    end(&mut running)
+    end(running)
 }
 
 /// A pipeline from Kafka to Kafka with one stage, `stamp`, and no place for dead letters: one would stop it.
@@ -300,7 +300,7 @@ fn done(output: Output) -> Result<String> {
     Ok(output.stdout)
 }
 
-fn end(running: &mut Running) -> Result<()> {
+fn end(mut running: Running) -> Result<()> {
     running.signal(Signal::Term)?;
     running.wait(DRAINED_WITHIN).map(drop)
 }
