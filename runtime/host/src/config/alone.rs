@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::endpoint::{IdHeader, LocalSink, LocalSource, Outputs, Partitioning, Sink, Source};
+use super::endpoint::{LocalSink, LocalSource, Outputs, Partitioning, Sink, Source};
+use super::id_header::IdHeader;
 use super::origin::Origin;
 use super::pipeline::{
     BatchLimits, Commit, DeadLetter, Delivery, Limits, OnFailure, Pipeline, Reload, Stage, budget, reload_interval,
@@ -39,6 +40,7 @@ impl Pipeline {
             partition: Partitioning::default(),
             outputs: Outputs::default(),
             id_header: IdHeader::Off,
+            plugin_header: false,
         };
         Pipeline {
             name: stage.name.clone(),
