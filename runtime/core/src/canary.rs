@@ -39,10 +39,10 @@ fn fnv_1a<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
 
 /// Why a canary is found wanting beside the plugin that is live; none if it is not.
 ///
-/// From the rate of the one that is live follows how many of its own records a canary may be expected to fail on, and how
-/// many of its calls to overrun the deadline. While it runs it may have three standard deviations more (of a count that is
-/// so rare, the root of what is expected, and one more), at the end two: from nothing expected follow three, and none. What
-/// both fail on is not counted.
+/// From the rate of what is live follows how many failures, and how many calls over the deadline, a canary is to be expected
+/// to have in as many records as it was given. It may have more by chance: while it runs three standard deviations, where
+/// that of a count is the root of what is expected (and of one more, so that the first failure ends nothing); at the end two.
+/// Where nothing is expected that makes three, and at the end none. What both fail on is not counted.
 pub fn is_worse(live: &Conduct, canary: &Conduct, at_end: bool) -> Option<String> {
     let too_many = |what: &str, live_count: u64, count: u64| {
         let rate = if live.records == 0 { 0.0 } else { live_count as f64 / live.records as f64 };

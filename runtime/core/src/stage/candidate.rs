@@ -111,8 +111,7 @@ fn conduct(records: u64, part: &Part) -> Conduct {
     conduct
 }
 
-/// How each did with its share. What both failed on is to blame itself, and is nobody's failure; but a rejection by one where
-/// the other fails otherwise is the same to whoever waits for the record.
+/// How each did with its share. What both failed on, in whichever ways, is to blame itself: it is nobody's failure.
 fn conducts(records: usize, result: &StageResult) -> (Conduct, Conduct) {
     let Split { makers, given, canary, .. } = &result.split;
     let (own, given_count) = (records - given.len(), given.len() as u64);
