@@ -131,7 +131,12 @@ pub fn start(plugin: &Plugin, config: &str) -> Result<Instance> {
         config: config.into(),
         outputs: Vec::new(),
         topics: Topics::default(),
-        limits: InstanceLimits { deadline: Duration::from_secs(10), ..InstanceLimits::default() },
+        limits: InstanceLimits {
+            // A plugin in Python keeps the bytes of its outputs until its instance is replaced, which nothing here does.
+            memory_bytes: 1 << 30,
+            deadline: Duration::from_secs(10),
+            ..InstanceLimits::default()
+        },
         allow: Allow::default(),
         counters: Arc::default(),
         role: None,

@@ -28,7 +28,7 @@ class Config:
     tombstones: Policy = "pass"
 
 
-@plugin(name="enrich", version="0.1.0", summary="Adds to each value the row of a table that a field, a header or the key leads to")
+@plugin(name="enrich", version="0.1.0", summary="Adds to each value the row of a table that it leads to")
 class Enrich:
     def __init__(self, config: Config) -> None:
         if [config.key, config.header is not None, config.field is not None].count(True) != 1:

@@ -13,13 +13,13 @@ import (
 
 type config struct {
 	Fields []rule `json:"fields" doc:"What is masked, and how: each field by exactly one of keep-last, hash and text."`
-	Salt   string `json:"salt,omitempty" doc:"The key of hashes: with another one they are others, and without it nobody can try out what they stand for."`
+	Salt   string `json:"salt,omitempty" doc:"The key of hashes; needed with hash."`
 }
 
 type rule struct {
 	Path     string  `json:"path" doc:"The path of JSON fields, as account, client.name or legs.*.account."`
-	KeepLast *int    `json:"keep-last,omitempty" doc:"An asterisk for each character but the last so many; for all, where there are no more than these."`
-	Hash     bool    `json:"hash,omitempty" doc:"The HMAC-SHA-256 of the text under the salt, in hexadecimal: the same for the same text."`
+	KeepLast *int    `json:"keep-last,omitempty" doc:"An asterisk for each character but the last so many."`
+	Hash     bool    `json:"hash,omitempty" doc:"The HMAC-SHA-256 of the text under the salt, in hexadecimal."`
 	Text     *string `json:"text,omitempty" doc:"This text in its place."`
 }
 
@@ -50,7 +50,7 @@ func (r rule) mask(salt string) (mask, error) {
 	}
 	if r.Hash {
 		if salt == "" {
-			return nil, errors.New("`hash` needs a `salt`: without one, whoever knows the possible texts finds the one that a hash stands for")
+			return nil, errors.New("`hash` needs a `salt`: without one, anybody can try out what a hash stands for")
 		}
 		masks = append(masks, newHash(salt))
 	}

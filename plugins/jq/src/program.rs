@@ -8,8 +8,11 @@ use sluicegate_plugin::{Error, Record};
 
 use crate::language::{Json, Surroundings, definitions, functions};
 
+/// A variable's name, and how it is made of a record.
+type Variable = (&'static str, fn(&Record<'_>) -> Val);
+
 /// What a program may ask of the record, beside the value.
-const VARIABLES: [(&str, fn(&Record<'_>) -> Val); 6] = [
+const VARIABLES: [Variable; 6] = [
     ("$key", |record| record.key().map_or(Val::Null, text)),
     ("$headers", headers),
     ("$topic", |record| text(record.topic().as_bytes())),
