@@ -35,7 +35,9 @@ fn it_says_what_it_is() {
     let artifact = plugin.artifact();
     assert_eq!((artifact.form, artifact.interface), (Form::Module, Interface::Redpanda));
     assert!(artifact.imports.iter().any(|import| import == "redpanda_transform.read_next_record"));
-    assert_eq!((plugin.description().name.as_str(), &*plugin.description().version), ("asked", &artifact.digest[..12]));
+    // The name is the linker's, to which cargo may add a hash.
+    assert!(plugin.description().name.starts_with("asked"), "{}", plugin.description().name);
+    assert_eq!(*plugin.description().version, artifact.digest[..12]);
     assert!(plugin.description().config_schema.is_some());
 }
 
@@ -79,7 +81,8 @@ fn the_environment_is_the_configuration() {
 
 #[test]
 fn there_is_nothing_else_of_the_machine() {
-    assert_eq!(answer(spec("{}"), "arguments"), "asked");
+    let arguments = answer(spec("{}"), "arguments");
+    assert!(arguments.starts_with("asked") && !arguments.contains(' '), "its own name alone: {arguments}");
     let files = answer(spec("{}"), "files");
     assert!(files.starts_with("Err("), "{files}");
     // The batch's records are of 5 ms after the epoch, and the transform's clock is with them.
