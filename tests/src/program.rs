@@ -21,14 +21,10 @@ use crate::wait::eventually;
 /// How long [`Program::run`] lets the program run.
 pub const RUN_WITHIN: Duration = Duration::from_secs(120);
 
-/// The program with these arguments; built on the first call, unless `SLUICEGATE_PROGRAM` names
-/// the one to judge.
+/// The program with these arguments, which [`build::program`] gives on the first call.
 pub fn sluicegate<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Program> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let path = build::once(&BUILT, || match std::env::var_os("SLUICEGATE_PROGRAM") {
-        Some(path) if !path.is_empty() => Ok(path.into()),
-        _ => build::program(),
-    })?;
+    let path = build::once(&BUILT, build::program)?;
     Ok(Program::new(&path, args))
 }
 
