@@ -71,7 +71,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * end-offsets TOPIC ISOLATION                PARTITION=OFFSET...
  * committed GROUP TOPIC                      PARTITION=OFFSET... of those that have one
  * commit GROUP TOPIC PARTITION=OFFSET...     for a group without members
- * members GROUP                              how many members read, once the group is settled; else 0
+ * members GROUP                              the ids of the members that read, once the group is settled; else none
  * configure-group GROUP KEY=VALUE...
  * refuse TOPIC OPERATION                     to everyone, by an ACL; all else stays allowed
  * </pre>
@@ -149,7 +149,7 @@ public final class Driver {
             case "commit":
                 return commit(args.get(0), args.get(1), args.subList(2, args.size()));
             case "members":
-                return List.of(Long.toString(members(args.get(0))));
+                return members(args.get(0));
             case "configure-group":
                 return configureGroup(args.get(0), args.subList(1, args.size()));
             case "refuse":
@@ -178,16 +178,18 @@ public final class Driver {
         return List.of();
     }
 
-    private long members(String group) throws Exception {
+    private List<String> members(String group) throws Exception {
         try {
             ConsumerGroupDescription described =
                     await(admin.describeConsumerGroups(List.of(group)).describedGroups().get(group));
-            return described.groupState() != GroupState.STABLE ? 0 : described.members().stream()
+            return described.groupState() != GroupState.STABLE ? List.of() : described.members().stream()
                     .filter(member -> !member.assignment().topicPartitions().isEmpty())
-                    .count();
+                    .map(member -> member.consumerId())
+                    .sorted()
+                    .toList();
         } catch (ExecutionException error) {
             if (error.getCause() instanceof GroupIdNotFoundException) {
-                return 0;
+                return List.of();
             }
             throw error;
         }

@@ -159,7 +159,12 @@ impl Client {
 
     /// How many members of the group have partitions to read; none while it rebalances.
     pub fn members(&self, group: &str) -> Result<u64> {
-        count(&self.ask(&["members", group])?)
+        Ok(self.member_ids(group)?.len() as u64)
+    }
+
+    /// The ids of the members of the group that have partitions to read; none while it rebalances.
+    pub fn member_ids(&self, group: &str) -> Result<Vec<String>> {
+        self.ask(&["members", group])
     }
 
     /// Produces these records, in order, and waits for their acknowledgements (idempotence,

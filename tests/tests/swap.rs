@@ -36,6 +36,7 @@ const HELD_UP_MAX: f64 = 0.05;
 const SLICE_EVERY: Duration = Duration::from_millis(50);
 const SLICE: usize = 2_500;
 const SWAPS: usize = 200;
+const CONFIGS: usize = 20;
 const SWAP_EVERY: Duration = Duration::from_millis(150);
 
 #[test]
@@ -139,6 +140,38 @@ fn what_cannot_be_loaded_is_refused_with_its_reason_and_nothing_changes() -> Res
     running.wait(DRAINED_WITHIN).map(drop)
 }
 
+/// Twenty configurations, each with another plugin, are taken up from the folder that the process follows.
+#[test]
+fn a_changed_configuration_is_taken_up_by_the_same_members_and_loses_repeats_and_reorders_nothing() -> Result<()> {
+    let pipeline = Setup::new("configs", "")?;
+    let mut running = pipeline.start_with(&version(0)?, &["--config-dir", "."])?;
+    let members = || pipeline.client.member_ids(&pipeline.name);
+    let before = eventually(READY_WITHIN, "members", || Ok(Some(members()?).filter(|ids| ids.len() == WORKERS)))?;
+    let (written, _) = pipeline.feed(&|| {
+        for number in 1..=CONFIGS {
+            let plugin = format!("stamp-{number}.wasm");
+            fs::write(pipeline.folder.path().join(&plugin), version(number)?)?;
+            let commit = format!("commit: {{ interval: {}ms }}\n", 50 * (1 + number % 3));
+            pipeline.configure(&plugin, &format!("    name: stage-{}\n", number % 2), &commit)?;
+            eventually(DONE_WITHIN, "the configuration", || {
+                let stage = &pipeline.status()?["stages"][0];
+                Ok((stage["version"] == format!("{number:06}").as_str()).then_some(()))
+            })?;
+        }
+        Ok(())
+    })?;
+    pipeline.client.wait_until_consumed(&pipeline.name, &pipeline.name, DONE_WITHIN)?;
+    judge(&pipeline.outputs()?, written)?;
+    ensure!(members()? == before, "the group has other members: {:?}, before {before:?}", members()?);
+    let handed_over = running.stderr()?.matches("goes on with the changed configuration").count();
+    ensure!(handed_over == CONFIGS * WORKERS, "{handed_over} workers handed over");
+    let history = pipeline.history()?;
+    let configured = history.iter().filter(|entry| entry["action"] == "configure" && entry["ended"] == "done").count();
+    ensure!(configured == CONFIGS, "{history:?}");
+    end(&mut running)?;
+    running.wait(DRAINED_WITHIN).map(drop)
+}
+
 /// What the bad version made of records is undone with its transaction; what it committed before its breaker tripped are
 /// dead letters, fewer than the breaker counts for each worker. Nothing is lost.
 #[test]
@@ -198,21 +231,33 @@ impl Setup {
         // What the outputs' timestamps say is when they came.
         client.create_topic(&format!("{name}.out"), PARTITIONS, &[("message.timestamp.type", "LogAppendTime")])?;
         let folder = tempfile::tempdir()?;
-        let brokers = kafka.bootstrap();
+        let setup = Setup { name: name.to_owned(), folder, admin: free_address()?, client, writer };
+        setup.configure("stamp.wasm", stage, extra)?;
+        Ok(setup)
+    }
+
+    /// Writes the pipeline's file, as deployments do it: whole.
+    fn configure(&self, plugin: &str, stage: &str, extra: &str) -> Result<()> {
+        let (name, brokers) = (&self.name, Kafka::shared()?.bootstrap());
         let yaml = format!(
             "name: {name}\n\
              source: {{ kafka: {{ brokers: '{brokers}', topics: [{name}], start: earliest }} }}\n\
-             stages:\n  - plugin: stamp.wasm\n{stage}\
+             stages:\n  - plugin: {plugin}\n{stage}\
              sink: {{ kafka: {{ topic: {name}.out, partition: same }} }}\n{extra}\
              delivery: exactly-once\nworkers: {WORKERS}\n"
         );
-        fs::write(folder.path().join("pipeline.yaml"), yaml)?;
-        Ok(Setup { name: name.to_owned(), folder, admin: free_address()?, client, writer })
+        fs::write(self.folder.path().join(".new"), yaml)?;
+        Ok(fs::rename(self.folder.path().join(".new"), self.folder.path().join("pipeline.yaml"))?)
     }
 
     fn start(&self, first: &[u8]) -> Result<Running> {
+        self.start_with(first, &["pipeline.yaml"])
+    }
+
+    fn start_with(&self, first: &[u8], pipelines: &[&str]) -> Result<Running> {
         fs::write(self.folder.path().join("stamp.wasm"), first)?;
-        let args = ["run", "pipeline.yaml", "--state-dir", "state", "--admin", &self.admin.to_string()];
+        let admin = self.admin.to_string();
+        let args = [&["run", "--state-dir", "state", "--admin", &admin], pipelines].concat();
         let mut running = sluicegate(args)?.folder(self.folder.path()).spawn()?;
         running.wait_ready(self.admin, READY_WITHIN)?;
         Ok(running)

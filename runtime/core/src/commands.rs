@@ -36,6 +36,8 @@ pub enum Command {
     Pause,
     /// Go on.
     Resume,
+    /// Finish what is in flight, commit it, and leave the seams to the worker that comes next.
+    HandOver,
 }
 
 /// A new version of a stage's plugin: a live instance, configured, for one worker.

@@ -42,4 +42,4 @@ pub use policy::{Action, Policy, Rule};
 pub use progress::{Positions, Progress, Ticket};
 pub use seams::{Clock, Identity, Polled, Sink, Source, Transaction, Transform};
 pub use stage::Stage;
-pub use worker::{CommitEvery, Delivery, Stop, Worker, WorkerSettings};
+pub use worker::{CommitEvery, Delivery, Ended, Handover, Rest, Stop, Worker, WorkerSettings};

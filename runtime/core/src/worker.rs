@@ -48,6 +48,35 @@ pub struct Worker {
     inbox: Inbox,
     /// What is read meanwhile is parked, a batch a partition.
     paused: bool,
+    /// Another worker is to go on with the seams.
+    handing_over: bool,
+}
+
+/// How a worker ended well.
+pub enum Ended {
+    /// It was asked to stop, and has left the group.
+    Left,
+    /// It was told to hand over. Nothing is in flight.
+    HandedOver(Handover),
+}
+
+/// What one worker leaves to the next, which goes on as the same member of the group, with the same partitions.
+pub struct Handover {
+    /// Where its records came from.
+    pub source: Box<dyn Source>,
+    /// Where its outputs went.
+    pub sink: Box<dyn Sink>,
+    /// What it committed with.
+    pub transaction: Box<dyn Transaction>,
+    /// What the next one begins with.
+    pub rest: Rest,
+}
+
+/// What a worker had read and not done: batches whose partitions are held.
+#[derive(Default)]
+pub struct Rest {
+    batches: Vec<Batch>,
+    lag: BTreeMap<Partition, u64>,
 }
 
 /// The promise a pipeline makes.
@@ -132,7 +161,17 @@ impl Worker {
             rewinds: 0,
             inbox: Inbox::default(),
             paused: false,
+            handing_over: false,
         }
+    }
+
+    /// The same worker, which begins with what the one before it had not done; over that one's seams.
+    #[must_use]
+    pub fn after(mut self, rest: Rest) -> Self {
+        let parked = |batch| Parked { batch, passage: self.chain.passage(), due: Duration::ZERO };
+        self.parked = rest.batches.into_iter().map(parked).collect();
+        self.lag = rest.lag;
+        self
     }
 
     /// The same worker, which does what it is told by way of this inbox.
@@ -150,23 +189,33 @@ impl Worker {
         self
     }
 
-    /// Streams until `stop` is requested, then finishes what is in flight, commits and leaves the group.
+    /// Streams until `stop` is requested, then finishes what is in flight, commits and leaves the group; or until it is
+    /// told to hand over, which it does instead of leaving.
     ///
     /// # Errors
     /// What was in flight is undone or left unacknowledged; a new worker does it again from the committed offsets.
-    pub fn run(mut self, stop: &Stop) -> Result<(), Error> {
+    pub fn run(mut self, stop: &Stop) -> Result<Ended, Error> {
         let result = self.flow(stop);
         if result.is_err() && self.open_since.is_some() {
             // The first error counts; whatever cannot be undone here is fenced by the next worker.
             let _ = self.transaction.abort();
         }
-        self.source.close();
         self.meters.forget_lag(self.lag.keys());
-        result
+        if self.handing_over && result.is_ok() && !stop.requested() {
+            return Ok(Ended::HandedOver(self.hand_over()));
+        }
+        self.source.close();
+        result.map(|()| Ended::Left)
+    }
+
+    fn hand_over(self) -> Handover {
+        let Worker { source, sink, transaction, lag, .. } = self;
+        let batches = self.parked.into_iter().map(|parked| parked.batch).collect();
+        Handover { source, sink, transaction, rest: Rest { batches, lag } }
     }
 
     fn flow(&mut self, stop: &Stop) -> Result<(), Error> {
-        while !stop.requested() {
+        while !stop.requested() && !self.handing_over {
             match self.turn() {
                 Err(error) if error.kind == ErrorKind::Rewind => self.rewind(error)?,
                 result => result?,
@@ -243,6 +292,7 @@ impl Worker {
                 Command::Dismiss { stage } => self.change(stage, Stage::dismiss),
                 Command::Pause => self.paused = true,
                 Command::Resume => self.paused = false,
+                Command::HandOver => self.handing_over = true,
             }
         }
         let drained = if self.paused && !was_paused { self.finish() } else { Ok(()) };
@@ -264,7 +314,7 @@ impl Worker {
     /// One batch, as far as it comes: to the sink, or until a record of it has to wait.
     fn process(&mut self) -> Result<(), Error> {
         self.obey()?;
-        if self.paused {
+        if self.paused || self.handing_over {
             self.park(Duration::ZERO);
             return Ok(());
         }

@@ -92,6 +92,36 @@ fn a_stop_ends_a_pause_and_leaves_what_was_read_unacknowledged() {
 }
 
 #[test]
+fn another_worker_goes_on_over_the_same_seams_with_what_waited() {
+    let script = vec![
+        Event::Records(0, vec!["a"]),
+        Event::Records(1, vec!["trap", "b"]),
+        tell(|| Command::HandOver),
+        Event::Records(0, vec!["c"]),
+    ];
+    let (result, world, _) = run("1", 1, script);
+    result.unwrap();
+    let world = world.borrow();
+    assert_eq!(world.written[..1], ["a.1"]);
+    assert_eq!(world.committed[0], 1, "what was in flight is committed before another goes on");
+    let mut heirs = world.written[1..].to_vec();
+    heirs.sort();
+    assert_eq!(heirs, ["b.heir", "c.heir", "trap.heir"], "nothing that was read is lost, and nothing is done twice");
+    assert_eq!(world.aborted, 0);
+}
+
+#[test]
+fn what_is_read_while_it_hands_over_is_the_next_ones() {
+    let script = vec![Event::Records(0, vec!["a"]), tell(|| Command::Pause), Event::Records(0, vec!["b"])];
+    let hand_over = [tell(|| Command::HandOver), Event::Records(1, vec!["c"])];
+    let (result, world, _) = run("1", 0, script.into_iter().chain(hand_over).collect());
+    result.unwrap();
+    let mut written = world.borrow().written.clone();
+    written.sort();
+    assert_eq!(written, ["a.1", "b.heir", "c.heir"]);
+}
+
+#[test]
 fn all_workers_hear_of_it_at_the_same_moment() {
     let commands = Arc::new(Commands::default());
     let inboxes: Vec<Inbox> = (0..2).map(|_| commands.join()).collect();

@@ -246,7 +246,7 @@ fn run(
         Box::new(FakeClock(Rc::clone(world))),
         Arc::clone(&meters),
     );
-    let result = worker.run(&stop);
+    let result = worker.run(&stop).map(drop);
     assert!(world.closed.get(), "the group is always left");
     (result, meters.tally())
 }

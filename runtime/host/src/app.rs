@@ -55,13 +55,13 @@ pub struct LoadedPipeline {
     pub stages: Vec<LoadedStage>,
     /// Its counters.
     pub meters: Arc<Meters>,
-    /// What was changed while it ran.
-    pub(crate) journal: Journal,
+    /// What was changed while it ran; also by those that it succeeds.
+    pub(crate) journal: Arc<Journal>,
     /// Puts itself between the workers and their seams; none but while somebody looks on.
     pub(crate) onlooker: Option<Onlooker>,
     versions: Versions,
     /// Taken by the first worker: whoever only looks takes nobody's.
-    seat: OnceLock<Seat>,
+    seat: Arc<OnceLock<Seat>>,
 }
 
 /// Called with a worker's seams, on its thread, for those that it is to have.
@@ -106,8 +106,8 @@ impl App {
         let stage = |stage: &config::Stage| LoadedStage { name: stage.name.clone(), counters: Arc::default() };
         let stages: Vec<LoadedStage> = config.stages.iter().map(stage).collect();
         let meters = Arc::new(Meters::new(stages.iter().map(|stage| stage.name.as_str())));
-        let (versions, journal) = (Versions::new(plugins), Journal::default());
-        let (onlooker, seat) = (None, OnceLock::new());
+        let (versions, journal) = (Versions::new(plugins), Arc::default());
+        let (onlooker, seat) = (None, Arc::default());
         let loaded = LoadedPipeline { config, stages, meters, journal, onlooker, versions, seat };
         // One instance of each, so that a plugin that refuses its configuration is known before anything is connected.
         for (index, stage) in loaded.config.stages.iter().enumerate() {
@@ -122,14 +122,13 @@ impl App {
     ///
     /// # Errors
     /// A system cannot be reached, or refuses.
-    pub fn worker(&self, pipeline: &LoadedPipeline, index: u32, stop: &Arc<Stop>) -> Result<Worker, Error> {
+    pub(crate) fn connect(&self, pipeline: &LoadedPipeline, index: u32, stop: &Arc<Stop>) -> Result<Seams, Error> {
         let seat = pipeline.seat.get_or_init(|| Seat::take(&pipeline.config.name));
         let seams = Seams::connect(self, &pipeline.config, seat.name(), index, Patience::new(stop, DRAIN))?;
-        let seams = match &pipeline.onlooker {
+        Ok(match &pipeline.onlooker {
             Some(look_on) => look_on(seams),
             None => seams,
-        };
-        pipeline.worker(seams, pipeline.config.delivery.into())
+        })
     }
 
     /// The embedded log in this folder, opened once a process.
@@ -148,6 +147,11 @@ impl App {
 }
 
 impl LoadedPipeline {
+    /// Counts as the same process to the broker as another, which ends: whatever that leaves open is ended at once.
+    pub(crate) fn take_seat_of(&mut self, before: &LoadedPipeline) {
+        self.seat = Arc::clone(&before.seat);
+    }
+
     /// A worker over these seams, with fresh instances of the plugins.
     pub(crate) fn worker(&self, seams: Seams, delivery: Delivery) -> Result<Worker, Error> {
         let config = &self.config;
@@ -165,7 +169,7 @@ impl LoadedPipeline {
         };
         let (clock, meters) = (Box::new(SystemClock(Instant::now())), Arc::clone(&self.meters));
         let worker = Worker::new(settings, seams.source, stages, seams.sink, seams.transaction, clock, meters);
-        let worker = worker.with_inbox(inbox);
+        let worker = worker.with_inbox(inbox).after(seams.rest);
         Ok(if config.sink.plugin_header() { worker.with_plugin_header() } else { worker })
     }
 

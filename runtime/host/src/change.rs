@@ -4,8 +4,10 @@
 //!
 //! All of this may take as long as compiling does: not for a tokio task, nor for a worker that streams.
 
+mod succession;
 mod tryouts;
 
+use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -98,6 +100,9 @@ impl LoadedPipeline {
 
     /// What the pipeline's file names for a stage has become another, and reads so.
     pub(crate) fn take_up_changed(&self, app: &App, index: usize, read: Result<Fetched, String>, why: &str) {
+        if self.is_succeeded() {
+            return; // Its successor has read the same.
+        }
         let asker = Asker { who: "watcher".into(), why: Some(why.into()) };
         // Refusals are in the journal, and whoever asked is the file.
         let _ = self.take_up_named(app, Action::File, index, read, &asker);
@@ -124,7 +129,7 @@ impl LoadedPipeline {
     /// answer was lost does not go back two versions.
     pub(crate) fn roll_back(&self, stage: &str, to: Option<&Digest>, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
-        let _one = self.journal.one_at_a_time();
+        let _one = self.change()?;
         let current = self.version(index);
         if to.is_some_and(|to| to.hex() == current.digest()) {
             return Ok(self.unchanged(index, current.digest()));
@@ -143,7 +148,7 @@ impl LoadedPipeline {
     /// cannot be gone back from.
     pub(crate) fn go_back_from(&self, culprit: Culprit, reason: &str) -> bool {
         let _one = self.journal.one_at_a_time();
-        if self.is_replaced(culprit) {
+        if self.is_replaced(culprit) || self.is_succeeded() {
             return true; // Another worker had the same, or somebody was faster.
         }
         if !self.is_to_go_back(culprit) {
@@ -156,8 +161,11 @@ impl LoadedPipeline {
 
     /// Has the workers finish and commit what is in flight, and then run nothing until they are told to go on. They stay
     /// members of the group and keep their partitions.
-    pub(crate) fn pause(&self, paused: bool, asker: &Asker) -> Changed {
-        let _one = self.journal.one_at_a_time();
+    ///
+    /// # Errors
+    /// Its configuration is being changed at this moment.
+    pub(crate) fn pause(&self, paused: bool, asker: &Asker) -> Result<Changed, Refusal> {
+        let _one = self.change()?;
         let changed = self.is_paused() != paused;
         let behind = self.set_paused(paused);
         let mut note = None;
@@ -167,12 +175,29 @@ impl LoadedPipeline {
             self.journal.note(&self.config.name, self.entry(action, None, "", asker));
         }
         let pipeline = self.config.name.clone();
-        Changed { pipeline, stage: None, digest: None, before: None, changed, behind, note }
+        Ok(Changed { pipeline, stage: None, digest: None, before: None, changed, behind, note })
+    }
+
+    /// The right to change something, which one has at a time.
+    ///
+    /// # Errors
+    /// Its configuration is being changed at this moment.
+    fn change(&self) -> Result<MutexGuard<'_, ()>, Refusal> {
+        let one = self.journal.one_at_a_time();
+        match self.is_succeeded() {
+            true => Err(Refusal::Conflict("the pipeline's file has changed at this moment: ask again".into())),
+            false => Ok(one),
+        }
     }
 
     /// Goes on with what was changed before the last stop, as the journal has it.
     pub(crate) fn restore(&mut self, app: &App, journal: Journal) {
-        self.journal = journal;
+        self.journal = Arc::new(journal);
+        self.restore_changes(app, "it was changed at run time before the last stop");
+        self.forget_tryout();
+    }
+
+    fn restore_changes(&self, app: &App, why: &str) {
         if self.journal.is_paused() {
             self.set_paused(true);
         }
@@ -184,18 +209,16 @@ impl LoadedPipeline {
             {
                 tracing::warn!(pipeline = %self.config.name, "a plugin is not kept: {error}");
             }
-            self.restore_stage(app, index);
+            self.restore_stage(app, index, why);
         }
-        self.forget_tryout();
     }
 
-    fn restore_stage(&self, app: &App, index: usize) {
+    fn restore_stage(&self, app: &App, index: usize, why: &str) {
         let (stage, file) = (&self.config.stages[index], self.file_digest(index));
         let Some(change) = self.journal.run_time_change(&stage.name) else {
             return;
         };
-        let why = "it was changed at run time before the last stop".to_owned();
-        let asker = Asker { who: "sluicegate".into(), why: Some(why) };
+        let asker = Asker { who: "sluicegate".into(), why: Some(why.to_owned()) };
         let restored = self.noted(Action::Restore, index, &change.digest, &asker, || {
             if change.file != file {
                 return Err(Refusal::Conflict("the stage's file has changed since, and wins".into()));
@@ -223,7 +246,7 @@ impl LoadedPipeline {
         let config = &self.config.stages[index];
         if self.version(index).digest() != digest.hex() {
             let plugin = app.plugin_for(&self.config, config, from, bytes.clone())?;
-            let _one = self.journal.one_at_a_time();
+            let _one = self.change()?;
             if self.version(index).digest() != digest.hex() {
                 return self.exchange_for(index, &plugin, &bytes);
             }

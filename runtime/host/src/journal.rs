@@ -102,6 +102,8 @@ pub(crate) enum Action {
     Resume,
     /// At a start, what was changed before it.
     Restore,
+    /// The pipeline's file has changed.
+    Configure,
     /// A shadow beside a stage's plugin.
     Shadow,
     /// The end of it.
@@ -130,6 +132,7 @@ impl Action {
             Action::Pause => "pause",
             Action::Resume => "resume",
             Action::Restore => "restore",
+            Action::Configure => "configure",
             Action::Shadow => "shadow",
             Action::ShadowEnd => "shadow-end",
             Action::Canary => "canary",
@@ -202,6 +205,12 @@ impl Journal {
         let kept = lock(&self.kept);
         let last = kept.history.iter().rev().find(|entry| entry.stage.as_deref() == Some(stage));
         last.filter(|entry| entry.ended == Ended::Refused).cloned()
+    }
+
+    /// Why the pipeline's file was refused when it had changed last, if it was.
+    pub(crate) fn last_file_refusal(&self) -> Option<String> {
+        let kept = lock(&self.kept);
+        kept.history.iter().rev().find(|entry| entry.action == Action::Configure)?.reason.clone()
     }
 
     /// How often each kind of change was made or refused since the start.

@@ -28,6 +28,7 @@ mod record;
 pub mod registry;
 mod seat;
 pub mod service;
+mod state;
 pub mod supervisor;
 pub mod trust;
 mod watch;

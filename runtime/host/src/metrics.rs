@@ -5,7 +5,9 @@ use std::sync::Arc;
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
+use crate::app::LoadedPipeline;
 use crate::supervisor::{Running, WorkerState};
+use crate::watch::Files;
 
 const RECORDS_IN: &str = "sluicegate_records_in_total";
 const BYTES_IN: &str = "sluicegate_bytes_in_total";
@@ -19,17 +21,20 @@ const SWAPS: &str = "sluicegate_swaps_total";
 const SWAP_HELD_UP: &str = "sluicegate_swap_seconds_max";
 const CHANGES: &str = "sluicegate_changes_total";
 const PLUGIN_INFO: &str = "sluicegate_plugin_info";
+const FILES_REFUSED: &str = "sluicegate_files_refused";
 const PAUSED: &str = "sluicegate_paused";
 const WORKERS_RUNNING: &str = "sluicegate_workers_running";
 
 /// All metrics of all pipelines, in Prometheus' text format. Values are read when somebody asks; the data path only
 /// adds to plain counters once a batch.
-pub(crate) fn render(running: &[Arc<Running>]) -> String {
+pub(crate) fn render(running: &[Arc<Running>], files: &Files) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     with_local_recorder(&recorder, || {
         describe();
         running.iter().for_each(|running| record(running));
+        let refused = files.list().iter().filter(|(_, found)| found.refused.is_some()).count();
+        gauge!(FILES_REFUSED).set(refused as f64);
     });
     handle.render()
 }
@@ -48,12 +53,13 @@ fn describe() {
     describe_counter!(SWAPS, "Exchanges of a plugin for another version, counted by each worker");
     describe_gauge!(SWAP_HELD_UP, "The longest that an exchange has held up a worker, in seconds");
     describe_counter!(CHANGES, "Changes at run time, by action and how they ended");
+    describe_gauge!(FILES_REFUSED, "Files of the folder of pipelines that do not run as they are now");
     describe_gauge!(PAUSED, "1 while the pipeline is paused by request");
 }
 
 fn record(running: &Running) {
-    let pipeline = running.pipeline.config.name.clone();
-    let meters = &running.pipeline.meters;
+    let (pipeline, loaded) = (running.name().to_owned(), running.pipeline());
+    let meters = &loaded.meters;
     let tally = meters.tally();
     let absolute = |name: &'static str, value: u64| counter!(name, "pipeline" => pipeline.clone()).absolute(value);
     absolute(RECORDS_IN, tally.records_in);
@@ -76,8 +82,8 @@ fn record(running: &Running) {
     }
     let streaming = running.states().iter().filter(|state| **state == WorkerState::Running).count();
     gauge!(WORKERS_RUNNING, "pipeline" => pipeline.clone()).set(streaming as f64);
-    record_changes(running);
-    for stage in &running.pipeline.stages {
+    record_changes(&loaded);
+    for stage in &loaded.stages {
         for (name, count) in stage.counters.read() {
             let labels = [("pipeline", pipeline.clone()), ("stage", stage.name.clone())];
             counter!(format!("plugin_{name}"), &labels).absolute(count);
@@ -85,8 +91,7 @@ fn record(running: &Running) {
     }
 }
 
-fn record_changes(running: &Running) {
-    let pipeline = &running.pipeline;
+fn record_changes(pipeline: &LoadedPipeline) {
     let name = pipeline.config.name.clone();
     let (swaps, longest) = pipeline.meters.swaps();
     counter!(SWAPS, "pipeline" => name.clone()).absolute(swaps);

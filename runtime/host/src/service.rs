@@ -8,48 +8,56 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin;
 use crate::app::{App, LoadedPipeline};
+use crate::config;
 use crate::exit::Exit;
 use crate::supervisor::{Running, Supervisor};
-use crate::watch::Watch;
+use crate::watch::{Folder, FolderWatch, Watch};
 
 /// What a shell reports for a program that a second SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
 /// Pipelines that run, and what surrounds them.
 pub struct Service {
-    supervisor: Supervisor,
-    /// Ends with the service.
-    watch: Watch,
+    supervisor: Arc<Supervisor>,
+    /// Both end with the service.
+    watch: (Watch, Option<FolderWatch>),
     admin: Option<SocketAddr>,
     /// Control only: the workers have threads of their own.
     runtime: Runtime,
 }
 
 impl Service {
-    /// Starts all workers and, if asked, the admin endpoint. From now on SIGINT and SIGTERM drain and end them.
+    /// Starts all workers, those of a folder's files too, and, if asked, the admin endpoint. From now on SIGINT and SIGTERM
+    /// drain and end them.
     ///
     /// # Errors
     /// The address is taken, or the machine has no threads left.
-    pub fn start(app: &Arc<App>, pipelines: Vec<LoadedPipeline>, listen: Option<SocketAddr>) -> Result<Self, Exit> {
+    pub(crate) fn start(
+        app: &Arc<App>,
+        pipelines: Vec<LoadedPipeline>,
+        folder: Option<Folder>,
+        admin: Option<config::Admin>,
+    ) -> Result<Self, Exit> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let listener = listen.map(|listen| runtime.block_on(admin::bind(listen))).transpose()?;
-        let admins = pipelines.iter().filter_map(|pipeline| pipeline.config.admin.as_ref());
-        let token = admins.filter_map(|admin| admin.token.clone()).next();
-        let supervisor = Supervisor::start(app, pipelines)?;
-        let watch = Watch::start(app, supervisor.running())?;
+        let listener = admin.as_ref().map(|admin| runtime.block_on(admin::bind(admin.listen))).transpose()?;
+        let supervisor = Arc::new(Supervisor::start(app, pipelines, folder.is_some())?);
+        stop_on_signals(&runtime, stopper(&supervisor))?;
+        let files = folder.as_ref().map(Folder::files).unwrap_or_default();
+        let followed = folder.map(|folder| folder.follow(app, &supervisor)).transpose()?;
+        let watch = (Watch::start(app, &supervisor)?, followed);
         let mut service = Service { supervisor, watch, admin: None, runtime };
         if let Some(listener) = listener {
             let address = listener.local_addr()?;
-            service.runtime.spawn(admin::serve(listener, Arc::clone(app), service.running().into(), token));
+            let (supervisor, token) = (Arc::clone(&service.supervisor), admin.and_then(|admin| admin.token));
+            service.runtime.spawn(admin::serve(listener, Arc::clone(app), supervisor, files, token));
             tracing::info!("admin endpoint on http://{address}");
             service.admin = Some(address);
         }
-        stop_on_signals(&service.runtime, service.stopper())?;
         Ok(service)
     }
 
     /// The pipelines.
-    pub fn running(&self) -> &[Arc<Running>] {
+    pub fn running(&self) -> Vec<Arc<Running>> {
         self.supervisor.running()
     }
 
@@ -60,7 +68,7 @@ impl Service {
 
     /// A handle by which any thread may ask everything to drain and end.
     pub fn stopper(&self) -> impl Fn() + Send + 'static {
-        self.supervisor.stopper()
+        stopper(&self.supervisor)
     }
 
     /// Waits until all workers have ended.
@@ -73,6 +81,11 @@ impl Service {
         self.runtime.shutdown_background();
         ended
     }
+}
+
+fn stopper(supervisor: &Arc<Supervisor>) -> impl Fn() + Send + 'static {
+    let supervisor = Arc::clone(supervisor);
+    move || supervisor.stop()
 }
 
 /// Calls `stop` on the first SIGINT or SIGTERM, and ends the process on the second.

@@ -1,14 +1,14 @@
-//! Keeps workers going: a thread each, started again with a growing pause after whatever may pass.
+//! Keeps workers going: a thread each, started again with a growing pause after whatever may pass. Pipelines come, change
+//! and go while others run.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use sluicegate_core::{Error, ErrorKind, Stop};
+use sluicegate_core::{Ended, Error, ErrorKind, Stop};
 
-use crate::app::{App, LoadedPipeline};
+use crate::app::{App, LoadedPipeline, Seams};
 use crate::exit::Exit;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -50,8 +50,9 @@ pub enum WorkerState {
 
 /// A pipeline that runs: looked at by the admin endpoint.
 pub struct Running {
-    /// The pipeline.
-    pub pipeline: LoadedPipeline,
+    name: String,
+    /// Another once its configuration has changed.
+    pipeline: Mutex<Arc<LoadedPipeline>>,
     states: Mutex<Vec<WorkerState>>,
     failure: Mutex<Option<Error>>,
     /// Asks this pipeline's workers alone.
@@ -60,6 +61,31 @@ pub struct Running {
 }
 
 impl Running {
+    fn new(pipeline: LoadedPipeline) -> Self {
+        Running {
+            name: pipeline.config.name.clone(),
+            states: Mutex::new(vec![WorkerState::Starting; pipeline.config.workers as usize]),
+            pipeline: Mutex::new(Arc::new(pipeline)),
+            failure: Mutex::default(),
+            stop: Arc::default(),
+            connected_once: AtomicBool::new(false),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The pipeline, as it is configured now.
+    pub fn pipeline(&self) -> Arc<LoadedPipeline> {
+        Arc::clone(&lock(&self.pipeline))
+    }
+
+    fn is_still(&self, pipeline: &Arc<LoadedPipeline>) -> bool {
+        Arc::ptr_eq(&lock(&self.pipeline), pipeline)
+    }
+
     /// What each worker is doing.
     pub fn states(&self) -> Vec<WorkerState> {
         lock(&self.states).clone()
@@ -68,6 +94,15 @@ impl Running {
     /// Whether all workers stream.
     pub fn is_ready(&self) -> bool {
         self.states().iter().all(|state| *state == WorkerState::Running)
+    }
+
+    /// Whether some worker has ended for good, or all have: none hands over any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.states().iter().any(|state| matches!(state, WorkerState::Stopped | WorkerState::Failed { .. }))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.states().iter().all(|state| matches!(state, WorkerState::Stopped | WorkerState::Failed { .. }))
     }
 
     fn set(&self, worker: u32, state: WorkerState) {
@@ -79,8 +114,8 @@ impl Running {
 
 /// The workers of all pipelines.
 pub struct Supervisor {
-    running: Vec<Arc<Running>>,
-    threads: Vec<JoinHandle<()>>,
+    app: Arc<App>,
+    running: Mutex<Vec<Arc<Running>>>,
     course: Arc<Course>,
 }
 
@@ -95,6 +130,8 @@ struct Course {
 struct At {
     /// When all were asked to end.
     stopping: Option<Instant>,
+    /// Whether more pipelines may come: then their end is not the end.
+    more_may_come: bool,
     /// Threads that go on.
     threads: usize,
 }
@@ -105,16 +142,20 @@ impl Course {
         self.changed.notify_all();
     }
 
-    /// Waits until all are asked to end, or time is up.
-    fn pause(&self, time: Duration) {
-        let waited = self.changed.wait_timeout_while(lock(&self.at), time, |at| at.stopping.is_none());
-        drop(waited);
+    fn is_stopping(&self) -> bool {
+        lock(&self.at).stopping.is_some()
+    }
+
+    /// Waits until it is so, looking whenever something has changed. False: time was up before.
+    fn wait_until(&self, is_so: impl Fn() -> bool, within: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(lock(&self.at), within, |_| !is_so());
+        waited.is_ok_and(|(_, time)| !time.timed_out())
     }
 
     /// Waits until no thread goes on, or has gone on for too long after all were asked to end. How many still do.
     fn wait(&self) -> usize {
         let mut at = lock(&self.at);
-        while at.threads > 0 {
+        while at.threads > 0 || at.more_may_come && at.stopping.is_none() {
             let Some(since) = at.stopping else {
                 at = self.changed.wait(at).unwrap_or_else(PoisonError::into_inner);
                 continue;
@@ -130,69 +171,99 @@ impl Course {
 }
 
 impl Supervisor {
-    /// Starts the workers of these pipelines.
+    /// Starts the workers of these pipelines. Unless more may come, it is at its end once they are.
     ///
     /// # Errors
     /// The machine has no thread left.
-    pub fn start(app: &Arc<App>, pipelines: Vec<LoadedPipeline>) -> Result<Self, Exit> {
-        let mut supervisor = Supervisor { running: Vec::new(), threads: Vec::new(), course: Arc::default() };
-        for pipeline in pipelines {
-            let workers = pipeline.config.workers;
-            let running = Arc::new(Running {
-                states: Mutex::new(vec![WorkerState::Starting; workers as usize]),
-                pipeline,
-                failure: Mutex::default(),
-                stop: Arc::default(),
-                connected_once: AtomicBool::new(false),
-            });
-            for worker in 0..workers {
-                let (app, running, course) = (Arc::clone(app), Arc::clone(&running), Arc::clone(&supervisor.course));
-                let name = format!("{}-{worker}", running.pipeline.config.name);
-                course.change(|at| at.threads += 1);
-                let keep = move || {
-                    keep_running(&app, &running, worker, &course);
-                    course.change(|at| at.threads -= 1);
-                };
-                supervisor.threads.push(std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(keep)?);
-            }
-            supervisor.running.push(running);
-        }
+    pub fn start(app: &Arc<App>, pipelines: Vec<LoadedPipeline>, more_may_come: bool) -> Result<Self, Exit> {
+        let supervisor = Supervisor { app: Arc::clone(app), running: Mutex::default(), course: Arc::default() };
+        supervisor.course.change(|at| at.more_may_come = more_may_come);
+        pipelines.into_iter().try_for_each(|pipeline| supervisor.add(pipeline))?;
         Ok(supervisor)
     }
 
-    /// The pipelines.
-    pub fn running(&self) -> &[Arc<Running>] {
-        &self.running
+    /// Starts the workers of one more pipeline, whose name no other has; of none once all were asked to end.
+    ///
+    /// # Errors
+    /// The machine has no thread left.
+    pub(crate) fn add(&self, pipeline: LoadedPipeline) -> Result<(), Exit> {
+        let workers = pipeline.config.workers;
+        let running = Arc::new(Running::new(pipeline));
+        // Locked until all is done: whoever asks all to end asks this one too.
+        let mut all = lock(&self.running);
+        if self.course.is_stopping() {
+            return Ok(());
+        }
+        all.push(Arc::clone(&running));
+        (0..workers).try_for_each(|worker| self.spawn(&running, worker)).inspect_err(|_| running.stop.request())
     }
 
-    /// A handle by which any thread may ask all workers to drain and end.
-    pub fn stopper(&self) -> impl Fn() + Send + 'static {
-        let stops: Vec<Arc<Stop>> = self.running.iter().map(|running| Arc::clone(&running.stop)).collect();
-        let course = Arc::clone(&self.course);
-        move || {
-            stops.iter().for_each(|stop| stop.request());
-            course.change(|at| at.stopping = at.stopping.or_else(|| Some(Instant::now())));
+    fn spawn(&self, running: &Arc<Running>, worker: u32) -> Result<(), Exit> {
+        let (app, course) = (Arc::clone(&self.app), Arc::clone(&self.course));
+        let kept = Arc::clone(running);
+        self.course.change(|at| at.threads += 1);
+        let keep = move || {
+            keep_running(&app, &kept, worker, &course);
+            course.change(|at| at.threads -= 1);
+        };
+        let name = format!("{}-{worker}", running.name);
+        let spawned = std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(keep);
+        spawned.inspect_err(|_| self.course.change(|at| at.threads -= 1))?;
+        Ok(())
+    }
+
+    /// Has a pipeline's workers go on with this in place of what they have, as the same members of their group.
+    pub(crate) fn change(&self, running: &Running, next: LoadedPipeline) {
+        let before = std::mem::replace(&mut *lock(&running.pipeline), Arc::new(next));
+        self.course.changed.notify_all();
+        let behind = before.hand_over();
+        if behind > 0 {
+            tracing::warn!(pipeline = %running.name, "{behind} workers have not come to the changed configuration yet");
         }
+    }
+
+    /// Has a pipeline finish what is in flight and leave its group. Waits until it has, or hangs for too long.
+    pub(crate) fn remove(&self, running: &Arc<Running>) {
+        running.stop.request();
+        self.course.changed.notify_all();
+        if !self.course.wait_until(|| running.has_ended(), STOP_MAX) {
+            tracing::warn!(pipeline = %running.name, "its workers did not end within {STOP_MAX:?}, and are left alone");
+        }
+        lock(&self.running).retain(|other| !Arc::ptr_eq(other, running));
+    }
+
+    /// The pipelines.
+    pub fn running(&self) -> Vec<Arc<Running>> {
+        lock(&self.running).clone()
+    }
+
+    /// The pipeline of this name.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Running>> {
+        lock(&self.running).iter().find(|running| running.name == name).cloned()
+    }
+
+    /// Asks all workers to drain and end. From any thread.
+    pub fn stop(&self) {
+        let all = lock(&self.running);
+        all.iter().for_each(|running| running.stop.request());
+        self.course.change(|at| at.stopping = at.stopping.or_else(|| Some(Instant::now())));
     }
 
     /// Waits until all workers have ended, or hang for too long after they were asked to.
     ///
     /// # Errors
     /// The first failure of a pipeline, if there is one.
-    pub fn wait(self) -> Result<(), Exit> {
-        match self.course.wait() {
-            0 => self.threads.into_iter().for_each(|thread| {
-                // A worker's panic is caught in its thread and is in the pipeline's failure.
-                let _ = thread.join();
-            }),
-            left => tracing::warn!(
+    pub fn wait(&self) -> Result<(), Exit> {
+        let left = self.course.wait();
+        if left > 0 {
+            tracing::warn!(
                 "{left} workers did not end within {STOP_MAX:?}, as brokers do not answer; the next start goes on from the \
                  committed offsets"
-            ),
+            );
         }
-        for running in &self.running {
+        for running in self.running() {
             if let Some(error) = lock(&running.failure).take() {
-                return Err(Exit::from(error).within(&format!("pipeline '{}'", running.pipeline.config.name)));
+                return Err(Exit::from(error).within(&format!("pipeline '{}'", running.name)));
             }
         }
         Ok(())
@@ -204,18 +275,26 @@ const STACK_BYTES: usize = 4 << 20;
 
 /// The life of one worker's thread.
 fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
-    let name = &running.pipeline.config.name;
+    let name = &running.name;
     let mut backoff = BACKOFF_FIRST;
+    let mut handed_over = None;
     loop {
-        running.set(worker, WorkerState::Starting);
-        let started = Instant::now();
-        let Err(error) = run_once(app, running, worker) else {
-            running.set(worker, WorkerState::Stopped);
-            return;
+        let (pipeline, started) = (running.pipeline(), Instant::now());
+        let error = match run_once(app, running, &pipeline, worker, handed_over.take()) {
+            Ok(None) => {
+                running.set(worker, WorkerState::Stopped);
+                return;
+            }
+            Ok(seams) => {
+                tracing::info!(pipeline = %name, worker, "goes on with the changed configuration");
+                handed_over = seams;
+                continue;
+            }
+            Err(error) => error,
         };
         if let Some(culprit) = error.culprit
             && !running.stop.requested()
-            && running.pipeline.go_back_from(culprit, &error.message)
+            && pipeline.go_back_from(culprit, &error.message)
         {
             tracing::warn!(pipeline = %name, worker, "{error}; the version before runs again");
             continue;
@@ -244,7 +323,7 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
         tracing::warn!(pipeline = %name, worker, "{error}; starting again in {backoff:?} from the committed offsets");
         let reason = error.message;
         running.set(worker, if tripped { WorkerState::Paused { reason } } else { WorkerState::Restarting { reason } });
-        course.pause(backoff);
+        course.wait_until(|| running.stop.requested() || !running.is_still(&pipeline), backoff);
         backoff = (backoff * 2).min(if tripped { PAUSE_MAX } else { BACKOFF_MAX });
     }
 }
@@ -258,16 +337,35 @@ fn may_pass(error: &Error, running: &Running) -> bool {
     }
 }
 
-fn run_once(app: &App, running: &Running, worker: u32) -> Result<(), Error> {
-    if running.stop.requested() {
-        return Ok(());
+/// One worker, until it is asked to stop, or hands its seams over to the one that comes next.
+fn run_once(
+    app: &App,
+    running: &Running,
+    pipeline: &LoadedPipeline,
+    worker: u32,
+    handed_over: Option<Seams>,
+) -> Result<Option<Seams>, Error> {
+    if running.stop.requested() && handed_over.is_none() {
+        return Ok(None);
     }
     let run = || {
-        let connected = app.worker(&running.pipeline, worker, &running.stop)?;
-        running.connected_once.store(true, Relaxed);
+        let seams = match handed_over {
+            Some(seams) => seams,
+            None => {
+                running.set(worker, WorkerState::Starting);
+                let seams = app.connect(pipeline, worker, &running.stop)?;
+                running.connected_once.store(true, Relaxed);
+                tracing::info!(pipeline = %running.name, worker, "running");
+                seams
+            }
+        };
+        let bytes_per_output = seams.bytes_per_output;
+        let connected = pipeline.worker(seams, pipeline.config.delivery.into())?;
         running.set(worker, WorkerState::Running);
-        tracing::info!(pipeline = %running.pipeline.config.name, worker, "running");
-        connected.run(&running.stop)
+        Ok(match connected.run(&running.stop)? {
+            Ended::Left => None,
+            Ended::HandedOver(handover) => Some(Seams::of(handover, bytes_per_output)),
+        })
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Stopped, "the worker crashed; this is a fault of sluicegate: please report it"))

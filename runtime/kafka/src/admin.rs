@@ -72,6 +72,12 @@ impl Topics {
         Ok(Topics { brokers: brokers.to_owned(), reader: Bounded::new(reader), admin: Bounded::new(admin) })
     }
 
+    /// Gives the clients up without waiting for that.
+    pub(crate) fn leave(self) {
+        self.reader.leave();
+        self.admin.leave();
+    }
+
     /// All topics but Kafka's own, by name.
     ///
     /// # Errors

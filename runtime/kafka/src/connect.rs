@@ -127,7 +127,7 @@ fn record_bytes_max(admin: &Topics, sink: &KafkaSinkConfig) -> usize {
 /// `admin` is not needed any more then.
 fn producer(sink: &KafkaSinkConfig, admin: Topics) -> Result<(SharedProducer, Arc<EventQueue>, usize), Error> {
     let bytes_max = record_bytes_max(&admin, sink);
-    drop(admin);
+    admin.leave();
     let producer: Producer = sink
         .client(bytes_max)?
         .create_with_context(ProducerState::default())
@@ -162,25 +162,25 @@ struct Partitions {
 
 /// The consumer, once brokers answered and the topics were found.
 fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<(SharedConsumer, Partitions), Error> {
-    let make = |partitions| -> Result<SharedConsumer, Error> {
+    let make = |partitions| -> Result<Bounded<Consumer>, Error> {
         let consumer: Consumer = source
             .client(delivery, partitions)?
             .create_with_context(ConsumerState::default())
             .map_err(|error| failed_call("make a consumer", &error).within("source"))?;
-        Ok(Arc::new(Bounded::new(consumer)))
+        Ok(Bounded::new(consumer))
     };
     let consumer = make(0)?;
     let partitions = check_source(&consumer, source)?;
     // What it fetches ahead of a partition is fixed when it is made, and depends on how many there are.
     if source.fetch_bytes(partitions.total) == source.fetch_bytes(0) {
-        return Ok((consumer, partitions));
+        return Ok((Arc::new(consumer), partitions));
     }
-    drop(consumer);
-    Ok((make(partitions.total)?, partitions))
+    consumer.leave();
+    Ok((Arc::new(make(partitions.total)?), partitions))
 }
 
 /// Checks that the source's topics exist.
-fn check_source(consumer: &SharedConsumer, source: &KafkaSourceConfig) -> Result<Partitions, Error> {
+fn check_source(consumer: &Consumer, source: &KafkaSourceConfig) -> Result<Partitions, Error> {
     let mut found = Partitions::default();
     // Librdkafka says but once that it may not use the group, and it asks for that as soon as it can.
     let refused = Cell::new(None);

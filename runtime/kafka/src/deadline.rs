@@ -74,6 +74,13 @@ impl<T: Send + 'static> Bounded<T> {
     pub(crate) fn new(client: T) -> Self {
         Bounded(Some(client))
     }
+
+    /// Gives up a client that nothing depends on any more, on a thread of its own: nobody waits for it.
+    pub(crate) fn leave(mut self) {
+        let client = self.0.take();
+        // Without a thread it is dropped right here.
+        let _ = thread::Builder::new().name("sluicegate-kafka-drop".into()).spawn(move || drop(client));
+    }
 }
 
 impl<T: Send + 'static> Deref for Bounded<T> {
@@ -86,7 +93,7 @@ impl<T: Send + 'static> Deref for Bounded<T> {
 
 impl<T: Send + 'static> Drop for Bounded<T> {
     fn drop(&mut self) {
-        let client = self.0.take();
+        let Some(client) = self.0.take() else { return };
         if within(CLOSE_WAIT, move || drop(client), || {}).is_none() {
             tracing::warn!("a Kafka client did not close within {CLOSE_WAIT:?}; its threads end with the process");
         }

@@ -24,7 +24,7 @@ fn straight_line(delivery: Delivery) {
     let stop = Arc::new(Stop::default());
     let run = {
         let stop = Arc::clone(&stop);
-        thread::spawn(move || worker(connection, delivery).run(&stop))
+        thread::spawn(move || worker(connection, delivery).run(&stop).map(drop))
     };
     let (inputs, outputs) = (read(&brokers, "in", 3000), read(&brokers, "out", 3000));
     stop.request();

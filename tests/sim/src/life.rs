@@ -57,7 +57,7 @@ pub(crate) fn live(world: &Rc<World>, depth: usize, slot: usize, steps: Option<u
     let alive = seat.alive.replace(false);
     world.say(&seat, || match (&ended, alive) {
         (_, false) => "is gone".into(),
-        (Ok(()), true) => "has stopped".into(),
+        (Ok(_), true) => "has stopped".into(),
         (Err(error), true) => format!("ends: {error}"),
     });
     let state = &mut *world.state();

@@ -178,7 +178,8 @@ pub(crate) fn run(first: &str, retries: u32, script: Vec<Event>) -> (Result<(), 
     run_stages(&[first], retries, script, |worker| worker)
 }
 
-/// The same with these stages, and a worker that is made as `made` says.
+/// The same with these stages, and a worker that is made as `made` says; once it is told to hand over, one goes on whose
+/// stages are all of version `heir`.
 pub(crate) fn run_stages(
     stages: &[&str],
     retries: u32,
@@ -189,9 +190,10 @@ pub(crate) fn run_stages(
     shared.borrow_mut().script.extend(script);
     let limits = OutputLimits { outputs_per_record: 10, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
     let policy = Policy::uniform(Rule { retries, backoff: Duration::from_secs(3600), then: Action::DeadLetter });
-    let stage = |version: &&str| {
-        let made = Stage::new("s", Stamp::boxed(version, false), policy, limits, 0, Duration::from_secs(1));
-        made.with_breaker(3)
+    let of_stages = |versions: &[&str], know_traps: bool| -> Vec<Stage> {
+        let transforms = versions.iter().map(|version| Stamp::boxed(version, know_traps));
+        let stage = |transform| Stage::new("s", transform, policy, limits, 0, Duration::from_secs(1)).with_breaker(3);
+        transforms.map(|transform| stage(transform)).collect()
     };
     let meters = Arc::new(Meters::new(stages.iter().map(|_| "s")));
     let settings = WorkerSettings {
@@ -204,16 +206,18 @@ pub(crate) fn run_stages(
     let (commands, stop) = (Arc::new(Commands::default()), Arc::new(Stop::default()));
     let inbox = commands.join();
     let source = Script(Rc::clone(&shared), Arc::clone(&commands), inbox.number(), Arc::clone(&stop));
-    let worker = Worker::new(
-        settings,
-        Box::new(source),
-        stages.iter().map(stage).collect(),
-        Box::new(Wire(Rc::clone(&shared))),
-        Box::new(Wire(Rc::clone(&shared))),
-        Box::new(Now(Rc::clone(&shared))),
-        Arc::clone(&meters),
-    );
-    let result = made(worker.with_inbox(inbox)).run(&stop);
+    let now = || Box::new(Now(Rc::clone(&shared)));
+    let wire = || Box::new(Wire(Rc::clone(&shared)));
+    let first = of_stages(stages, false);
+    let worker = Worker::new(settings.clone(), Box::new(source), first, wire(), wire(), now(), Arc::clone(&meters));
+    let result = match made(worker.with_inbox(inbox)).run(&stop) {
+        Ok(Ended::HandedOver(Handover { source, sink, transaction, rest })) => {
+            let heir = of_stages(&vec!["heir"; stages.len()], true);
+            Worker::new(settings, source, heir, sink, transaction, now(), Arc::clone(&meters)).after(rest).run(&stop)
+        }
+        ended => ended,
+    };
+    let result = result.map(drop);
     assert_eq!(commands.wait(u64::MAX, Duration::ZERO), 0, "nobody waits for a worker that has ended");
     (result, shared, meters)
 }

@@ -61,16 +61,17 @@ pub(super) async fn load(
     body: Body,
 ) -> Answer {
     access::check(admin.token.as_ref(), from, &headers)?;
-    let running = Arc::clone(admin.pipeline(&pipeline)?);
+    let running = admin.pipeline(&pipeline)?;
     let (digest, asker) = (asked.digest()?, asked.asker(from));
     let bytes = receive(&admin, &running, &stage, body).await?;
     let app = Arc::clone(&admin.app);
-    on_own_thread(move || running.pipeline.load_plugin(&app, &stage, bytes, digest.as_ref(), &asker)).await
+    on_own_thread(move || running.pipeline().load_plugin(&app, &stage, bytes, digest.as_ref(), &asker)).await
 }
 
 /// The plugin that comes in for a stage. None of one that there is not: the refusal will name those that there are.
 pub(super) async fn receive(admin: &Admin, running: &Running, stage: &str, body: Body) -> Result<Vec<u8>, Problem> {
-    let Some(config) = running.pipeline.config.stages.iter().find(|config| config.name == stage) else {
+    let pipeline = running.pipeline();
+    let Some(config) = pipeline.config.stages.iter().find(|config| config.name == stage) else {
         return Ok(Vec::new());
     };
     let max = config.limits.file_size.0;
@@ -99,9 +100,9 @@ pub(super) async fn reset(
     headers: HeaderMap,
 ) -> Answer {
     access::check(admin.token.as_ref(), from, &headers)?;
-    let (running, asker) = (Arc::clone(admin.pipeline(&pipeline)?), asked.asker(from));
+    let (running, asker) = (admin.pipeline(&pipeline)?, asked.asker(from));
     let app = Arc::clone(&admin.app);
-    on_own_thread(move || running.pipeline.reset_plugin(&app, &stage, &asker)).await
+    on_own_thread(move || running.pipeline().reset_plugin(&app, &stage, &asker)).await
 }
 
 pub(super) async fn roll_back(
@@ -112,8 +113,8 @@ pub(super) async fn roll_back(
     headers: HeaderMap,
 ) -> Answer {
     access::check(admin.token.as_ref(), from, &headers)?;
-    let (running, asker, to) = (Arc::clone(admin.pipeline(&pipeline)?), asked.asker(from), asked.digest()?);
-    on_own_thread(move || running.pipeline.roll_back(&stage, to.as_ref(), &asker)).await
+    let (running, asker, to) = (admin.pipeline(&pipeline)?, asked.asker(from), asked.digest()?);
+    on_own_thread(move || running.pipeline().roll_back(&stage, to.as_ref(), &asker)).await
 }
 
 pub(super) async fn set_paused<const PAUSED: bool>(
@@ -124,8 +125,8 @@ pub(super) async fn set_paused<const PAUSED: bool>(
     headers: HeaderMap,
 ) -> Answer {
     access::check(admin.token.as_ref(), from, &headers)?;
-    let (running, asker) = (Arc::clone(admin.pipeline(&pipeline)?), asked.asker(from));
-    on_own_thread(move || Ok(running.pipeline.pause(PAUSED, &asker))).await
+    let (running, asker) = (admin.pipeline(&pipeline)?, asked.asker(from));
+    on_own_thread(move || running.pipeline().pause(PAUSED, &asker)).await
 }
 
 /// Compiling takes its time, and a plugin that is tried out may block: no tokio thread is for that.

@@ -21,11 +21,9 @@ use crate::app::App;
 use crate::config::Secret;
 use crate::exit::Exit;
 use crate::metrics;
-use crate::supervisor::Running;
-use status::PipelineStatus;
-
-/// What the endpoint shows and changes.
-pub type Pipelines = Arc<[Arc<Running>]>;
+use crate::supervisor::{Running, Supervisor};
+use crate::watch::Files;
+use status::{FileStatus, PipelineStatus};
 
 const OPENAPI: &str = include_str!("openapi.json");
 /// So many plugins are received at a time: each is held in memory.
@@ -34,7 +32,8 @@ const UPLOADS_MAX: usize = 2;
 #[derive(Clone)]
 struct Admin {
     app: Arc<App>,
-    pipelines: Pipelines,
+    supervisor: Arc<Supervisor>,
+    files: Files,
     token: Option<Secret>,
     uploads: Arc<Semaphore>,
 }
@@ -50,8 +49,14 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, Exit> {
 }
 
 /// Serves until the runtime ends. Whoever changes something has to show the token; without one, has to be on this machine.
-pub async fn serve(listener: TcpListener, app: Arc<App>, pipelines: Pipelines, token: Option<Secret>) {
-    let admin = Admin { app, pipelines, token, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) };
+pub(crate) async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    supervisor: Arc<Supervisor>,
+    files: Files,
+    token: Option<Secret>,
+) {
+    let admin = Admin { app, supervisor, files, token, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) };
     let service = router(admin).into_make_service_with_connect_info::<SocketAddr>();
     if let Err(error) = axum::serve(listener, service).await {
         tracing::error!("admin endpoint: {error}");
@@ -67,9 +72,10 @@ fn router(admin: Admin) -> Router {
 }
 
 /// What `openapi.json` describes.
-fn routes() -> [(&'static str, MethodRouter<Admin>); 9] {
+fn routes() -> [(&'static str, MethodRouter<Admin>); 10] {
     [
         ("/v1/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) })),
+        ("/v1/files", get(files)),
         ("/v1/pipelines", get(list)),
         ("/v1/pipelines/{pipeline}", get(one)),
         ("/v1/pipelines/{pipeline}/history", get(history)),
@@ -85,36 +91,41 @@ fn routes() -> [(&'static str, MethodRouter<Admin>); 9] {
 }
 
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
-    match admin.pipelines.iter().find(|running| !running.is_ready()) {
+    match admin.supervisor.running().iter().find(|running| !running.is_ready()) {
         None => (StatusCode::OK, "ready\n".to_owned()),
-        Some(running) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("pipeline '{}' is not running yet\n", running.pipeline.config.name),
-        ),
+        Some(running) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("pipeline '{}' is not running yet\n", running.name()))
+        }
     }
 }
 
 async fn prometheus(State(admin): State<Admin>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&admin.pipelines))
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        metrics::render(&admin.supervisor.running(), &admin.files),
+    )
+}
+
+async fn files(State(admin): State<Admin>) -> Json<Vec<FileStatus>> {
+    Json(admin.files.list().into_iter().map(FileStatus::of).collect())
 }
 
 async fn list(State(admin): State<Admin>) -> Json<Vec<PipelineStatus>> {
-    Json(admin.pipelines.iter().map(|running| PipelineStatus::of(running)).collect())
+    Json(admin.supervisor.running().iter().map(|running| PipelineStatus::of(running)).collect())
 }
 
 async fn one(State(admin): State<Admin>, Path(pipeline): Path<String>) -> Result<Json<PipelineStatus>, Problem> {
-    Ok(Json(PipelineStatus::of(admin.pipeline(&pipeline)?)))
+    Ok(Json(PipelineStatus::of(&*admin.pipeline(&pipeline)?)))
 }
 
 async fn history(State(admin): State<Admin>, Path(pipeline): Path<String>) -> Result<Response, Problem> {
-    Ok(Json(admin.pipeline(&pipeline)?.pipeline.journal.history()).into_response())
+    Ok(Json(admin.pipeline(&pipeline)?.pipeline().journal.history()).into_response())
 }
 
 impl Admin {
-    fn pipeline(&self, name: &str) -> Result<&Arc<Running>, Problem> {
-        let found = self.pipelines.iter().find(|running| running.pipeline.config.name == name);
-        found.ok_or_else(|| {
-            let known: Vec<_> = self.pipelines.iter().map(|running| running.pipeline.config.name.as_str()).collect();
+    fn pipeline(&self, name: &str) -> Result<Arc<Running>, Problem> {
+        self.supervisor.find(name).ok_or_else(|| {
+            let known: Vec<_> = self.supervisor.running().iter().map(|running| running.name().to_owned()).collect();
             let message = format!("no pipeline '{name}' runs here; those that do: {}", known.join(", "));
             Problem(StatusCode::NOT_FOUND, message)
         })

@@ -1,9 +1,12 @@
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::tryouts::TryoutStatus;
 use crate::app::LoadedPipeline;
 use crate::journal::{Entry, time};
 use crate::supervisor::{Running, WorkerState};
+use crate::watch::Found;
 
 /// A pipeline as `/v1/pipelines` shows it.
 #[derive(Serialize)]
@@ -48,6 +51,24 @@ struct StageStatus {
     candidate: Option<TryoutStatus>,
 }
 
+/// A file of the folder of pipelines, as `/v1/files` shows it.
+#[derive(Serialize)]
+pub(super) struct FileStatus {
+    file: PathBuf,
+    /// The pipeline that runs from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipeline: Option<String>,
+    /// Why what it has now does not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+}
+
+impl FileStatus {
+    pub(super) fn of((file, found): (PathBuf, Found)) -> Self {
+        FileStatus { file, pipeline: found.pipeline, refused: found.refused }
+    }
+}
+
 #[derive(Serialize)]
 struct Lag {
     topic: String,
@@ -57,7 +78,7 @@ struct Lag {
 
 impl PipelineStatus {
     pub(super) fn of(running: &Running) -> Self {
-        let pipeline = &running.pipeline;
+        let pipeline = &running.pipeline();
         let tally = pipeline.meters.tally();
         let lag = pipeline.meters.lag().into_iter().map(|(partition, records)| Lag {
             topic: partition.topic.to_string(),

@@ -80,13 +80,13 @@ pub(super) async fn begin(
     body: Body,
 ) -> Answer {
     access::check(admin.token.as_ref(), from, &headers)?;
-    let running = Arc::clone(admin.pipeline(&pipeline)?);
+    let running = admin.pipeline(&pipeline)?;
     let begin = asked.begin()?;
     let asked = Asked { by: asked.by, why: asked.why, digest: asked.digest };
     let (digest, asker) = (asked.digest()?, asked.asker(from));
     let bytes = receive(&admin, &running, &stage, body).await?;
     let app = Arc::clone(&admin.app);
-    on_own_thread(move || try_plugin(&running, &app, &stage, bytes, digest.as_ref(), begin, &asker)).await
+    on_own_thread(move || try_plugin(&running.pipeline(), &app, &stage, bytes, digest.as_ref(), begin, &asker)).await
 }
 
 pub(super) async fn stop(
@@ -97,8 +97,8 @@ pub(super) async fn stop(
     headers: HeaderMap,
 ) -> Answer {
     access::check(admin.token.as_ref(), from, &headers)?;
-    let (running, asker) = (Arc::clone(admin.pipeline(&pipeline)?), asked.asker(from));
-    on_own_thread(move || running.pipeline.stop_tryout(&stage, &asker)).await
+    let (running, asker) = (admin.pipeline(&pipeline)?, asked.asker(from));
+    on_own_thread(move || running.pipeline().stop_tryout(&stage, &asker)).await
 }
 
 /// What was found out, with records that show it: those who may change something may see them.
@@ -109,7 +109,7 @@ pub(super) async fn report(
     headers: HeaderMap,
 ) -> Result<Json<TryoutReport>, Problem> {
     access::check(admin.token.as_ref(), from, &headers)?;
-    let pipeline = &admin.pipeline(&pipeline)?.pipeline;
+    let pipeline = admin.pipeline(&pipeline)?.pipeline();
     let index = pipeline.stage_index(&stage)?;
     let Some(tryout) = pipeline.tryout().filter(|tryout| tryout.stage == index) else {
         let message =

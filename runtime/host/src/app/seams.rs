@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use sluicegate_core::{Error, Sink, Source, Transaction};
+use sluicegate_core::{Error, Handover, Rest, Sink, Source, Transaction};
 use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, Patience};
 use sluicegate_local::{IdHeader, LocalSink, LocalSource, Log, SinkSettings, SourceSettings};
 
@@ -22,9 +22,17 @@ pub(crate) struct Seams {
     pub(crate) transaction: Box<dyn Transaction>,
     /// The most bytes that the sink takes in one record.
     pub(crate) bytes_per_output: usize,
+    /// What a worker before had not done.
+    pub(crate) rest: Rest,
 }
 
 impl Seams {
+    /// What a worker has handed over.
+    pub(crate) fn of(handover: Handover, bytes_per_output: usize) -> Self {
+        let Handover { source, sink, transaction, rest } = handover;
+        Seams { source, sink, transaction, bytes_per_output, rest }
+    }
+
     /// Connects worker number `index`. From one system to another there is no common transaction: at least once, which
     /// the configuration has made sure of.
     ///
@@ -76,7 +84,8 @@ impl Seams {
         transaction: impl Transaction + 'static,
         bytes_per_output: usize,
     ) -> Self {
-        Seams { source: Box::new(source), sink: Box::new(sink), transaction: Box::new(transaction), bytes_per_output }
+        let (source, sink, transaction) = (Box::new(source), Box::new(sink), Box::new(transaction));
+        Seams { source, sink, transaction, bytes_per_output, rest: Rest::default() }
     }
 }
 

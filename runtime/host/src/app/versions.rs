@@ -29,8 +29,20 @@ pub(super) struct Roster {
     /// The candidate in one of the stages, or the last that was there.
     pub(super) tryout: Option<Tryout>,
     paused: bool,
+    succession: Succession,
     /// The number of the next version.
     next: u64,
+}
+
+/// Whether another [`LoadedPipeline`] takes the place of this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Succession {
+    /// None does.
+    None,
+    /// One is being made: nothing is changed here any more.
+    Awaited,
+    /// It is there: workers hand over to it.
+    Done,
 }
 
 struct StageVersions {
@@ -82,7 +94,8 @@ impl Versions {
             StageVersions { current: first(plugin), earlier: Vec::new(), file }
         };
         let stages = plugins.into_iter().map(stage).collect();
-        let roster = Roster { stages, workers: BTreeMap::new(), tryout: None, paused: false, next: 1 };
+        let (workers, succession) = (BTreeMap::new(), Succession::None);
+        let roster = Roster { stages, workers, tryout: None, paused: false, succession, next: 1 };
         Versions { commands: Arc::default(), roster: Mutex::new(roster) }
     }
 
@@ -93,6 +106,9 @@ impl Versions {
         roster.workers.insert(inbox.number(), bytes_per_output);
         if roster.paused {
             self.commands.send([(inbox.number(), Command::Pause)]);
+        }
+        if roster.succession == Succession::Done {
+            self.commands.send([(inbox.number(), Command::HandOver)]);
         }
         let versions = roster.stages.iter().map(|stage| stage.current.clone()).collect();
         (inbox, versions, roster.tryout.clone().filter(Tryout::goes_on))
@@ -195,10 +211,29 @@ impl LoadedPipeline {
 
     /// Tells all workers, and those to come, to pause or to go on. How many had not come to it in time, and will.
     pub(crate) fn set_paused(&self, paused: bool) -> usize {
+        self.tell_all(|roster| roster.paused = paused, || if paused { Command::Pause } else { Command::Resume })
+    }
+
+    /// From now on nothing is changed here: another is being made to take this one's place.
+    pub(crate) fn await_successor(&self) {
+        self.versions.roster().succession = Succession::Awaited;
+    }
+
+    /// The other is there: all workers, and those to come, hand over to it. How many had not come to it in time, and will.
+    pub(crate) fn hand_over(&self) -> usize {
+        self.tell_all(|roster| roster.succession = Succession::Done, || Command::HandOver)
+    }
+
+    /// Whether another takes the place of this one, or is about to.
+    pub(crate) fn is_succeeded(&self) -> bool {
+        self.versions.roster().succession != Succession::None
+    }
+
+    /// Makes a change of what is to come, and tells the workers that there are.
+    fn tell_all(&self, change: impl FnOnce(&mut Roster), command: impl Fn() -> Command) -> usize {
         let round = {
             let mut roster = self.versions.roster();
-            roster.paused = paused;
-            let command = || if paused { Command::Pause } else { Command::Resume };
+            change(&mut roster);
             self.versions.commands.send(roster.workers.keys().map(|number| (*number, command())))
         };
         self.versions.commands.wait(round, TAKEN_UP_WITHIN)

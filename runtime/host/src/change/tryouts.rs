@@ -9,7 +9,6 @@ use super::{Asker, Changed, Refusal, check_expected, forgotten};
 use crate::app::{App, LoadedPipeline, Tryout};
 use crate::config::{Digest, Time};
 use crate::journal::{Action, Entry, KeptCandidate};
-use crate::supervisor::Running;
 
 /// How often a canary is judged while it runs.
 const JUDGED_EVERY: Duration = Duration::from_secs(1);
@@ -38,7 +37,7 @@ pub(crate) fn parse_share(text: &str) -> Result<u16, String> {
 
 /// Puts a plugin beside that of a stage, and watches it on a thread of its own.
 pub(crate) fn try_plugin(
-    running: &Arc<Running>,
+    pipeline: &Arc<LoadedPipeline>,
     app: &App,
     stage: &str,
     bytes: Vec<u8>,
@@ -46,7 +45,6 @@ pub(crate) fn try_plugin(
     begin: Begin,
     asker: &Asker,
 ) -> Result<Changed, Refusal> {
-    let pipeline = &running.pipeline;
     let index = pipeline.stage_index(stage)?;
     let digest = Digest::of(&bytes);
     let action = if begin.role == Role::Shadow { Action::Shadow } else { Action::Canary };
@@ -56,10 +54,10 @@ pub(crate) fn try_plugin(
         let Some((tryout, changed)) = pipeline.begin_tryout(app, index, bytes.clone(), &digest, begin)? else {
             return Ok(pipeline.unchanged(index, digest.hex()));
         };
-        let watched = Arc::clone(running);
+        let watched = Arc::clone(pipeline);
         let watch = {
             let tryout = tryout.clone();
-            move || watched.pipeline.see_through(&tryout, &bytes)
+            move || watched.see_through(&tryout, &bytes)
         };
         std::thread::Builder::new().name(tryout.role_name().into()).spawn(watch).map_err(|error| {
             pipeline.close(&tryout);
@@ -110,7 +108,7 @@ impl LoadedPipeline {
             return Ok(None);
         }
         let plugin = app.plugin_for(&self.config, config, None, bytes)?;
-        let _one = self.journal.one_at_a_time();
+        let _one = self.change()?;
         if self.is_tried_out(index, digest, role)? {
             return Ok(None);
         }
@@ -203,7 +201,7 @@ impl LoadedPipeline {
     }
 
     /// Ends a candidate, and notes it. Called by the one who makes a change. None: somebody else has.
-    fn end_tryout(&self, tryout: &Tryout, asker: &Asker) -> Option<usize> {
+    pub(super) fn end_tryout(&self, tryout: &Tryout, asker: &Asker) -> Option<usize> {
         if !self.close(tryout) {
             return None;
         }

@@ -174,7 +174,21 @@ pub(super) fn status(options: &Status) -> Result<(), Exit> {
     for status in all.as_array().into_iter().flatten() {
         show_pipeline(status);
     }
+    if options.pipeline.is_none() {
+        show_refused_files(&options.endpoint.look(&["files"])?);
+    }
     Ok(())
+}
+
+fn show_refused_files(files: &Value) {
+    for file in files.as_array().into_iter().flatten().filter(|file| file["refused"].is_string()) {
+        let goes_on = match file["pipeline"].as_str() {
+            Some(pipeline) => format!("; pipeline {pipeline} goes on as it was"),
+            None => String::new(),
+        };
+        say!("file {} does not run as it is{goes_on}:", text(&file["file"]));
+        say!("  {}", text(&file["refused"]).replace('\n', "\n  "));
+    }
 }
 
 fn show_pipeline(status: &Value) {

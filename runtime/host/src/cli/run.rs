@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -8,19 +8,23 @@ use serde_json::json;
 
 use super::pipe::Pipe;
 use crate::app::{App, LoadedPipeline};
-use crate::config::{self, ConfigError};
+use crate::config::{self, Admin, ConfigError};
 use crate::console::say;
 use crate::exit::Exit;
-use crate::journal::{Broken, Journal};
 use crate::record::LINES_HELP;
 use crate::service::Service;
+use crate::state::StateFolder;
+use crate::watch::Folder;
 
 #[derive(Args)]
 #[command(after_help = LINES_HELP)]
 pub(super) struct Options {
     /// Pipeline files; all run in this process.
-    #[arg(required_unless_present = "plugin")]
+    #[arg(required_unless_present_any = ["plugin", "config_dir"])]
     pipelines: Vec<PathBuf>,
+    /// A folder of pipeline files: each *.yaml that comes is started, changes and ends as its file does.
+    #[arg(long, value_name = "FOLDER")]
+    config_dir: Option<PathBuf>,
     #[command(flatten)]
     pipe: Pipe,
     /// Where the admin endpoint listens, whatever the files say.
@@ -43,46 +47,44 @@ pub(super) fn run(options: &Options) -> Result<(), Exit> {
     if options.is_piped() {
         return options.pipe.run(&options.pipelines);
     }
-    let app = Arc::new(App::new()?);
-    let mut pipelines = load(&app, &options.pipelines)?;
-    let listen = admin_address(options.admin, &pipelines)?;
-    check_token(&pipelines)?;
-    match state_folder(options) {
-        Some(folder) => pipelines.iter_mut().try_for_each(|pipeline| go_on(&app, pipeline, &folder))?,
-        None => {
-            tracing::warn!("no folder is known for changes made at run time: a restart forgets them; give --state-dir")
-        }
+    let (app, state) = (Arc::new(App::new()?), StateFolder::new(options.state_dir.as_deref()));
+    let pipelines = load(&app, &options.pipelines)?;
+    let mut admins: Vec<Admin> = pipelines.iter().filter_map(|loaded| loaded.config.admin.clone()).collect();
+    check_equal(&admins, options.admin.is_some())?;
+    if let Some(folder) = &options.config_dir {
+        admins.extend(Folder::admin(folder)?);
     }
-    Service::start(&app, pipelines, listen)?.wait()?;
+    let named = admins.into_iter().next();
+    let folder = options.config_dir.as_ref().map(|path| Folder::new(path, state.clone(), named.clone()));
+    let pipelines: Vec<_> = pipelines.into_iter().map(|loaded| state.go_on(&app, loaded)).collect::<Result<_, _>>()?;
+    Service::start(&app, pipelines, folder, at_address(named, options.admin))?.wait()?;
     tracing::info!("stopped: everything read is done and committed");
     Ok(())
 }
 
-fn state_folder(options: &Options) -> Option<PathBuf> {
-    options.state_dir.clone().or_else(|| {
-        let folders = directories::ProjectDirs::from("", "", "sluicegate")?;
-        Some(folders.state_dir().unwrap_or_else(|| folders.data_local_dir()).to_owned())
-    })
-}
-
-/// Goes on with what was changed at run time before.
-fn go_on(app: &App, pipeline: &mut LoadedPipeline, folder: &Path) -> Result<(), Exit> {
-    match Journal::open(folder, &pipeline.config.name) {
-        Ok(journal) => pipeline.restore(app, journal),
-        Err(Broken::Content(error)) => return Err(Exit::usage(error)),
-        Err(Broken::Folder(error)) => tracing::warn!("{error}; a restart forgets changes made at run time"),
+/// The endpoint is one, whatever number of files name it.
+fn check_equal(admins: &[Admin], is_address_given: bool) -> Result<(), Exit> {
+    let Some((first, others)) = admins.split_first() else { return Ok(()) };
+    let different = |key: &str| {
+        let remedy =
+            format!("the pipelines name different admin.{key}; one process has one admin endpoint: make them equal");
+        Err(Exit::usage(if key == "listen" { format!("{remedy}, or give --admin") } else { remedy }))
+    };
+    if others.iter().any(|other| other.listen != first.listen) && !is_address_given {
+        return different("listen");
+    }
+    if others.iter().any(|other| other.token != first.token) {
+        return different("token");
     }
     Ok(())
 }
 
-/// The endpoint is one, and so is its token.
-fn check_token(pipelines: &[LoadedPipeline]) -> Result<(), Exit> {
-    let mut tokens = pipelines.iter().filter_map(|loaded| loaded.config.admin.as_ref()).map(|admin| &admin.token);
-    match tokens.next() {
-        Some(first) if tokens.any(|token| token != first) => Err(Exit::usage(
-            "the pipelines name different admin.token; one process has one admin endpoint: make them equal",
-        )),
-        _ => Ok(()),
+/// What the files name, at the address given where there is one.
+fn at_address(named: Option<Admin>, given: Option<SocketAddr>) -> Option<Admin> {
+    match (named, given) {
+        (Some(named), Some(listen)) => Some(Admin { listen, ..named }),
+        (None, Some(listen)) => Some(Admin { listen, token: None }),
+        (named, None) => named,
     }
 }
 
@@ -99,20 +101,6 @@ fn load(app: &App, files: &[PathBuf]) -> Result<Vec<LoadedPipeline>, Exit> {
         loaded.push(app.load(pipeline)?);
     }
     Ok(loaded)
-}
-
-/// The one address at which the process is looked at.
-fn admin_address(given: Option<SocketAddr>, pipelines: &[LoadedPipeline]) -> Result<Option<SocketAddr>, Exit> {
-    let named: BTreeSet<SocketAddr> =
-        pipelines.iter().filter_map(|loaded| Some(loaded.config.admin.as_ref()?.listen)).collect();
-    match (given, named.len()) {
-        (Some(address), _) => Ok(Some(address)),
-        (None, 0 | 1) => Ok(named.into_iter().next()),
-        _ => Err(Exit::usage(format!(
-            "the pipelines name different admin.listen addresses ({}); one process has one: make them equal, or give --admin",
-            named.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        ))),
-    }
 }
 
 /// Checks pipelines and their plugins without connecting to anything.

@@ -14,7 +14,7 @@ use super::quantity::Start;
 use super::secret::Properties;
 
 /// Where records come from.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// Topics of Kafka, or of anything that speaks its protocol.
@@ -24,7 +24,7 @@ pub enum Source {
 }
 
 /// Topics of Kafka.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct KafkaSource {
     /// Host and port of one or more brokers, from which the others are found.
@@ -51,7 +51,7 @@ pub struct KafkaSource {
 }
 
 /// Topics of the embedded log.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LocalSource {
     /// The folder that holds the log; a relative one starts at the configuration file.
@@ -69,7 +69,7 @@ pub struct LocalSource {
 }
 
 /// Where outputs go.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sink {
     /// Topics of Kafka, or of anything that speaks its protocol.
@@ -79,7 +79,7 @@ pub enum Sink {
 }
 
 /// Topics of Kafka.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct KafkaSink {
     /// Host and port of one or more brokers; by default the source's.
@@ -108,7 +108,7 @@ pub struct KafkaSink {
 }
 
 /// Topics of the embedded log.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LocalSink {
     /// The folder that holds the log; a relative one starts at the configuration file.

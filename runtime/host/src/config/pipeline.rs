@@ -51,6 +51,17 @@ pub struct Pipeline {
     pub trust: Option<Trust>,
 }
 
+impl Pipeline {
+    /// Whether a worker of the other can go on as one of this: the same member of the same group, with the same producer.
+    pub(crate) fn keeps_members_of(&self, other: &Pipeline) -> bool {
+        let connections = |of: &Pipeline| (of.delivery, of.batch, of.workers, of.dead_letter.clone());
+        self.name == other.name
+            && self.source == other.source
+            && self.sink == other.sink
+            && connections(self) == connections(other)
+    }
+}
+
 /// A plugin's place in a pipeline.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sluicegate_core::{Delivery, Error, Stop};
+use sluicegate_core::{Delivery, Error, Rest, Stop};
 
 use super::ledger::Ledger;
 use super::source::LetterSource;
@@ -67,11 +67,12 @@ impl Replay {
             sink: outlet.sink,
             transaction: outlet.transaction,
             bytes_per_output: outlet.bytes_per_output,
+            rest: Rest::default(),
         };
         let result = pipeline.worker(seams, Delivery::ExactlyOnce)?.run(stop);
         desk.report.end();
         let Ledger { replayed, outputs, failed, .. } = *desk.ledger.borrow();
-        result.map(|()| Replayed { open, replayed, outputs, failed })
+        result.map(|_| Replayed { open, replayed, outputs, failed })
     }
 }
 

@@ -59,14 +59,14 @@ impl Display {
             std::thread::sleep(Duration::from_millis(20));
             if Instant::now() >= due {
                 due += SECOND;
-                let now = self.running.pipeline.meters.tally();
+                let now = self.running.pipeline().meters.tally();
                 if !print(&(self.rates(start.elapsed(), &before, &now) + &self.samples())) {
                     break;
                 }
                 before = now;
             }
         }
-        let total = self.running.pipeline.meters.tally();
+        let total = self.running.pipeline().meters.tally();
         print(&format!(
             "\n{TITLE}{} records in, {} out, {} dead letters{TITLE:#}; what is in flight is finished now",
             total.records_in, total.outputs, total.dead_letters
@@ -79,7 +79,7 @@ impl Display {
     }
 
     fn rates(&self, elapsed: Duration, before: &Tally, now: &Tally) -> String {
-        let lag: u64 = self.running.pipeline.meters.lag().values().sum();
+        let lag: u64 = self.running.pipeline().meters.lag().values().sum();
         format!(
             "{TITLE}{:>4} s  in {:>7}/s  out {:>7}/s  dead letters {:>3}  lag {lag:>5}{TITLE:#}",
             elapsed.as_secs(),

@@ -15,7 +15,7 @@ use clap::Args;
 use sluicegate_local::TopicSettings;
 
 use crate::app::App;
-use crate::config;
+use crate::config::{self, Admin};
 use crate::exit::Exit;
 use crate::service::Service;
 
@@ -51,7 +51,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Exit> {
     let pipeline = config::load(&folder.join("pipeline.yaml"))?;
     let log = app.log(&folder.join("data"))?;
     log.ensure_topic("trades", &TopicSettings { partitions: PARTITIONS, ..TopicSettings::default() })?;
-    let service = Service::start(&app, vec![app.load(pipeline)?], Some(options.admin))?;
+    let admin = Admin { listen: options.admin, token: None };
+    let service = Service::start(&app, vec![app.load(pipeline)?], None, Some(admin))?;
     display::introduce(&folder, service.admin());
 
     let stop = service.stopper();

@@ -13,7 +13,7 @@ mod stdout;
 
 use std::sync::Arc;
 
-use sluicegate_core::{Delivery, Stop};
+use sluicegate_core::{Delivery, Rest, Stop};
 
 use crate::app::{LoadedPipeline, Seams};
 use crate::exit::Exit;
@@ -42,6 +42,7 @@ pub(crate) fn run(pipeline: &LoadedPipeline, raw: bool) -> Result<(), Exit> {
         transaction: Box::new(Nothing),
         // A pipe takes any.
         bytes_per_output: usize::MAX,
+        rest: Rest::default(),
     };
     let done = pipeline.worker(seams, Delivery::AtLeastOnce)?.run(&stop);
     signals.shutdown_background();

@@ -4,19 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::notice::{Notice, Stamp, folders};
-use super::{Watched, watched};
-use crate::app::App;
-use crate::supervisor::Running;
+use super::{Pipelines, Watched, watched};
+use crate::app::{App, LoadedPipeline};
 
 /// The files of stages that are watched.
-pub(super) fn of(running: &Arc<Running>) -> Vec<File> {
+fn of(pipeline: &Arc<LoadedPipeline>) -> Vec<File> {
     let file = |watched: Watched| Some(File { path: watched.config().plugin.file()?.to_owned(), stamp: None, watched });
-    watched(running).filter_map(file).collect()
+    watched(pipeline).filter_map(file).collect()
 }
 
 /// Watches until it is told to end.
-pub(super) fn watch(app: &App, mut files: Vec<File>, mut notice: Notice) {
+pub(super) fn watch(app: &App, mut pipelines: Pipelines, mut notice: Notice) {
+    let mut files: Vec<File> = Vec::new();
     loop {
+        pipelines.follow(&mut files, of);
         let changed = files.iter_mut().map(|file| file.look(app)).filter(|changed| *changed).count();
         if changed > 0 {
             notice.observe(&files.iter().flat_map(|file| folders(&file.path)).collect());
@@ -28,11 +29,17 @@ pub(super) fn watch(app: &App, mut files: Vec<File>, mut notice: Notice) {
 }
 
 /// A stage's file, as it was when it was looked at last.
-pub(super) struct File {
+struct File {
     watched: Watched,
     path: PathBuf,
     /// None before the first look, which makes up for what happened between loading and watching.
     stamp: Option<Option<Stamp>>,
+}
+
+impl AsRef<Watched> for File {
+    fn as_ref(&self) -> &Watched {
+        &self.watched
+    }
 }
 
 impl File {
@@ -43,7 +50,7 @@ impl File {
             return false;
         }
         self.stamp = stamp;
-        if let Some(read) = self.watched.running.pipeline.read_file(self.watched.stage) {
+        if let Some(read) = self.watched.pipeline.read_file(self.watched.stage) {
             self.watched.take_up(app, read, "the file has changed");
         }
         true

@@ -1,17 +1,19 @@
 //! Watches where plugins come from, and has a changed one taken up.
 
 mod files;
+mod folder;
 pub(crate) mod notice;
 mod tags;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use crate::app::App;
+use crate::app::{App, LoadedPipeline};
 use crate::config::{Reload, Stage};
 use crate::exit::Exit;
 use crate::registry::Fetched;
-use crate::supervisor::Running;
+use crate::supervisor::Supervisor;
+pub(crate) use folder::{Files, Folder, Found, Watch as FolderWatch};
 use notice::{News, Notice};
 
 /// The threads that watch. They end with this.
@@ -25,21 +27,13 @@ impl Watch {
     ///
     /// # Errors
     /// The machine has no thread left.
-    pub(crate) fn start(app: &Arc<App>, pipelines: &[Arc<Running>]) -> Result<Watch, Exit> {
+    pub(crate) fn start(app: &Arc<App>, supervisor: &Arc<Supervisor>) -> Result<Watch, Exit> {
         let ((files, of_files), (tags, of_tags)) = (channel(), channel());
-        let spawn = |name: &str, watch: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new().name(name.into()).spawn(watch).map(drop)
-        };
-        let found: Vec<_> = pipelines.iter().flat_map(files::of).collect();
-        if !found.is_empty() {
-            let (app, notice) = (Arc::clone(app), Notice::new(files.clone(), of_files));
-            spawn("files", Box::new(move || files::watch(&app, found, notice)))?;
-        }
-        let found: Vec<_> = pipelines.iter().flat_map(tags::of).collect();
-        if !found.is_empty() {
-            let app = Arc::clone(app);
-            spawn("tags", Box::new(move || tags::watch(&app, found, &of_tags)))?;
-        }
+        let watched = || Pipelines { supervisor: Arc::clone(supervisor), known: Vec::new() };
+        let (own, pipelines, notice) = (Arc::clone(app), watched(), Notice::new(files.clone(), of_files));
+        spawn("files", move || files::watch(&own, pipelines, notice))?;
+        let (own, pipelines) = (Arc::clone(app), watched());
+        spawn("tags", move || tags::watch(&own, pipelines, &of_tags))?;
         Ok(Watch { files, tags })
     }
 }
@@ -52,19 +46,43 @@ impl Drop for Watch {
     }
 }
 
+fn spawn(name: &str, watch: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name.into()).spawn(watch).map(drop)
+}
+
+/// The pipelines that run, which come, change and go.
+struct Pipelines {
+    supervisor: Arc<Supervisor>,
+    known: Vec<Arc<LoadedPipeline>>,
+}
+
+impl Pipelines {
+    /// Forgets what is watched of pipelines that are gone, and adds what is to be watched of those that have come.
+    fn follow<W: AsRef<Watched>>(&mut self, watched: &mut Vec<W>, of: impl Fn(&Arc<LoadedPipeline>) -> Vec<W>) {
+        let now: Vec<_> = self.supervisor.running().iter().map(|running| running.pipeline()).collect();
+        watched.retain(|watched| is_among(&watched.as_ref().pipeline, &now));
+        watched.extend(now.iter().filter(|pipeline| !is_among(pipeline, &self.known)).flat_map(of));
+        self.known = now;
+    }
+}
+
+fn is_among(pipeline: &Arc<LoadedPipeline>, others: &[Arc<LoadedPipeline>]) -> bool {
+    others.iter().any(|other| Arc::ptr_eq(other, pipeline))
+}
+
 /// The stages whose plugins may become others: one that is pinned is what it is.
-fn watched(running: &Arc<Running>) -> impl Iterator<Item = Watched> {
-    let stages = running.pipeline.config.stages.iter().enumerate();
+fn watched(pipeline: &Arc<LoadedPipeline>) -> impl Iterator<Item = Watched> {
+    let stages = pipeline.config.stages.iter().enumerate();
     let watched = stages.filter(|(_, stage)| stage.reload == Reload::Watch && stage.digest.is_none());
     watched.map(|(stage, _)| {
-        let tried = Ok(running.pipeline.file_digest(stage));
-        Watched { running: Arc::clone(running), stage, tried }
+        let tried = Ok(pipeline.file_digest(stage));
+        Watched { pipeline: Arc::clone(pipeline), stage, tried }
     })
 }
 
 /// A stage whose plugin may become another.
 struct Watched {
-    running: Arc<Running>,
+    pipeline: Arc<LoadedPipeline>,
     stage: usize,
     /// The digest of what there was at the last look, or why it could not be read.
     tried: Result<String, String>,
@@ -72,7 +90,7 @@ struct Watched {
 
 impl Watched {
     fn config(&self) -> &Stage {
-        &self.running.pipeline.config.stages[self.stage]
+        &self.pipeline.config.stages[self.stage]
     }
 
     /// Has what there is now taken up, unless it is what there was.
@@ -80,7 +98,7 @@ impl Watched {
         let tried = read.as_ref().map(|read| read.digest.hex().to_owned()).map_err(Clone::clone);
         if tried != self.tried {
             self.tried = tried;
-            self.running.pipeline.take_up_changed(app, self.stage, read, why);
+            self.pipeline.take_up_changed(app, self.stage, read, why);
         }
     }
 }

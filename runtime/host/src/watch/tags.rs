@@ -2,44 +2,56 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::notice::News;
-use super::{Watched, watched};
-use crate::app::App;
+use super::{Pipelines, Watched, watched};
+use crate::app::{App, LoadedPipeline};
 use crate::registry::PluginRef;
-use crate::supervisor::Running;
+
+/// How often other pipelines than those that are known are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// A stage's tag, and when it is looked up next.
-pub(super) struct Tag {
+struct Tag {
     watched: Watched,
     due: Instant,
 }
 
 /// The tags of stages that are watched.
-pub(super) fn of(running: &Arc<Running>) -> Vec<Tag> {
+fn of(pipeline: &Arc<LoadedPipeline>) -> Vec<Tag> {
     let is_tag = |watched: &Watched| {
         let plugin = &watched.config().plugin;
         matches!(plugin, PluginRef::Oci(_)) && !plugin.is_pinned()
     };
     let tag = |watched: Watched| Tag { due: Instant::now() + watched.config().reload_interval.0, watched };
-    watched(running).filter(is_tag).map(tag).collect()
+    watched(pipeline).filter(is_tag).map(tag).collect()
 }
 
 /// Looks tags up, each at its interval, until it is told to end. A registry that does not answer leaves what runs.
-pub(super) fn watch(app: &App, mut tags: Vec<Tag>, heard: &Receiver<News>) {
-    while let Some(next) = tags.iter_mut().min_by_key(|tag| tag.due) {
-        let wait = next.due.saturating_duration_since(Instant::now());
+pub(super) fn watch(app: &App, mut pipelines: Pipelines, heard: &Receiver<News>) {
+    let mut tags: Vec<Tag> = Vec::new();
+    loop {
+        pipelines.follow(&mut tags, of);
+        let now = Instant::now();
+        tags.iter_mut().filter(|tag| tag.due <= now).for_each(|tag| tag.look(app));
+        let next = tags.iter().map(|tag| tag.due.saturating_duration_since(Instant::now())).min();
+        let wait = next.map_or(LOOK_EVERY, |next| next.min(LOOK_EVERY));
         if heard.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
             return;
         }
-        next.look(app);
+    }
+}
+
+impl AsRef<Watched> for Tag {
+    fn as_ref(&self) -> &Watched {
+        &self.watched
     }
 }
 
 impl Tag {
     fn look(&mut self, app: &App) {
-        let pipeline = &self.watched.running.pipeline.config;
+        let pipeline = &self.watched.pipeline.config;
         let stage = self.watched.config();
         let fetched = app.fetch(pipeline, stage, &stage.plugin);
         self.due = Instant::now() + stage.reload_interval.0;

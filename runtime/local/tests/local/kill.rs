@@ -121,7 +121,7 @@ fn child_copies() {
     std::thread::scope(|scope| {
         for number in 0..WORKERS {
             let (log, stop, meters) = (&log, &stop, meters.clone());
-            scope.spawn(move || worker(log, number, meters).run(stop).unwrap());
+            scope.spawn(move || drop(worker(log, number, meters).run(stop).unwrap()));
         }
         let is_done =
             || log.offsets("group").unwrap().values().filter(|next| **next == RECORDS).count() == PARTITIONS as usize;

@@ -152,12 +152,12 @@ impl Studio {
         make_topics(&self.app, &config)?;
         let cast = Arc::new(Cast::of(&config));
         to_be_shown(&mut config);
-        let listen = config.admin.as_ref().map(|admin| admin.listen);
+        let admin = config.admin.clone();
         let mut loaded: LoadedPipeline = self.app.load(config)?;
         let display = Arc::clone(&self.display);
         loaded.onlooker = Some(Box::new(move |seams| scene::look_on(seams, Arc::clone(&cast), Arc::clone(&display))));
         introduce(&loaded.config, sources);
-        let service = Service::start(&self.app, vec![loaded], listen)?;
+        let service = Service::start(&self.app, vec![loaded], None, admin)?;
         let running = Arc::clone(&service.running()[0]);
         Ok((service, running))
     }
@@ -225,7 +225,7 @@ fn follow(sources: &mut Sources, app: &App, running: &Running, ended: &Stop) -> 
 /// Has the stage's file taken up, the way of every change.
 fn take_up(app: &App, running: &Running, stage: &str) {
     let asker = Asker { who: "dev".into(), why: Some("it was saved".into()) };
-    match running.pipeline.reset_plugin(app, stage, &asker) {
+    match running.pipeline().reset_plugin(app, stage, &asker) {
         Ok(changed) => {
             let digest = changed.digest.unwrap_or_default();
             let now = if changed.changed { "runs now" } else { "runs already" };

@@ -1,0 +1,61 @@
+//! One pipeline's configuration takes the place of another.
+
+use std::sync::Arc;
+
+use super::Asker;
+use crate::app::{App, LoadedPipeline};
+use crate::config::Pipeline;
+use crate::exit::Exit;
+use crate::journal::{Action, Ended, Entry};
+
+/// Who changes a pipeline where its file has changed.
+fn folder() -> Asker {
+    Asker { who: "watcher".into(), why: Some("the pipeline's file has changed".into()) }
+}
+
+impl LoadedPipeline {
+    /// What is to run once the pipeline's file has become this one: as a restart would have it, with what was changed at
+    /// run time, where the file still has for a stage what it had then. From here on nothing is changed in this one, whose
+    /// workers run until the other takes its place.
+    ///
+    /// # Errors
+    /// What is wrong with a plugin or its configuration; everything stays as it is, and the history has why.
+    pub(crate) fn successor(&self, app: &App, config: Pipeline) -> Result<LoadedPipeline, Exit> {
+        let mut next = app.load(config).inspect_err(|error| self.refuse_file(&error.message))?;
+        {
+            let _one = self.journal.one_at_a_time();
+            self.await_successor();
+            if let Some(tryout) = self.tryout() {
+                self.end_tryout(&tryout, &folder());
+            }
+        }
+        next.inherit(self);
+        next.restore_changes(app, "it was changed at run time before the pipeline's file was");
+        self.journal.note(&next.config.name, next.entry(Action::Configure, None, "", &folder()));
+        Ok(next)
+    }
+
+    /// Writes into the history why what is now in the pipeline's file does not run.
+    pub(crate) fn refuse_file(&self, why: &str) {
+        if self.journal.last_file_refusal().as_deref() == Some(why) {
+            return; // Tried again, as what it wants may come later.
+        }
+        let entry = self.entry(Action::Configure, None, "", &folder());
+        let refused = Entry { ended: Ended::Refused, reason: Some(why.to_owned()), ..entry };
+        self.journal.note(&self.config.name, refused);
+    }
+
+    /// Goes on with the other's history, its place among processes and, where the stages are the same, its counters.
+    fn inherit(&mut self, before: &LoadedPipeline) {
+        self.journal = Arc::clone(&before.journal);
+        self.take_seat_of(before);
+        let names = |pipeline: &LoadedPipeline| -> Vec<String> {
+            pipeline.stages.iter().map(|stage| stage.name.clone()).collect()
+        };
+        if names(self) == names(before) {
+            self.meters = Arc::clone(&before.meters);
+            let counters = before.stages.iter().map(|stage| Arc::clone(&stage.counters));
+            self.stages.iter_mut().zip(counters).for_each(|(stage, counters)| stage.counters = counters);
+        }
+    }
+}

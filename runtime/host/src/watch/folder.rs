@@ -1,0 +1,245 @@
+//! A folder of pipelines' files: each that comes is started, each that changes is taken up, each that goes ends its pipeline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::notice::{News, Notice, Stamp, folders};
+use crate::app::{App, LoadedPipeline};
+use crate::config::{self, ConfigError, Pipeline};
+use crate::exit::Exit;
+use crate::state::StateFolder;
+use crate::supervisor::{Running, Supervisor};
+
+/// What files that are pipelines end with.
+const ENDINGS: [&str; 2] = ["yaml", "yml"];
+/// How often a file is tried again that does not run as it is.
+const TRIED_EVERY: Duration = Duration::from_secs(30);
+
+/// What came of each file of the folder at the last look. Shared.
+#[derive(Clone, Default)]
+pub(crate) struct Files(Arc<Mutex<BTreeMap<PathBuf, Found>>>);
+
+/// A file of the folder.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    /// The pipeline that runs from it.
+    pub(crate) pipeline: Option<String>,
+    /// Why what it has now does not run.
+    pub(crate) refused: Option<String>,
+    stamp: Option<Stamp>,
+    tried: Option<Instant>,
+}
+
+impl Found {
+    /// A file may not run for a reason outside it: its plugin comes later, a registry does not answer.
+    fn is_to_be_tried_again(&self) -> bool {
+        self.refused.is_some() && self.tried.is_none_or(|tried| tried.elapsed() >= TRIED_EVERY)
+    }
+
+    fn tell(&self) {
+        let (what, why) = (self.pipeline.as_deref(), self.refused.as_deref().unwrap_or_default());
+        match what {
+            Some(pipeline) => tracing::error!(pipeline, "{why}\nwhat ran goes on"),
+            None => tracing::error!("{why}\nit does not run"),
+        }
+    }
+}
+
+/// The folder.
+pub(crate) struct Folder {
+    path: PathBuf,
+    files: Files,
+    state: StateFolder,
+    /// What the process's one admin endpoint was made of.
+    admin: Option<config::Admin>,
+}
+
+/// The thread that watches the folder. It ends with this.
+pub(crate) struct Watch(Sender<News>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.0.send(News::End);
+    }
+}
+
+impl Files {
+    /// Each file, and what came of it.
+    pub(crate) fn list(&self) -> Vec<(PathBuf, Found)> {
+        self.lock().iter().map(|(file, found)| (file.clone(), found.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Found>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Folder {
+    /// The folder, and nothing of it looked at yet. `admin` is what the process's endpoint was made of, if it has one.
+    pub(crate) fn new(path: &Path, state: StateFolder, admin: Option<config::Admin>) -> Folder {
+        Folder { path: path.to_owned(), files: Files::default(), state, admin }
+    }
+
+    /// The admin endpoint that the first of a folder's files names that names one.
+    ///
+    /// # Errors
+    /// The folder is not there.
+    pub(crate) fn admin(path: &Path) -> Result<Option<config::Admin>, Exit> {
+        let files = read(path).map_err(|error| {
+            Exit::usage(format!("--config-dir {}: cannot read the folder: {error}", path.display()))
+        })?;
+        // What is wrong with a file is said when it is to run.
+        Ok(files.iter().filter_map(|file| config::load(file).ok()?.admin).next())
+    }
+
+    /// What came of each file.
+    pub(crate) fn files(&self) -> Files {
+        self.files.clone()
+    }
+
+    /// Starts what is in the folder, and follows it from now on, on a thread of its own.
+    ///
+    /// # Errors
+    /// The machine has no thread left.
+    pub(crate) fn follow(self, app: &Arc<App>, supervisor: &Arc<Supervisor>) -> Result<Watch, Exit> {
+        let (news, heard) = channel();
+        let (app, supervisor) = (Arc::clone(app), Arc::clone(supervisor));
+        let mut notice = Notice::new(news.clone(), heard);
+        // The first time at once: until then the process is not ready.
+        let mut files = self.look(&app, &supervisor);
+        super::spawn("folder", move || {
+            loop {
+                notice.observe(&files.iter().flat_map(|file| folders(file)).chain([self.path.clone()]).collect());
+                if !notice.wait() {
+                    return;
+                }
+                files = self.look(&app, &supervisor);
+            }
+        })?;
+        Ok(Watch(news))
+    }
+
+    /// Has the pipelines that run be those of the files. Which files there are.
+    fn look(&self, app: &App, supervisor: &Supervisor) -> BTreeSet<PathBuf> {
+        let there = match read(&self.path) {
+            Ok(there) => there,
+            Err(error) => {
+                // What runs goes on: a folder that cannot be read is not one that says that nothing is to run.
+                tracing::warn!("{}: {error}; its pipelines go on", self.path.display());
+                return self.files.lock().keys().cloned().collect();
+            }
+        };
+        let known = self.files.lock().clone();
+        let mut gone: BTreeMap<PathBuf, Found> = known
+            .iter()
+            .filter(|(file, _)| !there.contains(*file))
+            .map(|(file, found)| (file.clone(), found.clone()))
+            .collect();
+        for file in &there {
+            let before = known.get(file).cloned().unwrap_or_default();
+            let stamp = Stamp::of(file);
+            if stamp.is_none() || stamp == before.stamp && !before.is_to_be_tried_again() {
+                continue;
+            }
+            let mut found = Found { stamp, refused: None, tried: Some(Instant::now()), ..before.clone() };
+            if let Err(error) = self.take_up(app, supervisor, file, &mut found, &mut gone) {
+                found.refused = Some(error.message);
+                if found.refused != before.refused {
+                    found.tell();
+                }
+            }
+            self.files.lock().insert(file.clone(), found);
+        }
+        for (file, found) in gone {
+            self.files.lock().remove(&file);
+            if let Some(running) = found.pipeline.and_then(|name| supervisor.find(&name)) {
+                tracing::info!(pipeline = %running.name(), "its file is gone: it ends");
+                supervisor.remove(&running);
+            }
+        }
+        there
+    }
+
+    /// Has what a file has now run. `gone` are files that are not there any more: one that was renamed goes on.
+    fn take_up(
+        &self,
+        app: &App,
+        supervisor: &Supervisor,
+        file: &Path,
+        found: &mut Found,
+        gone: &mut BTreeMap<PathBuf, Found>,
+    ) -> Result<(), Exit> {
+        let before = found.pipeline.as_ref().and_then(|name| supervisor.find(name));
+        let config = self.read_pipeline(file).inspect_err(|error| {
+            if let Some(before) = &before {
+                before.pipeline().refuse_file(&error.message);
+            }
+        })?;
+        let name = config.name.clone();
+        let renamed = gone.iter().find(|(_, gone)| gone.pipeline.as_ref() == Some(&name)).map(|(file, _)| file.clone());
+        if let Some(renamed) = renamed {
+            gone.remove(&renamed);
+            self.files.lock().remove(&renamed);
+            found.pipeline = Some(name.clone());
+        }
+        match supervisor.find(&name) {
+            Some(running) if found.pipeline.as_ref() == Some(&name) => {
+                self.change(app, supervisor, &running, config)?
+            }
+            Some(_) => {
+                let message = format!("there is another pipeline named '{name}'; names are unique in a process");
+                return Err(ConfigError::of_file(file, message).into());
+            }
+            None => {
+                let loaded = self.state.go_on(app, app.load(config)?)?;
+                if let Some(before) = before {
+                    supervisor.remove(&before);
+                }
+                supervisor.add(loaded)?;
+            }
+        }
+        found.pipeline = Some(name);
+        Ok(())
+    }
+
+    fn read_pipeline(&self, file: &Path) -> Result<Pipeline, Exit> {
+        let config = config::load(file)?;
+        if config.admin.is_some() && config.admin != self.admin {
+            let message = "its 'admin' is not that with which the process was started, and which a running process keeps; \
+                           leave it out here, or restart";
+            return Err(ConfigError::of_file(file, message).into());
+        }
+        Ok(config)
+    }
+
+    /// Has a pipeline that runs go on as its file now has it: with the members that it has, where that can be.
+    fn change(&self, app: &App, supervisor: &Supervisor, running: &Arc<Running>, config: Pipeline) -> Result<(), Exit> {
+        let before = running.pipeline();
+        let keeps_members = config.keeps_members_of(&before.config) && !running.has_failed();
+        let next: LoadedPipeline = before.successor(app, config)?;
+        if keeps_members {
+            supervisor.change(running, next);
+            return Ok(());
+        }
+        tracing::info!(pipeline = %running.name(), "its file has changed where it connects: its workers are replaced");
+        supervisor.remove(running);
+        supervisor.add(next)
+    }
+}
+
+/// The pipelines' files that a folder has. Those whose names begin with a dot are somebody's in-between.
+fn read(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
+    let mut files = BTreeSet::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_pipeline = path.extension().is_some_and(|end| ENDINGS.iter().any(|ending| end == *ending));
+        if is_pipeline && !is_hidden && path.is_file() {
+            files.insert(path);
+        }
+    }
+    Ok(files)
+}
