@@ -231,8 +231,7 @@ impl Worker {
         if let Some(index) = self.due() {
             self.resume(index)?;
         } else {
-            let wait = self.wait();
-            match self.source.poll(&mut self.batch, wait)? {
+            match self.poll()? {
                 Polled::Batch => {
                     self.passage.restart();
                     self.process()?;
@@ -243,6 +242,18 @@ impl Worker {
         }
         self.sink.acknowledged(&mut self.progress, Duration::ZERO)?;
         if self.commit_is_due() { self.commit() } else { Ok(()) }
+    }
+
+    fn poll(&mut self) -> Result<Polled, Error> {
+        // Where outputs count as soon as they are written, none is kept waiting for records that do not come.
+        if self.settings.delivery == Delivery::AtLeastOnce && !self.progress.is_idle() {
+            match self.source.poll(&mut self.batch, Duration::ZERO)? {
+                Polled::Idle => self.sink.send_now(),
+                polled => return Ok(polled),
+            }
+        }
+        let wait = self.wait();
+        self.source.poll(&mut self.batch, wait)
     }
 
     /// Undoes what is in flight, and reads it again: the same member, the same producer.

@@ -159,7 +159,9 @@ impl KafkaSinkConfig {
         let mut config = ClientConfig::new();
         config
             .set("client.id", format!("sluicegate-{}", self.pipeline))
-            .set("linger.ms", "10")
+            // For nobody in earnest: the sink has outputs sent where there is no more to come. But as long as some are older
+            // than this and a batch of theirs is on its way, librdkafka asks all the time whether it has arrived.
+            .set("linger.ms", "100")
             .set("batch.num.messages", "100000")
             // A batch above the topic's limit is refused as a whole.
             .set("batch.size", largest.saturating_sub(BATCH_OVERHEAD).clamp(1, BATCH_BYTES_MAX).to_string())
@@ -191,8 +193,9 @@ impl KafkaSinkConfig {
     }
 }
 
-/// The most bytes of one batch of outputs, whatever the topic takes.
-const BATCH_BYTES_MAX: usize = 4 << 20;
+/// The most bytes of one batch of outputs, whatever the topic takes: a batch that is full is sent, and of each partition one
+/// is on its way at a time.
+const BATCH_BYTES_MAX: usize = 256 << 10;
 /// What a batch's own header takes of the topic's limit, with room to spare.
 const BATCH_OVERHEAD: usize = 512;
 

@@ -9,13 +9,18 @@ use crate::config::{KafkaSinkConfig, PartitionBy};
 use crate::context::Producer;
 use crate::deadline::Patience;
 use crate::error::{failed, kind};
-use crate::native::{EventQueue, OutputHeaders, TopicHandle};
+use crate::native::{self, EventQueue, OutputHeaders, TopicHandle};
 use crate::record::{BY_KEY, Produced, SharedProducer};
 
 /// How long [`Sink::write`] blocks at most while the queue is full.
 const FULL_WAIT: Duration = Duration::from_secs(60);
 /// How often it looks whether there is room again.
 const FULL_TURN: Duration = Duration::from_millis(2);
+/// A queue that is full for so long waits for batches to fill that have no room to.
+const STUCK: Duration = Duration::from_millis(5);
+
+/// For so long librdkafka is told to send without regard to `linger.ms`: its threads take a moment to hear of it.
+const SEND_MS: i32 = 1;
 
 /// A producer, as a [`Sink`]. To be used on one thread.
 pub struct KafkaSink {
@@ -28,6 +33,8 @@ pub struct KafkaSink {
     id: Option<IdHeader>,
     delivery: Delivery,
     durable: Vec<(usize, u64)>,
+    /// Whether something may wait for company in its batch.
+    unsent: bool,
     patience: Patience,
 }
 
@@ -59,6 +66,7 @@ impl KafkaSink {
             id: id.map(|name| IdHeader { name, pipeline: config.pipeline.clone(), value: String::new() }),
             delivery: config.delivery,
             durable: Vec::new(),
+            unsent: false,
             patience,
             producer,
         })
@@ -72,13 +80,18 @@ impl KafkaSink {
         produced: &Produced<'_>,
         headers: &mut Option<OutputHeaders>,
     ) -> Result<(), Error> {
-        let end = Instant::now() + FULL_WAIT;
+        let start = Instant::now();
         loop {
             self.events.wake().lower();
             serve(&self.producer, &self.events);
             match topic.produce(produced, headers) {
                 Ok(()) => return Ok(()),
-                Err(RDKafkaErrorCode::QueueFull) if !self.patience.is_over(end) => self.events.wake().wait(FULL_TURN),
+                Err(RDKafkaErrorCode::QueueFull) if !self.patience.is_over(start + FULL_WAIT) => {
+                    if start.elapsed() > STUCK {
+                        native::flush(&self.producer, SEND_MS);
+                    }
+                    self.events.wake().wait(FULL_TURN);
+                }
                 Err(RDKafkaErrorCode::QueueFull) => {
                     let message = format!("the queue of topic '{}' stayed full", topic.name());
                     return Err(Error::new(ErrorKind::Retry, message));
@@ -110,11 +123,18 @@ impl Sink for KafkaSink {
             value: output.value,
             ticket: ticket.0 as usize,
         };
+        self.unsent = true;
         let mut headers = headers_of(output, self.id.as_mut());
         match topic.produce(&produced, &mut headers) {
             Ok(()) => Ok(()),
             Err(RDKafkaErrorCode::QueueFull) => self.write_when_there_is_room(topic, &produced, &mut headers),
             Err(code) => Err(not_taken(&self.producer, topic, code)),
+        }
+    }
+
+    fn send_now(&mut self) {
+        if std::mem::take(&mut self.unsent) {
+            native::flush(&self.producer, SEND_MS);
         }
     }
 
