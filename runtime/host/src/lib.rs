@@ -23,6 +23,7 @@ mod files;
 mod journal;
 mod logging;
 mod metrics;
+mod pem;
 mod pipes;
 mod record;
 pub mod registry;

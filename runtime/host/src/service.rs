@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin;
+use crate::admin::{self, Guard};
 use crate::app::{App, LoadedPipeline};
 use crate::config;
 use crate::exit::Exit;
@@ -40,6 +40,7 @@ impl Service {
     ) -> Result<Self, Exit> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let listener = admin.as_ref().map(|admin| runtime.block_on(admin::bind(admin.listen))).transpose()?;
+        let guard = Guard::of(admin.as_ref())?;
         let supervisor = Arc::new(Supervisor::start(app, pipelines, folder.is_some())?);
         stop_on_signals(&runtime, stopper(&supervisor))?;
         let files = folder.as_ref().map(Folder::files).unwrap_or_default();
@@ -48,9 +49,9 @@ impl Service {
         let mut service = Service { supervisor, watch, admin: None, runtime };
         if let Some(listener) = listener {
             let address = listener.local_addr()?;
-            let (supervisor, token) = (Arc::clone(&service.supervisor), admin.and_then(|admin| admin.token));
-            service.runtime.spawn(admin::serve(listener, Arc::clone(app), supervisor, files, token));
-            tracing::info!("admin endpoint on http://{address}");
+            tracing::info!("admin endpoint on {}://{address}", guard.scheme());
+            let supervisor = Arc::clone(&service.supervisor);
+            service.runtime.spawn(admin::serve(listener, Arc::clone(app), supervisor, files, guard));
             service.admin = Some(address);
         }
         Ok(service)

@@ -1,53 +1,131 @@
 //! Who may change something.
 
-use std::net::SocketAddr;
-
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use sha2::{Digest, Sha256};
 
-use super::Problem;
-use crate::config::Secret;
+use super::tls::{Certificates, Peer, Shown};
+use super::{Admin, Problem};
+use crate::config::{self, Secret};
+use crate::exit::Exit;
 
 /// What a proxy adds for whomever it speaks for.
 const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
 
-/// Whether a request that changes something is allowed.
-///
-/// # Errors
-/// Why it is not.
-pub(super) fn check(token: Option<&Secret>, from: SocketAddr, headers: &HeaderMap) -> Result<(), Problem> {
-    match token {
-        Some(token) => check_token(token, headers),
-        None => check_place(from, headers),
+/// Whoever asks for a change, and may have it. No change is noted without one.
+pub(super) struct Permit(pub(super) Peer);
+
+impl FromRequestParts<Admin> for Permit {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Self, Problem> {
+        let peer = ConnectInfo::<Peer>::from_request_parts(parts, admin).await;
+        let ConnectInfo(peer) =
+            peer.map_err(|missing| Problem(StatusCode::INTERNAL_SERVER_ERROR, missing.to_string()))?;
+        admin.access.check(&peer, &parts.headers)?;
+        Ok(Permit(peer))
     }
 }
 
-fn check_token(token: &Secret, headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-    // Compared by their hashes, so that the time it takes says nothing about how much of a guess is right.
-    let hash = |text: &str| Sha256::digest(text.trim());
-    match given {
-        Some((_, given)) if hash(given) == hash(token.reveal()) => Ok(()),
-        Some(_) => Err(Problem(StatusCode::FORBIDDEN, "the token is not that of admin.token".into())),
-        None => Err(Problem(
-            StatusCode::UNAUTHORIZED,
-            "changes need the token of admin.token, as 'Authorization: Bearer …'; the commands take it from \
-             SLUICEGATE_ADMIN_TOKEN"
-                .into(),
-        )),
+/// What guards an endpoint.
+pub struct Guard {
+    pub(super) access: Access,
+    pub(super) certificates: Option<Certificates>,
+}
+
+impl Guard {
+    /// The guard that a pipeline's file asks for. Where it asks for none, requests from the machine itself may change
+    /// something, and nothing is encrypted.
+    ///
+    /// # Errors
+    /// A file of `admin.tls` is no good; told by its place.
+    pub fn of(admin: Option<&config::Admin>) -> Result<Self, Exit> {
+        let tls = admin.and_then(|admin| Some((&admin.origin, admin.tls.clone()?)));
+        let access = Access {
+            token: admin.and_then(|admin| admin.token.clone()),
+            client_ca: tls.as_ref().is_some_and(|(_, tls)| tls.client_ca.is_some()),
+        };
+        let read = tls.map(|(origin, tls)| {
+            Certificates::read(tls).map_err(|fault| origin.error(&["tls", fault.key], fault.message))
+        });
+        Ok(Guard { access, certificates: read.transpose()? })
+    }
+
+    /// How URLs of the endpoint begin.
+    pub fn scheme(&self) -> &'static str {
+        if self.certificates.is_some() { "https" } else { "http" }
     }
 }
 
-/// Without a token: from this machine itself, and neither on behalf of another nor by a page in somebody's browser.
-fn check_place(from: SocketAddr, headers: &HeaderMap) -> Result<(), Problem> {
+/// What whoever changes something has to show: one of these, or, where there is neither, that it is on this machine.
+#[derive(Clone)]
+pub(super) struct Access {
+    token: Option<Secret>,
+    /// Whether a client certificate that admin.tls.client-ca trusts is as good.
+    client_ca: bool,
+}
+
+impl Access {
+    /// Whether a request that changes something is allowed.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn check(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Problem> {
+        let given = bearer(headers);
+        // Compared by their hashes, so that the time it takes says nothing about how much of a guess is right.
+        let hash = |text: &str| Sha256::digest(text.trim());
+        if let (Some(token), Some(given)) = (&self.token, given)
+            && hash(given) == hash(token.reveal())
+        {
+            return Ok(());
+        }
+        match (&peer.shown, &self.token) {
+            (Shown::Trusted(_), _) => check_page(headers),
+            (Shown::Refused(reason), _) => {
+                refuse(format!("the client certificate is not accepted: {reason}; changes need {}", self.needs()))
+            }
+            (Shown::Nothing, Some(_)) if given.is_some() => refuse("the token is not that of admin.token"),
+            (Shown::Nothing, None) if !self.client_ca => check_place(peer, headers),
+            (Shown::Nothing, _) => Err(Problem(StatusCode::UNAUTHORIZED, format!("changes need {}", self.needs()))),
+        }
+    }
+
+    fn needs(&self) -> String {
+        let token = "the token of admin.token, as 'Authorization: Bearer …'; the commands take it from \
+                     SLUICEGATE_ADMIN_TOKEN";
+        let certificate = "a client certificate signed by an authority of admin.tls.client-ca; the commands take it from \
+                           SLUICEGATE_ADMIN_CERT and SLUICEGATE_ADMIN_KEY";
+        match (&self.token, self.client_ca) {
+            (Some(_), true) => format!("{token}; or {certificate}"),
+            (Some(_), false) => token.into(),
+            (None, _) => certificate.into(),
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (kind, token) = given.split_once(' ')?;
+    kind.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
+/// With a certificate: not by a page, as a browser shows it for whichever page asks.
+fn check_page(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.contains_key(header::ORIGIN) {
+        true => refuse("the request comes from a page in a browser, which shows its owner's certificate for any page"),
+        false => Ok(()),
+    }
+}
+
+/// With nothing: from this machine itself, and neither on behalf of another nor by a page in somebody's browser.
+fn check_place(peer: &Peer, headers: &HeaderMap) -> Result<(), Problem> {
     let refuse = |why: &str| {
-        let message =
-            format!("{why}, and no admin.token is set; without one, changes are allowed on this machine alone");
-        Err(Problem(StatusCode::FORBIDDEN, message))
+        refuse(format!("{why}, and no admin.token is set; without one, changes are allowed on this machine alone"))
     };
-    if !from.ip().to_canonical().is_loopback() {
-        return refuse(&format!("the request comes from {}", from.ip()));
+    let from = peer.address.ip();
+    if !from.to_canonical().is_loopback() {
+        return refuse(&format!("the request comes from {from}"));
     }
     if FORWARDED.iter().any(|name| headers.contains_key(*name)) {
         return refuse("the request comes through a proxy");
@@ -58,34 +136,62 @@ fn check_place(from: SocketAddr, headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
+fn refuse(message: impl Into<String>) -> Result<(), Problem> {
+    Err(Problem(StatusCode::FORBIDDEN, message.into()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judge(token: Option<&str>, from: &str, headers: &[(&'static str, &'static str)]) -> u16 {
-        let token = token.map(|token| Secret::from(token.to_owned()));
+    type Headers<'a> = &'a [(&'static str, &'static str)];
+
+    fn judge(access: &Access, shown: Shown, from: &str, headers: Headers) -> u16 {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        check(token.as_ref(), from.parse().unwrap(), &headers).err().map_or(200, |problem| problem.0.as_u16())
+        let peer = Peer { address: from.parse().unwrap(), shown };
+        access.check(&peer, &headers).err().map_or(200, |problem| problem.0.as_u16())
+    }
+
+    fn access(token: Option<&str>, client_ca: bool) -> Access {
+        Access { token: token.map(|token| Secret::from(token.to_owned())), client_ca }
     }
 
     #[test]
-    fn without_a_token_this_machine_alone_may() {
+    fn with_neither_this_machine_alone_may() {
+        let judge = |from: &str, headers: Headers| judge(&access(None, false), Shown::Nothing, from, headers);
         for here in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-            assert_eq!(judge(None, here, &[]), 200, "{here}");
+            assert_eq!(judge(here, &[]), 200, "{here}");
         }
-        assert_eq!(judge(None, "192.168.0.7:1", &[]), 403);
-        assert_eq!(judge(None, "[fe80::1]:1", &[("authorization", "Bearer x")]), 403);
-        assert_eq!(judge(None, "127.0.0.1:1", &[("x-forwarded-for", "192.168.0.7")]), 403);
-        assert_eq!(judge(None, "127.0.0.1:1", &[("origin", "http://evil.example")]), 403);
+        assert_eq!(judge("192.168.0.7:1", &[]), 403);
+        assert_eq!(judge("[fe80::1]:1", &[("authorization", "Bearer x")]), 403);
+        assert_eq!(judge("127.0.0.1:1", &[("x-forwarded-for", "192.168.0.7")]), 403);
+        assert_eq!(judge("127.0.0.1:1", &[("origin", "http://evil.example")]), 403);
     }
 
     #[test]
     fn with_a_token_whoever_has_it_may() {
-        let token = Some("0123456789abcdef");
-        assert_eq!(judge(token, "192.168.0.7:1", &[("authorization", "Bearer 0123456789abcdef")]), 200);
-        assert_eq!(judge(token, "127.0.0.1:1", &[("authorization", "bearer 0123456789abcdef")]), 200);
-        assert_eq!(judge(token, "127.0.0.1:1", &[("authorization", "Bearer 0123456789abcdee")]), 403);
-        assert_eq!(judge(token, "127.0.0.1:1", &[("authorization", "Basic 0123456789abcdef")]), 401);
-        assert_eq!(judge(token, "127.0.0.1:1", &[]), 401);
+        let access = access(Some("0123456789abcdef"), false);
+        let judge = |from: &str, headers: Headers| judge(&access, Shown::Nothing, from, headers);
+        assert_eq!(judge("192.168.0.7:1", &[("authorization", "Bearer 0123456789abcdef")]), 200);
+        assert_eq!(judge("127.0.0.1:1", &[("authorization", "bearer 0123456789abcdef")]), 200);
+        assert_eq!(judge("127.0.0.1:1", &[("authorization", "Bearer 0123456789abcdee")]), 403);
+        assert_eq!(judge("127.0.0.1:1", &[("authorization", "Basic 0123456789abcdef")]), 401);
+        assert_eq!(judge("127.0.0.1:1", &[]), 401);
+    }
+
+    #[test]
+    fn with_an_authority_whoever_has_its_certificate_may() {
+        let trusted = || Shown::Trusted("CN=alice".into());
+        let shown_token: Headers = &[("authorization", "Bearer 0123456789abcdef")];
+        for (token, [alone, beside_a_bad_one]) in [(None, [401, 403]), (Some("0123456789abcdef"), [200, 200])] {
+            let access = access(token, true);
+            assert_eq!(judge(&access, trusted(), "192.168.0.7:1", &[]), 200);
+            assert_eq!(judge(&access, trusted(), "127.0.0.1:1", &[("authorization", "Bearer wrong")]), 200);
+            assert_eq!(judge(&access, trusted(), "127.0.0.1:1", &[("origin", "https://evil.example")]), 403);
+            assert_eq!(judge(&access, Shown::Refused("expired"), "127.0.0.1:1", &[]), 403);
+            assert_eq!(judge(&access, Shown::Nothing, "127.0.0.1:1", &[]), 401);
+            assert_eq!(judge(&access, Shown::Nothing, "127.0.0.1:1", shown_token), alone);
+            assert_eq!(judge(&access, Shown::Refused("expired"), "127.0.0.1:1", shown_token), beside_a_bad_one);
+        }
     }
 }

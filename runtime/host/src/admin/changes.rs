@@ -1,15 +1,15 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use super::{Admin, Problem, access};
+use super::access::Permit;
+use super::{Admin, Problem};
 use crate::change::{Asker, Changed, Refusal};
 use crate::config::{Digest, Size};
 use crate::supervisor::Running;
@@ -33,9 +33,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn asker(&self, from: SocketAddr) -> Asker {
+    pub(super) fn asker(&self, Permit(peer): &Permit) -> Asker {
         let by = self.by.as_deref().map(words).map(|by| format!(" ({by})")).unwrap_or_default();
-        Asker { who: format!("{}{by}", from.ip()), why: self.why.as_deref().map(words) }
+        Asker { who: format!("{}{by}", words(&peer.to_string())), why: self.why.as_deref().map(words) }
     }
 
     pub(super) fn digest(&self) -> Result<Option<Digest>, Problem> {
@@ -54,15 +54,13 @@ fn words(text: &str) -> String {
 
 pub(super) async fn load(
     State(admin): State<Admin>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    permit: Permit,
     Path((pipeline, stage)): Path<(String, String)>,
     Query(asked): Query<Asked>,
-    headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    access::check(admin.token.as_ref(), from, &headers)?;
     let running = admin.pipeline(&pipeline)?;
-    let (digest, asker) = (asked.digest()?, asked.asker(from));
+    let (digest, asker) = (asked.digest()?, asked.asker(&permit));
     let bytes = receive(&admin, &running, &stage, body).await?;
     let app = Arc::clone(&admin.app);
     on_own_thread(move || running.pipeline().load_plugin(&app, &stage, bytes, digest.as_ref(), &asker)).await
@@ -94,38 +92,32 @@ pub(super) async fn receive(admin: &Admin, running: &Running, stage: &str, body:
 
 pub(super) async fn reset(
     State(admin): State<Admin>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    permit: Permit,
     Path((pipeline, stage)): Path<(String, String)>,
     Query(asked): Query<Asked>,
-    headers: HeaderMap,
 ) -> Answer {
-    access::check(admin.token.as_ref(), from, &headers)?;
-    let (running, asker) = (admin.pipeline(&pipeline)?, asked.asker(from));
+    let (running, asker) = (admin.pipeline(&pipeline)?, asked.asker(&permit));
     let app = Arc::clone(&admin.app);
     on_own_thread(move || running.pipeline().reset_plugin(&app, &stage, &asker)).await
 }
 
 pub(super) async fn roll_back(
     State(admin): State<Admin>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    permit: Permit,
     Path((pipeline, stage)): Path<(String, String)>,
     Query(asked): Query<Asked>,
-    headers: HeaderMap,
 ) -> Answer {
-    access::check(admin.token.as_ref(), from, &headers)?;
-    let (running, asker, to) = (admin.pipeline(&pipeline)?, asked.asker(from), asked.digest()?);
+    let (running, asker, to) = (admin.pipeline(&pipeline)?, asked.asker(&permit), asked.digest()?);
     on_own_thread(move || running.pipeline().roll_back(&stage, to.as_ref(), &asker)).await
 }
 
 pub(super) async fn set_paused<const PAUSED: bool>(
     State(admin): State<Admin>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    permit: Permit,
     Path(pipeline): Path<String>,
     Query(asked): Query<Asked>,
-    headers: HeaderMap,
 ) -> Answer {
-    access::check(admin.token.as_ref(), from, &headers)?;
-    let (running, asker) = (admin.pipeline(&pipeline)?, asked.asker(from));
+    let (running, asker) = (admin.pipeline(&pipeline)?, asked.asker(&permit));
     on_own_thread(move || running.pipeline().pause(PAUSED, &asker)).await
 }
 

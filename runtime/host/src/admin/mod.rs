@@ -3,6 +3,7 @@
 mod access;
 mod changes;
 mod status;
+mod tls;
 mod tryouts;
 
 use std::net::SocketAddr;
@@ -18,12 +19,14 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::app::App;
-use crate::config::Secret;
 use crate::exit::Exit;
 use crate::metrics;
 use crate::supervisor::{Running, Supervisor};
 use crate::watch::Files;
+use access::Access;
+pub use access::Guard;
 use status::{FileStatus, PipelineStatus};
+use tls::{Peer, TlsListener};
 
 const OPENAPI: &str = include_str!("openapi.json");
 /// So many plugins are received at a time: each is held in memory.
@@ -34,7 +37,7 @@ struct Admin {
     app: Arc<App>,
     supervisor: Arc<Supervisor>,
     files: Files,
-    token: Option<Secret>,
+    access: Access,
     uploads: Arc<Semaphore>,
 }
 
@@ -48,17 +51,22 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, Exit> {
     })
 }
 
-/// Serves until the runtime ends. Whoever changes something has to show the token; without one, has to be on this machine.
+/// Serves until the runtime ends. Whoever changes something has to show what the guard asks for.
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Arc<App>,
     supervisor: Arc<Supervisor>,
     files: Files,
-    token: Option<Secret>,
+    guard: Guard,
 ) {
-    let admin = Admin { app, supervisor, files, token, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) };
-    let service = router(admin).into_make_service_with_connect_info::<SocketAddr>();
-    if let Err(error) = axum::serve(listener, service).await {
+    let Guard { access, certificates } = guard;
+    let admin = Admin { app, supervisor, files, access, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) };
+    let service = router(admin).into_make_service_with_connect_info::<Peer>();
+    let ended = match certificates {
+        Some(certificates) => axum::serve(TlsListener::new(listener, certificates), service).await,
+        None => axum::serve(listener, service).await,
+    };
+    if let Err(error) = ended {
         tracing::error!("admin endpoint: {error}");
     }
 }

@@ -1,17 +1,17 @@
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use sluicegate_core::{Conduct, FailureKind, Made, MadeOutput, NO_TIMESTAMP, Report, Role, Sample, Share};
 
+use super::access::Permit;
 use super::changes::{Answer, Asked, on_own_thread, receive};
-use super::{Admin, Problem, access};
+use super::{Admin, Problem};
 use crate::app::Tryout;
 use crate::change::{Begin, parse_share, share_words, try_plugin};
 use crate::config::Time;
@@ -73,17 +73,15 @@ impl AskedTryout {
 
 pub(super) async fn begin(
     State(admin): State<Admin>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    permit: Permit,
     Path((pipeline, stage)): Path<(String, String)>,
     Query(asked): Query<AskedTryout>,
-    headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    access::check(admin.token.as_ref(), from, &headers)?;
     let running = admin.pipeline(&pipeline)?;
     let begin = asked.begin()?;
     let asked = Asked { by: asked.by, why: asked.why, digest: asked.digest };
-    let (digest, asker) = (asked.digest()?, asked.asker(from));
+    let (digest, asker) = (asked.digest()?, asked.asker(&permit));
     let bytes = receive(&admin, &running, &stage, body).await?;
     let app = Arc::clone(&admin.app);
     on_own_thread(move || try_plugin(&running.pipeline(), &app, &stage, bytes, digest.as_ref(), begin, &asker)).await
@@ -91,24 +89,20 @@ pub(super) async fn begin(
 
 pub(super) async fn stop(
     State(admin): State<Admin>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    permit: Permit,
     Path((pipeline, stage)): Path<(String, String)>,
     Query(asked): Query<Asked>,
-    headers: HeaderMap,
 ) -> Answer {
-    access::check(admin.token.as_ref(), from, &headers)?;
-    let (running, asker) = (admin.pipeline(&pipeline)?, asked.asker(from));
+    let (running, asker) = (admin.pipeline(&pipeline)?, asked.asker(&permit));
     on_own_thread(move || running.pipeline().stop_tryout(&stage, &asker)).await
 }
 
 /// What was found out, with records that show it: those who may change something may see them.
 pub(super) async fn report(
     State(admin): State<Admin>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    _: Permit,
     Path((pipeline, stage)): Path<(String, String)>,
-    headers: HeaderMap,
 ) -> Result<Json<TryoutReport>, Problem> {
-    access::check(admin.token.as_ref(), from, &headers)?;
     let pipeline = admin.pipeline(&pipeline)?.pipeline();
     let index = pipeline.stage_index(&stage)?;
     let Some(tryout) = pipeline.tryout().filter(|tryout| tryout.stage == index) else {

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::pipe::Pipe;
+use crate::admin::Guard;
 use crate::app::{App, LoadedPipeline};
 use crate::config::{self, Admin, ConfigError};
 use crate::console::say;
@@ -76,6 +77,9 @@ fn check_equal(admins: &[Admin], is_address_given: bool) -> Result<(), Exit> {
     if others.iter().any(|other| other.token != first.token) {
         return different("token");
     }
+    if others.iter().any(|other| other.tls != first.tls) {
+        return different("tls");
+    }
     Ok(())
 }
 
@@ -83,7 +87,7 @@ fn check_equal(admins: &[Admin], is_address_given: bool) -> Result<(), Exit> {
 fn at_address(named: Option<Admin>, given: Option<SocketAddr>) -> Option<Admin> {
     match (named, given) {
         (Some(named), Some(listen)) => Some(Admin { listen, ..named }),
-        (None, Some(listen)) => Some(Admin { listen, token: None }),
+        (None, Some(listen)) => Some(Admin::at(listen)),
         (named, None) => named,
     }
 }
@@ -98,6 +102,8 @@ fn load(app: &App, files: &[PathBuf]) -> Result<Vec<LoadedPipeline>, Exit> {
             let message = format!("there is another pipeline named '{}'; names are unique in a process", pipeline.name);
             return Err(ConfigError::of_file(file, message).into());
         }
+        // Told before a plugin is compiled.
+        Guard::of(pipeline.admin.as_ref())?;
         loaded.push(app.load(pipeline)?);
     }
     Ok(loaded)

@@ -7,9 +7,9 @@ use sluicegate_kafka::Role;
 
 use super::endpoint::{Sink, Source};
 use super::error::{ConfigError, Text};
-use super::pipeline::{Delivery, OnFailure, Pipeline, Stage, Then};
+use super::pipeline::{AdminTls, Delivery, OnFailure, Pipeline, Stage, Then};
 use super::quantity::{Size, Time};
-use super::secret::Properties;
+use super::secret::{Properties, Secret};
 use super::topics;
 use super::tree::{Node, Path};
 use super::trust;
@@ -91,8 +91,14 @@ pub(super) fn check(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), Confi
 }
 
 fn check_admin(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
-    let token = pipeline.admin.as_ref().and_then(|admin| admin.token.as_ref());
-    match token.map(|token| token.reveal()) {
+    let Some(admin) = &pipeline.admin else {
+        return Ok(());
+    };
+    let mut files = admin.tls.iter().flat_map(AdminTls::files);
+    if let Some((key, _)) = files.find(|(_, file)| file.as_os_str().is_empty()) {
+        return file.refuse(&["admin", "tls", key], format!("{key} is empty; expected the path of a PEM file"));
+    }
+    match admin.token.as_ref().map(Secret::reveal) {
         Some(token) if token.len() < TOKEN_LENGTH_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) => file.refuse(
             &["admin", "token"],
             format!(

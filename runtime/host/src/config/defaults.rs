@@ -7,7 +7,7 @@ use super::endpoint::{Sink, Source};
 use super::error::Text;
 use super::id_header::IdHeader;
 use super::origin::Origin;
-use super::pipeline::{Delivery, Pipeline};
+use super::pipeline::{AdminTls, Delivery, Pipeline};
 use super::secret::Properties;
 use super::tree::{Kind, Node};
 
@@ -44,10 +44,13 @@ pub(super) fn fill_in(pipeline: &mut Pipeline, root: &Node, source: &Arc<Text>) 
         if !is_said(&["stages", &index, "name"]) {
             stage.name = stage.plugin.stem();
         }
-        stage.origin = root.get(&["stages", &index]).map_or_else(Origin::default, |node| Origin::new(source, node));
+        stage.origin = origin(&["stages", &index], root, source);
         if root.get(&["stages", &index, "config"]).is_some_and(Node::is_expanded) {
             stage.config.hide();
         }
+    }
+    if let Some(admin) = &mut pipeline.admin {
+        admin.origin = origin(&["admin"], root, source);
     }
     if let Source::Kafka(kafka) = &mut pipeline.source {
         hide_expanded(&mut kafka.properties, root.get(&["source", "kafka", "properties"]));
@@ -55,6 +58,10 @@ pub(super) fn fill_in(pipeline: &mut Pipeline, root: &Node, source: &Arc<Text>) 
     if let Sink::Kafka(kafka) = &mut pipeline.sink {
         hide_expanded(&mut kafka.properties, root.get(&["sink", "kafka", "properties"]));
     }
+}
+
+fn origin(path: &[&str], root: &Node, source: &Arc<Text>) -> Origin {
+    root.get(path).map_or_else(Origin::default, |node| Origin::new(source, node))
 }
 
 fn hide_expanded(properties: &mut Properties, node: Option<&Node>) {
@@ -73,5 +80,9 @@ pub(super) fn resolve_paths(pipeline: &mut Pipeline, folder: &Path) {
     }
     for stage in &mut pipeline.stages {
         stage.plugin = stage.plugin.clone().within(folder);
+    }
+    if let Some(tls) = pipeline.admin.as_mut().and_then(|admin| admin.tls.as_mut()) {
+        let AdminTls { certificate, key, client_ca } = tls;
+        [certificate, key].into_iter().chain(client_ca).for_each(|file| *file = folder.join(&*file));
     }
 }

@@ -36,8 +36,8 @@ pub use expand::{Process, Surroundings};
 pub use id_header::IdHeader;
 pub use origin::Origin;
 pub use pipeline::{
-    Admin, BatchLimits, Capability, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure, Pipeline,
-    Reload, Stage, Then,
+    Admin, AdminTls, BatchLimits, Capability, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure,
+    Pipeline, Reload, Stage, Then,
 };
 pub(crate) use quantity::unix_ms;
 pub use quantity::{Digest, Size, Start, Time};

@@ -51,8 +51,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Exit> {
     let pipeline = config::load(&folder.join("pipeline.yaml"))?;
     let log = app.log(&folder.join("data"))?;
     log.ensure_topic("trades", &TopicSettings { partitions: PARTITIONS, ..TopicSettings::default() })?;
-    let admin = Admin { listen: options.admin, token: None };
-    let service = Service::start(&app, vec![app.load(pipeline)?], None, Some(admin))?;
+    let admin = Some(Admin::at(options.admin));
+    let service = Service::start(&app, vec![app.load(pipeline)?], None, admin)?;
     display::introduce(&folder, service.admin());
 
     let stop = service.stopper();

@@ -207,7 +207,8 @@ impl Folder {
 
     fn read_pipeline(&self, file: &Path) -> Result<Pipeline, Exit> {
         let config = config::load(file)?;
-        if config.admin.is_some() && config.admin != self.admin {
+        let is_own = |named: &config::Admin| self.admin.as_ref().is_some_and(|own| own.is_same(named));
+        if config.admin.as_ref().is_some_and(|named| !is_own(named)) {
             let message = "its 'admin' is not that with which the process was started, and which a running process keeps; \
                            leave it out here, or restart";
             return Err(ConfigError::of_file(file, message).into());
