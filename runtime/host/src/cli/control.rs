@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::Value;
 use ureq::http::{Method, Request};
 
+use super::tls::Tls;
 use crate::config::{Digest, Secret};
 use crate::console::say;
 use crate::exit::Exit;
@@ -29,6 +30,8 @@ pub(super) struct Endpoint {
     /// The token of its admin.token, if it has one; better in the environment than in a list of processes.
     #[arg(long, env = "SLUICEGATE_ADMIN_TOKEN", hide_env_values = true, value_parser = |text: &str| Ok::<_, String>(Secret::from(text.to_owned())))]
     token: Option<Secret>,
+    #[command(flatten)]
+    tls: Tls,
     /// Print as JSON.
     #[arg(long)]
     pub(super) json: bool,
@@ -291,13 +294,11 @@ impl Endpoint {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
+            .tls_config(self.tls.config()?)
             .timeout_connect(Some(CONNECT_WITHIN))
             .timeout_global(Some(ANSWER_WITHIN))
             .build();
-        let failed = |error: ureq::Error| {
-            let remedy = "is a process with 'admin.listen' there? --admin says where";
-            Exit::failed(format!("no answer from {}: {error}; {remedy}", self.admin))
-        };
+        let failed = |error| self.unanswered(&error);
         let mut answer = ureq::Agent::new_with_config(config).run(request).map_err(failed)?;
         let status = answer.status();
         let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
@@ -307,6 +308,20 @@ impl Endpoint {
             Some(error) => Err(Exit::failed(error)),
             None => Err(Exit::failed(format!("{} answered {status}: {}", self.admin, text.trim()))),
         }
+    }
+
+    fn unanswered(&self, error: &ureq::Error) -> Exit {
+        Exit::failed(match error {
+            ureq::Error::NativeTls(error) => format!(
+                "no trusted TLS connection to {}: {error}; --ca names the file of the authority that its certificate is \
+                 from, and an endpoint without admin.tls is at http://",
+                self.admin
+            ),
+            error => format!(
+                "no answer from {}: {error}; is a process with 'admin.listen' there? --admin says where",
+                self.admin
+            ),
+        })
     }
 
     fn tell_change(&self, changed: &Value) -> Result<(), Exit> {

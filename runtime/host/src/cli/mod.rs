@@ -10,6 +10,7 @@ mod records;
 mod registry;
 mod run;
 mod test;
+mod tls;
 mod topics;
 mod trust;
 mod tryouts;

@@ -1,0 +1,54 @@
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use openssl::error::ErrorStack;
+use openssl::x509::X509;
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
+
+use crate::exit::Exit;
+use crate::pem;
+
+/// Whom to trust at an https:// endpoint, and what to show there: PEM files.
+#[derive(Args)]
+pub(super) struct Tls {
+    /// The authorities that the endpoint's certificate may come from, in PEM; by default those of the system.
+    #[arg(long, value_name = "FILE", env = "SLUICEGATE_ADMIN_CA")]
+    ca: Option<PathBuf>,
+    /// The client certificate to show, in PEM, and after it those that lead to its authority.
+    #[arg(long, value_name = "FILE", env = "SLUICEGATE_ADMIN_CERT", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The private key of the client certificate, in PEM, without a passphrase.
+    #[arg(long, value_name = "FILE", env = "SLUICEGATE_ADMIN_KEY", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+impl Tls {
+    /// The same for a client. TLS is OpenSSL's, as that of librdkafka is.
+    pub(super) fn config(&self) -> Result<TlsConfig, Exit> {
+        let roots = match &self.ca {
+            Some(file) => RootCerts::from(certificates(file, "--ca")?),
+            None => RootCerts::PlatformVerifier,
+        };
+        let shown = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => {
+                Some(ClientCert::new_with_certs(&certificates(cert, "--cert")?, private_key(key)?))
+            }
+            _ => None,
+        };
+        Ok(TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(roots).client_cert(shown).build())
+    }
+}
+
+fn certificates(file: &Path, option: &str) -> Result<Vec<Certificate<'static>>, Exit> {
+    let found = pem::certificates(file).map_err(|error| Exit::usage(format!("{option}: {error}")))?;
+    let plain = |found: &X509| Ok(Certificate::from_der(&found.to_der()?).to_owned());
+    let plain: Result<_, ErrorStack> = found.iter().map(plain).collect();
+    Ok(plain.map_err(anyhow::Error::from)?)
+}
+
+/// In the one form that the client takes, whatever form the file has.
+fn private_key(file: &Path) -> Result<PrivateKey<'static>, Exit> {
+    let key = pem::private_key(file).map_err(|error| Exit::usage(format!("--key: {error}")))?;
+    let plain = key.private_key_to_pem_pkcs8().map_err(anyhow::Error::from)?;
+    Ok(PrivateKey::from_pem(&plain).map_err(anyhow::Error::from)?)
+}
