@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use native_tls::{Identity, TlsAcceptor};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -157,10 +157,37 @@ impl Authority {
         self.issuer.pem()
     }
 
-    fn acceptor(&self) -> Result<TlsAcceptor> {
-        let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &self.issuer)?;
-        let identity = Identity::from_pkcs8(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())?;
-        Ok(TlsAcceptor::new(identity)?)
+    /// A certificate for a server at these names and addresses, and no client's.
+    pub fn server(&self, names: &[&str]) -> Result<Issued> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        self.issue(CertificateParams::new(names)?, ExtendedKeyUsagePurpose::ServerAuth)
     }
+
+    /// A certificate for a client of this name, and no server's.
+    pub fn client(&self, name: &str) -> Result<Issued> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        self.issue(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn issue(&self, mut params: CertificateParams, purpose: ExtendedKeyUsagePurpose) -> Result<Issued> {
+        params.extended_key_usages = vec![purpose];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+
+    fn acceptor(&self) -> Result<TlsAcceptor> {
+        let Issued { certificate, key } = self.server(&["localhost"])?;
+        Ok(TlsAcceptor::new(Identity::from_pkcs8(certificate.as_bytes(), key.as_bytes())?)?)
+    }
+}
+
+/// A certificate and its key, as PEM files.
+#[derive(Debug)]
+pub struct Issued {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key, in PKCS #8.
+    pub key: String,
 }
