@@ -159,9 +159,10 @@ impl KafkaSinkConfig {
         let mut config = ClientConfig::new();
         config
             .set("client.id", format!("sluicegate-{}", self.pipeline))
-            // For nobody in earnest: the sink has outputs sent where there is no more to come. But as long as some are older
-            // than this and a batch of theirs is on its way, librdkafka asks all the time whether it has arrived.
-            .set("linger.ms", "100")
+            // The sink has outputs sent where there is no more to come, so nobody waits for this. But while some are older than
+            // it and a batch of theirs is on its way, librdkafka's thread asks without pause whether that has arrived: with
+            // 10 ms that took a fifth of the CPU time. With 100 ms, commits wait for it.
+            .set("linger.ms", "30")
             .set("batch.num.messages", "100000")
             // A batch above the topic's limit is refused as a whole.
             .set("batch.size", largest.saturating_sub(BATCH_OVERHEAD).clamp(1, BATCH_BYTES_MAX).to_string())
@@ -194,8 +195,8 @@ impl KafkaSinkConfig {
 }
 
 /// The most bytes of one batch of outputs, whatever the topic takes: a batch that is full is sent, and of each partition one
-/// is on its way at a time.
-const BATCH_BYTES_MAX: usize = 256 << 10;
+/// is on its way at a time. With half of it, or twice as much, the rate is a fifth lower.
+const BATCH_BYTES_MAX: usize = 512 << 10;
 /// What a batch's own header takes of the topic's limit, with room to spare.
 const BATCH_OVERHEAD: usize = 512;
 
