@@ -130,7 +130,8 @@ impl Stage {
     /// outputs in the result or among its failures.
     ///
     /// A failed call says nothing about which record is to blame: the instance is thrown away and each half of the
-    /// batch is run in a fresh one, until the record is alone. If its policy then gives it another try after a pause,
+    /// batch is run in a fresh one, until the record is alone. One for which there was no memory left fails for good only in
+    /// an instance that has processed nothing else. If its policy then gives it another try after a pause,
     /// that pause is returned, and the next call goes on from there.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ struct World {
     unacknowledged: RefCell<Vec<Ticket>>,
     now_ms: Cell<u64>,
     renewals: Cell<usize>,
+    /// Values that the instance has kept since it was renewed.
+    kept: Cell<usize>,
     calls: Cell<usize>,
     held: RefCell<BTreeSet<u32>>,
     /// What was given since the last commit.
@@ -98,7 +100,10 @@ impl Source for FakeSource {
     }
 }
 
-/// Upper-cases; `trap…` crashes, `no…` is rejected, `drop…` is dropped, `two…` is doubled, `side…` is routed.
+/// So many values are more than an instance can keep.
+const KEPT_MAX: usize = 3;
+
+/// Upper-cases; `trap…` crashes, `keep…` is kept, `hoard…` is more than can be kept, `no…` is rejected, `drop…` is dropped, `two…` is doubled, `side…` is routed.
 struct FakeTransform(Rc<World>, Identity);
 
 impl Transform for FakeTransform {
@@ -108,6 +113,12 @@ impl Transform for FakeTransform {
             let value = std::str::from_utf8(row.value.unwrap_or_default()).unwrap();
             let copies = match value.trim_end_matches(char::is_numeric) {
                 "trap" => return Err(Failure::new(FailureKind::Trap, "boom")),
+                "hoard" => return Err(Failure::new(FailureKind::Memory, "full")),
+                "keep" if self.0.kept.get() == KEPT_MAX => return Err(Failure::new(FailureKind::Memory, "full")),
+                "keep" => {
+                    self.0.kept.set(self.0.kept.get() + 1);
+                    1
+                }
                 "no" => {
                     outcomes.reasons.push(format!("not {value}"));
                     outcomes.outcomes.push(REJECT);
@@ -133,6 +144,7 @@ impl Transform for FakeTransform {
 
     fn renew(&mut self) -> Result<(), Error> {
         self.0.renewals.set(self.0.renewals.get() + 1);
+        self.0.kept.set(0);
         Ok(())
     }
 
@@ -219,9 +231,18 @@ fn run(
     stages: usize,
     events: Vec<Event>,
 ) -> (Result<(), Error>, Tally) {
+    run_by(world, delivery, Rule { retries: 1, backoff: Duration::from_millis(5), then }, stages, events)
+}
+
+fn run_by(
+    world: &Rc<World>,
+    delivery: Delivery,
+    rule: Rule,
+    stages: usize,
+    events: Vec<Event>,
+) -> (Result<(), Error>, Tally) {
     world.input.borrow_mut().extend(events);
     let limits = OutputLimits { outputs_per_record: 10, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
-    let rule = Rule { retries: 1, backoff: Duration::from_millis(5), then };
     let stage = |number: usize| {
         let transform = Box::new(FakeTransform(Rc::clone(world), Identity::default()));
         let policy = Policy::uniform(rule);
@@ -302,6 +323,20 @@ fn blame_is_found_in_logarithmic_time() {
     // Ten failed calls down the halves, one retry, and the good halves.
     assert_eq!(world.renewals.get(), 11);
     assert!(world.calls.get() <= 21, "{} calls", world.calls.get());
+}
+
+#[test]
+fn a_record_is_not_to_blame_for_what_an_instance_has_kept_of_others() {
+    let world = Rc::new(World::default());
+    let names = ["keep1", "keep2", "keep3", "keep4", "keep5", "hoard6", "keep7"];
+    let events = (0..).zip(names).map(|record| Event::Records(vec![record])).collect();
+    let rule = Rule { retries: 0, backoff: Duration::ZERO, then: Action::DeadLetter };
+    let (result, tally) = run_by(&world, Delivery::ExactlyOnce, rule, 1, events);
+    result.unwrap();
+    let expected =
+        ["KEEP1@0.0", "KEEP2@1.0", "KEEP3@2.0", "KEEP4@3.0", "KEEP5@4.0", "dead:hoard6@5 memory full", "KEEP7@6.0"];
+    assert_eq!(*world.written.borrow(), expected);
+    assert_eq!((tally.outputs, tally.dead_letters), (6, 1));
 }
 
 #[test]

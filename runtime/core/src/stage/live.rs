@@ -17,6 +17,8 @@ const LOST_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Live {
     transform: Box<dyn Transform>,
     pace: Pace,
+    /// Whether it has processed anything since it was made or renewed.
+    is_used: bool,
     /// Records in a row that made the plugin fail.
     failures: u32,
     /// A candidate is not tried again, and may lose but little time.
@@ -29,7 +31,7 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn new(transform: Box<dyn Transform>) -> Self {
         let (pace, lost) = (Pace { rows: usize::MAX }, Duration::ZERO);
-        Live { transform, pace, failures: 0, is_candidate: false, lost, slice: Batch::default() }
+        Live { transform, pace, is_used: false, failures: 0, is_candidate: false, lost, slice: Batch::default() }
     }
 
     pub(super) fn candidate(transform: Box<dyn Transform>) -> Self {
@@ -72,8 +74,12 @@ impl Live {
                 Err(failure) => failure,
             };
             self.check_lost(terms, &failure)?;
+            let was_used = std::mem::take(&mut self.is_used);
             self.transform.renew().map_err(|error| error.within(&format!("stage '{}'", terms.name)))?;
-            if rows.len() > 1 {
+            if rows.len() == 1 && was_used && failure.kind == FailureKind::Memory {
+                // What an instance has kept of earlier records is not this one's fault.
+                part.todo.push(rows);
+            } else if rows.len() > 1 {
                 let middle = rows.start + rows.len() / 2;
                 part.todo.push(middle..rows.end);
                 part.todo.push(rows.start..middle);
@@ -116,6 +122,7 @@ impl Live {
             return Err(failure);
         }
         self.pace.learn(terms.deadline, batch.len(), took);
+        self.is_used = true;
         outcomes.validate(batch, terms.outputs, &terms.limits)?;
         Ok(outcomes)
     }
