@@ -27,6 +27,7 @@ pub mod http;
 pub mod java;
 pub mod kafka;
 pub mod languages;
+pub mod numbered;
 pub mod pipeline;
 pub mod plugins;
 pub mod postgres;

@@ -17,6 +17,7 @@ use crate::{cache, http};
 
 const VERSION: &str = "v3.0.0";
 const INSTALL: &str = "Go (https://go.dev, or Debian: apt-get install golang)";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const START_WITHIN: Duration = Duration::from_secs(60);
 
 /// Who may use a registry that wants to know.
@@ -96,10 +97,28 @@ impl Registry {
         Ok(())
     }
 
+    /// Lets a tag lead to this manifest.
+    pub fn tag(&self, repository: &str, tag: &str, manifest: &Value) -> Result<()> {
+        let (path, header) = (format!("/v2/{repository}/manifests/{tag}"), format!("Content-Type: {MANIFEST}"));
+        let put = http::send(self.address, "PUT", &path, &[&header], manifest.to_string().as_bytes())?;
+        ensure!(put.status == 201, "{put:?}");
+        Ok(())
+    }
+
+    /// Turns a bit of a blob on its disk.
+    pub fn damage(&self, digest: &str) -> Result<()> {
+        let hex = digest.strip_prefix("sha256:").context("a digest")?;
+        let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
+        let file = blobs.join(&hex[..2]).join(hex).join("data");
+        let mut bytes = fs::read(&file)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        Ok(fs::write(file, bytes)?)
+    }
+
     /// What it says of a tag.
     pub fn manifest(&self, repository: &str, tag: &str) -> Result<Value> {
-        let accept = "application/vnd.oci.image.manifest.v1+json";
-        let found = http::get_as(self.address, &format!("/v2/{repository}/manifests/{tag}"), accept)?;
+        let found = http::get_as(self.address, &format!("/v2/{repository}/manifests/{tag}"), MANIFEST)?;
         ensure!(found.status == 200, "{found:?}");
         Ok(serde_json::from_str(&found.body)?)
     }

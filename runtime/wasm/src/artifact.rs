@@ -104,6 +104,19 @@ pub struct Sbom {
     pub size: usize,
 }
 
+/// How files begin that people take for plugins.
+const LOOKALIKES: [(&[u8], &str); 5] = [
+    (
+        b"\x7fELF",
+        ", but native code, as precompiled .cwasm files are, which is never run: give the .wasm file that it is of",
+    ),
+    (b"(component", TEXT),
+    (b"(module", TEXT),
+    (b"\x1f\x8b", ", but one that gzip has compressed: unpack it"),
+    (b"PK\x03\x04", ", but a zip archive: unpack it"),
+];
+const TEXT: &str = ", but WebAssembly as text: `wasm-tools parse` makes a file of it";
+
 /// What the names of the interfaces of `plugin.wit` begin with.
 const PACKAGE: &str = "sluicegate:plugin/";
 /// The module that Redpanda's transforms import.
@@ -236,7 +249,7 @@ impl Artifact {
 /// Tells components and core modules from everything else by their first eight bytes.
 fn form(bytes: &[u8]) -> Result<Form, ArtifactError> {
     if !bytes.starts_with(b"\0asm") {
-        return Err(ArtifactError::NotWasm);
+        return Err(ArtifactError::NotWasm { instead: instead(bytes) });
     }
     match bytes.get(4..8) {
         None => Err(ArtifactError::Truncated { size: bytes.len() }),
@@ -246,6 +259,15 @@ fn form(bytes: &[u8]) -> Result<Form, ArtifactError> {
             reason: format!("version bytes {version:02x?} are none that this program knows"),
         }),
     }
+}
+
+/// What was taken for a plugin, and what to do about it.
+fn instead(bytes: &[u8]) -> &'static str {
+    if bytes.is_empty() {
+        return ", but an empty one: copy it again, or build the plugin with `sluicegate build`";
+    }
+    let known = LOOKALIKES.iter().find(|(start, _)| bytes.trim_ascii_start().starts_with(start));
+    known.map_or(": build the plugin with `sluicegate build`", |(_, instead)| instead)
 }
 
 /// A core import as a component would name it: by its interface, if it is of one.
@@ -302,8 +324,18 @@ mod tests {
 
     #[test]
     fn what_is_no_component_is_told_apart() {
-        assert_eq!(Artifact::read(b"#!/bin/sh"), Err(ArtifactError::NotWasm));
-        assert_eq!(Artifact::read(b""), Err(ArtifactError::NotWasm));
+        for (bytes, words) in [
+            (&b"#!/bin/sh"[..], "not a WebAssembly file: build the plugin"),
+            (b"", "but an empty one"),
+            (b"\x7fELF\x02\x01\x01\xc8", "but native code"),
+            (b"\n  (component)", "but WebAssembly as text"),
+            (b"(module)", "but WebAssembly as text"),
+            (b"\x1f\x8b\x08", "but one that gzip has compressed"),
+            (b"PK\x03\x04", "but a zip archive"),
+        ] {
+            let refused = Artifact::read(bytes).unwrap_err().to_string();
+            assert!(refused.starts_with("not a WebAssembly file") && refused.contains(words), "{refused}");
+        }
         assert_eq!(Artifact::read(b"\0asm\x0d"), Err(ArtifactError::Truncated { size: 5 }));
         assert_eq!(read("(module)"), Err(ArtifactError::CoreModule));
         let whole = wat::parse_str(exporting(&["sluicegate:plugin/lifecycle@0.1.0"])).unwrap();

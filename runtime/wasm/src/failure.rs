@@ -3,6 +3,7 @@ use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::engine::one_line;
+use crate::guest::START_TIME_MIN;
 use crate::host::State;
 use crate::host::log::clean;
 use crate::host::wasi::WaitedTooLong;
@@ -47,6 +48,16 @@ pub(crate) fn classify(error: &wasmtime::Error, state: &mut State, limits: &Inst
         // Raised while the result was read.
         None => Failure::new(FailureKind::Malformed, clean(&one_line(error), REASON_BYTES_MAX)),
     }
+}
+
+/// The same of what an instance does before its first batch, for which it has more time.
+pub(crate) fn classify_start(error: &wasmtime::Error, state: &mut State, limits: &InstanceLimits) -> Failure {
+    let failure = classify(error, state, limits);
+    if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) && limits.deadline < START_TIME_MIN {
+        let reason = format!("not done after {START_TIME_MIN:?}, which a start gets where limits.deadline is shorter");
+        return Failure::new(FailureKind::Deadline, reason);
+    }
+    failure
 }
 
 /// What the plugin said last before it failed: its log, else its standard error.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use sluicegate_core::{Batch, Error, ErrorKind, Failure, FailureKind, Identity, Outcomes, OutputLimits, Transform};
 
 use crate::allow::Allow;
-use crate::failure::classify;
+use crate::failure::{classify, classify_start};
 use crate::guest::{self, Broken};
 use crate::host::log::{Labels, clean};
 use crate::host::metrics::PluginCounters;
@@ -141,7 +141,7 @@ impl Instance {
             Error::new(ErrorKind::Config, format!("plugin {name} {version} {doing}: {why}"))
         };
         let broken = |doing: &str, Broken { error: cause, mut state }| {
-            error(doing, classify(&cause, &mut state, limits).to_string())
+            error(doing, classify_start(&cause, &mut state, limits).to_string())
         };
         let setting = Setting {
             labels: Arc::clone(&self.labels),

@@ -7,7 +7,7 @@ use crate::artifact::{Artifact, ArtifactError};
 use crate::bindings::common::exports::sluicegate::plugin::lifecycle;
 use crate::compile::{Code, compile};
 use crate::engine::{Engine, one_line};
-use crate::failure::classify;
+use crate::failure::classify_start;
 use crate::guest::{self, Broken, Guest};
 use crate::host::Setting;
 use crate::host::log::{Labels, clean};
@@ -212,7 +212,8 @@ fn check_size(size: u64, options: &LoadOptions) -> Result<(), LoadError> {
 fn describe(linked: &guest::Linked, artifact: &Artifact) -> Result<Description, LoadError> {
     let limits = InstanceLimits { memory_bytes: DESCRIBE_MEMORY_BYTES, ..InstanceLimits::default() };
     let labels = Labels { plugin: artifact.digest[..12].to_owned(), ..Labels::default() };
-    let fail = |Broken { error, mut state }| LoadError::Describe(classify(&error, &mut state, &limits).to_string());
+    let fail =
+        |Broken { error, mut state }| LoadError::Describe(classify_start(&error, &mut state, &limits).to_string());
     let mut guest =
         Guest::start(linked, &limits, Setting { labels: Arc::new(labels), ..Setting::default() }).map_err(fail)?;
     match guest.describe() {

@@ -55,7 +55,7 @@ impl App {
             .map_err(|error| refuse(stage, &["plugin"], format!("{}: {error}", named(from))))?;
         let (description, digest) = (plugin.description(), &plugin.artifact().digest);
         if let Some(schema) = &description.config_schema {
-            check_config(schema, stage)?;
+            check_config(schema, stage, from)?;
         }
         tracing::info!(
             pipeline = %pipeline.name, stage = %stage.name, plugin = %description.name, version = %description.version,
@@ -148,7 +148,7 @@ pub(super) fn refuse(stage: &config::Stage, path: &[&str], message: impl std::fm
 }
 
 /// Checks a stage's configuration against what its plugin says it takes.
-fn check_config(schema: &str, stage: &config::Stage) -> Result<(), ConfigError> {
+fn check_config(schema: &str, stage: &config::Stage, from: Option<&PluginRef>) -> Result<(), ConfigError> {
     let broken = |what: &str, error: &dyn std::fmt::Display| {
         refuse(
             stage,
@@ -173,5 +173,6 @@ fn check_config(schema: &str, stage: &config::Stage) -> Result<(), ConfigError> 
     // The value itself may be a secret: masked.
     let message = format!("{key} does not fit the plugin: {}", error.masked());
     let error = stage.origin.error(&path, format!("stage '{}': {message}", stage.name));
-    Err(error.with_hint(format!("'sluicegate inspect {}' shows what it takes", stage.plugin)))
+    let plugin = from.map_or_else(|| "<plugin>".to_owned(), PluginRef::to_string);
+    Err(error.with_hint(format!("'sluicegate inspect {plugin}' shows what it takes")))
 }

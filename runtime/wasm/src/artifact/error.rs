@@ -4,8 +4,11 @@ use super::{CONTRACT_VERSION, PACKAGE, REDPANDA};
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ArtifactError {
     /// Not WebAssembly at all.
-    #[error("not a WebAssembly file: build the plugin with `sluicegate build`")]
-    NotWasm,
+    #[error("not a WebAssembly file{instead}")]
+    NotWasm {
+        /// What it seems to be instead, where that is known, and the remedy.
+        instead: &'static str,
+    },
     /// A core module that is none of those that are run.
     #[error(
         "a core WebAssembly module that neither exports what plugin.wit asks for nor imports {REDPANDA}: build it with an SDK, by `sluicegate build`"
@@ -23,7 +26,7 @@ pub enum ArtifactError {
         size: usize,
     },
     /// Not a valid component.
-    #[error("not a valid component: {reason}")]
+    #[error("not a valid component: {reason}: copy it again, or build it with another version of its tools")]
     Corrupt {
         /// The parser's words.
         reason: String,

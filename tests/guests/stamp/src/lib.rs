@@ -3,6 +3,8 @@
 
 wit_bindgen::generate!({ path: "../../../wit", world: "batch-plugin" });
 
+use std::hint::black_box;
+
 use exports::sluicegate::plugin::batch_transform::{self, Batch, Column, Headers, Outcomes};
 use exports::sluicegate::plugin::lifecycle::{self, Description};
 
@@ -27,6 +29,9 @@ struct Stamp;
 
 impl lifecycle::Guest for Stamp {
     fn describe() -> Description {
+        if is_up_to(b"mute") {
+            panic!("has nothing to say");
+        }
         let number: String = (NUMBER..MISCHIEF - 1).map(|at| char::from(byte(at))).collect();
         let picky = r#"{ "type": "object", "required": ["fields"] }"#;
         Description {
@@ -42,6 +47,9 @@ impl lifecycle::Guest for Stamp {
             panic!("crashes on its config");
         }
         while is_up_to(b"hang") {}
+        if is_up_to(b"fill") {
+            drop(black_box(Vec::<u8>::with_capacity(1 << 30)));
+        }
         if is_up_to(b"deny") { Err("wants another".into()) } else { Ok(()) }
     }
 }
