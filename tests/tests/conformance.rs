@@ -50,6 +50,7 @@ fn conforms(language: &str, source: &str) -> Result<()> {
     passes_all_cases(&plugin, &write_large_cases(scratch.path())?)?;
     panics_tell_words_and_place(&plugin, source, scratch.path())?;
     configurations_are_judged(&plugin, source)?;
+    has_memory_for_every_record(&plugin)?;
     is_named_and_counts(&plugin, language)
 }
 
@@ -183,6 +184,21 @@ sink: {{ local: {{ path: data, topic: out, outputs: {{ large: large }} }} }}
 dead-letter: {{ topic: dead }}
 "
     )
+}
+
+/// Whatever an instance keeps of the records before, none of them alone in its batch fails for it: they emit more than fits.
+fn has_memory_for_every_record(plugin: &Path) -> Result<()> {
+    const RECORDS: usize = 400;
+    const BYTES: usize = 250_000;
+    let pipeline = Pipeline::new(&(pipeline(plugin, "{}").replace("256MiB", "64MiB") + "batch: { records: 1 }\n"))?;
+    let lines = format!("{}\n", json!({ "value": format!("emit\nfill {BYTES}") })).repeat(RECORDS);
+    let file = pipeline.file();
+    let args = ["run".as_ref(), file.as_os_str(), "--stdin".as_ref(), "--stdout".as_ref()];
+    let ran = sluicegate(args)?.input(lines).spawn()?.wait(TEST_WITHIN)?;
+    ensure!(ran.code == Some(0), "{:?}: {}", ran.code, ran.stderr);
+    let whole = ran.stdout.lines().filter(|line| line.matches('x').count() == BYTES).count();
+    ensure!(whole == RECORDS && ran.stdout.lines().count() == RECORDS, "{whole} outputs of {RECORDS} records");
+    Ok(())
 }
 
 /// In a pipeline that runs: counters are the stage's, and lines are in its log. And `inspect` names the SDK.

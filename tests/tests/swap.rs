@@ -1,27 +1,24 @@
-//! Plugins that change while records flow: nothing is lost, repeated or out of order, versions only go forward, and what
-//! cannot be loaded changes nothing.
+//! Plugins that change while records flow: nothing is lost, repeated or out of order, and versions only go forward.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::http::{self, Response};
 use sluicegate_tests::kafka::Kafka;
-use sluicegate_tests::plugins::guest;
+use sluicegate_tests::numbered::{Fed, PARTITIONS, feed, index, judge};
 use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Running, free_address, sluicegate};
 use sluicegate_tests::record::Record;
-use sluicegate_tests::stamp::{digest, mischievous, take_apart, version};
+use sluicegate_tests::stamp::{mischievous, take_apart, version};
 use sluicegate_tests::wait::eventually;
 
-const PARTITIONS: i32 = 4;
 const WORKERS: usize = 2;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// `on-failure.breaker`, where a pipeline does not say otherwise.
@@ -31,10 +28,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 /// A swap holds a worker up for less than 5 ms, in seconds; and where more threads run than there are cores, some of these four
 /// hundred are taken off theirs meanwhile, for a few slices of the scheduler.
 const HELD_UP_MAX: f64 = 0.05;
-
-/// Records are written in slices, this often and of so many: 50,000 a second.
-const SLICE_EVERY: Duration = Duration::from_millis(50);
-const SLICE: usize = 2_500;
+const RECORDS_PER_SECOND: usize = 50_000;
 const SWAPS: usize = 200;
 const CONFIGS: usize = 20;
 const SWAP_EVERY: Duration = Duration::from_millis(150);
@@ -46,12 +40,12 @@ fn two_hundred_swaps_under_load_lose_repeat_and_reorder_nothing() -> Result<()> 
     let pipeline = Setup::new("swaps", "")?;
     let mut running = pipeline.start(&version(0)?)?;
     let quiet = Instant::now();
-    let without = pipeline.feed(&|| {
+    let without = pipeline.feed(|| {
         eventually(DONE_WITHIN, "as long as the swaps take", || {
             Ok((quiet.elapsed() > SWAP_EVERY * SWAPS as u32).then_some(()))
         })
     })?;
-    let with = pipeline.feed(&|| {
+    let with = pipeline.feed(|| {
         for (index, bytes) in versions.iter().enumerate() {
             let due = Instant::now() + SWAP_EVERY;
             let answer = pipeline.load(bytes)?;
@@ -64,13 +58,14 @@ fn two_hundred_swaps_under_load_lose_repeat_and_reorder_nothing() -> Result<()> 
     })?;
     pipeline.client.wait_until_consumed(&pipeline.name, &pipeline.name, DONE_WITHIN)?;
     let outputs = pipeline.outputs()?;
-    let total = without.0 + with.0;
-    let parts = [("without swaps", without, 0..without.0), ("with 200 swaps", with, without.0..total)];
-    for (what, (written, took), part) in parts {
+    let total = without.written + with.written;
+    let until = without.written;
+    let parts = [("without swaps", without, 0..until), ("with 200 swaps", with, until..total)];
+    for (what, Fed { written, took, .. }, part) in parts {
         let (rate, gap) = (written as f64 / took.as_secs_f64(), longest_gap(&outputs, &part)?);
         println!("{what}: {written} records in {took:.1?} ({rate:.0} a second), longest gap between outputs {gap:?}");
     }
-    judge(&outputs, total)?;
+    judge(&outputs, total, &BTreeSet::new())?;
     let seen: BTreeSet<usize> = outputs.iter().map(|output| Ok(take_apart(output)?.0)).collect::<Result<_>>()?;
     let seen = seen.len();
     println!("{seen} of {} versions stamped an output", SWAPS + 1);
@@ -86,60 +81,6 @@ fn two_hundred_swaps_under_load_lose_repeat_and_reorder_nothing() -> Result<()> 
     running.wait(DRAINED_WITHIN).map(drop)
 }
 
-#[test]
-fn what_cannot_be_loaded_is_refused_with_its_reason_and_nothing_changes() -> Result<()> {
-    let pipeline = Setup::new("refusals", "    limits: { file-size: 1MiB, compile-time: 5s }\n")?;
-    let good = version(0)?;
-    let mut running = pipeline.start(&good)?;
-    let core = b"\0asm\x01\0\0\0".to_vec();
-    let empty = b"\0asm\x0d\0\x01\0".to_vec();
-    let outward = fs::read(guest("outward")?)?;
-    let bad: [(&str, Vec<u8>, u16, &str); 11] = [
-        ("truncated", good[..good.len() / 2].to_vec(), 422, "cut off"),
-        ("not Wasm", b"#!/bin/sh\n".to_vec(), 422, "not a WebAssembly file"),
-        ("a core module", core, 422, "a core WebAssembly module that neither exports"),
-        ("another world", empty, 422, "exports no sluicegate:plugin/lifecycle"),
-        ("crashes in configure", mischievous(1, "crsh")?, 422, "fails on its config: trap"),
-        ("hangs in configure", mischievous(2, "hang")?, 422, "fails on its config: deadline"),
-        ("refuses its config", mischievous(3, "deny")?, 422, "refuses its config: wants another"),
-        ("wants another config", mischievous(4, "pick")?, 422, "config does not fit the plugin"),
-        ("too large", vec![0; 1 << 21], 413, "limits.file-size of the stage allows 1MiB"),
-        ("imports what it must not", outward, 422, "which no plugin is given"),
-        ("empty", Vec::new(), 422, "not a WebAssembly file"),
-    ];
-    let (written, _) = pipeline.feed(&|| {
-        for (what, bytes, status, reason) in &bad {
-            let answer = pipeline.load(bytes).with_context(|| what.to_string())?;
-            ensure!(answer.status == *status && answer.body.contains(reason), "{what}: {answer:?}");
-        }
-        let wrong = format!("?digest=sha256:{}", "0".repeat(64));
-        let answer = pipeline.ask("PUT", &format!("stages/stamp/plugin{wrong}"), &version(5)?)?;
-        ensure!(answer.status == 422 && answer.body.contains("expected is sha256:000"), "{answer:?}");
-        let answer = pipeline.ask("PUT", "stages/other/plugin", &good)?;
-        ensure!(answer.status == 404 && answer.body.contains("it has stamp"), "{answer:?}");
-        for missing in ["/no/such/file.wasm", "/tmp"] {
-            let loaded = pipeline.cli(["load", &pipeline.name, "stamp", missing])?;
-            ensure!(loaded.code == Some(2) && loaded.stderr.contains(missing), "{loaded:?}");
-        }
-        Ok(())
-    })?;
-    let history = pipeline.history()?;
-    ensure!(history.iter().filter(|entry| entry["ended"] == "refused").count() == bad.len(), "{history:?}");
-    let status = pipeline.status()?;
-    ensure!(status["stages"][0]["digest"] == digest(&good).as_str(), "{status}");
-    ensure!(status["stages"][0]["refused"]["reason"].as_str().is_some(), "{status}");
-    let answer = pipeline.load(&good)?;
-    let answer: Value = serde_json::from_str(&answer.body)?;
-    ensure!(answer["changed"] == false, "what runs already is loaded already: {answer}");
-
-    pipeline.client.wait_until_consumed(&pipeline.name, &pipeline.name, DONE_WITHIN)?;
-    let outputs = pipeline.outputs()?;
-    judge(&outputs, written)?;
-    ensure!(outputs.iter().all(|output| take_apart(output).is_ok_and(|(version, _)| version == 0)), "another version");
-    end(&mut running)?;
-    running.wait(DRAINED_WITHIN).map(drop)
-}
-
 /// Twenty configurations, each with another plugin, are taken up from the folder that the process follows.
 #[test]
 fn a_changed_configuration_is_taken_up_by_the_same_members_and_loses_repeats_and_reorders_nothing() -> Result<()> {
@@ -147,12 +88,12 @@ fn a_changed_configuration_is_taken_up_by_the_same_members_and_loses_repeats_and
     let mut running = pipeline.start_with(&version(0)?, &["--config-dir", "."])?;
     let members = || pipeline.client.member_ids(&pipeline.name);
     let before = eventually(READY_WITHIN, "members", || Ok(Some(members()?).filter(|ids| ids.len() == WORKERS)))?;
-    let (written, _) = pipeline.feed(&|| {
+    let Fed { written, .. } = pipeline.feed(|| {
         for number in 1..=CONFIGS {
             let plugin = format!("stamp-{number}.wasm");
             fs::write(pipeline.folder.path().join(&plugin), version(number)?)?;
             let commit = format!("commit: {{ interval: {}ms }}\n", 50 * (1 + number % 3));
-            pipeline.configure(&plugin, &format!("    name: stage-{}\n", number % 2), &commit)?;
+            pipeline.configure(&format!("name: stage-{}, plugin: {plugin}", number % 2), &commit)?;
             eventually(DONE_WITHIN, "the configuration", || {
                 let stage = &pipeline.status()?["stages"][0];
                 Ok((stage["version"] == format!("{number:06}").as_str()).then_some(()))
@@ -161,7 +102,7 @@ fn a_changed_configuration_is_taken_up_by_the_same_members_and_loses_repeats_and
         Ok(())
     })?;
     pipeline.client.wait_until_consumed(&pipeline.name, &pipeline.name, DONE_WITHIN)?;
-    judge(&pipeline.outputs()?, written)?;
+    judge(&pipeline.outputs()?, written, &BTreeSet::new())?;
     ensure!(members()? == before, "the group has other members: {:?}, before {before:?}", members()?);
     let handed_over = running.stderr()?.matches("goes on with the changed configuration").count();
     ensure!(handed_over == CONFIGS * WORKERS, "{handed_over} workers handed over");
@@ -177,11 +118,11 @@ fn a_changed_configuration_is_taken_up_by_the_same_members_and_loses_repeats_and
 #[test]
 fn a_version_that_fails_on_everything_goes_back_by_itself_and_loses_no_record() -> Result<()> {
     for (name, extra) in [("breaker", "dead-letter: { topic: breaker.dead }\n"), ("stopper", "")] {
-        let pipeline = Setup::of(name, "", extra)?;
+        let pipeline = Setup::new(name, extra)?;
         pipeline.client.create_topic(&format!("{name}.dead"), PARTITIONS, &[])?;
         let mut running = pipeline.start(&version(1)?)?;
         let bad = mischievous(2, "trap")?;
-        let (written, _) = pipeline.feed(&|| {
+        let Fed { written, .. } = pipeline.feed(|| {
             let answer = pipeline.load(&bad)?;
             ensure!(answer.status == 200, "{answer:?}");
             eventually(DONE_WITHIN, "the version before", || {
@@ -196,7 +137,7 @@ fn a_version_that_fails_on_everything_goes_back_by_itself_and_loses_no_record() 
         println!("{name}: {written} records, {} dead letters", dead.len());
         ensure!(dead.len() < WORKERS * BREAKER, "{} dead letters", dead.len());
         let dead = dead.iter().map(|letter| index(letter.value.as_deref().context("a value")?));
-        judge_without(&outputs, written, &dead.collect::<Result<_>>()?)?;
+        judge(&outputs, written, &dead.collect::<Result<_>>()?)?;
         let history = pipeline.history()?;
         let rollback = history.iter().find(|entry| entry["action"] == "rollback").context("a rollback")?;
         let why = rollback["why"].as_str().context("why")?;
@@ -220,11 +161,7 @@ struct Setup {
 }
 
 impl Setup {
-    fn new(name: &str, stage: &str) -> Result<Self> {
-        Self::of(name, stage, "")
-    }
-
-    fn of(name: &str, stage: &str, extra: &str) -> Result<Self> {
+    fn new(name: &str, extra: &str) -> Result<Self> {
         let kafka = Kafka::shared()?;
         let (client, writer) = (Client::connect(kafka)?, Client::connect(kafka)?);
         client.create_topic(name, PARTITIONS, &[])?;
@@ -232,17 +169,17 @@ impl Setup {
         client.create_topic(&format!("{name}.out"), PARTITIONS, &[("message.timestamp.type", "LogAppendTime")])?;
         let folder = tempfile::tempdir()?;
         let setup = Setup { name: name.to_owned(), folder, admin: free_address()?, client, writer };
-        setup.configure("stamp.wasm", stage, extra)?;
+        setup.configure("plugin: stamp.wasm", extra)?;
         Ok(setup)
     }
 
     /// Writes the pipeline's file, as deployments do it: whole.
-    fn configure(&self, plugin: &str, stage: &str, extra: &str) -> Result<()> {
+    fn configure(&self, stage: &str, extra: &str) -> Result<()> {
         let (name, brokers) = (&self.name, Kafka::shared()?.bootstrap());
         let yaml = format!(
             "name: {name}\n\
              source: {{ kafka: {{ brokers: '{brokers}', topics: [{name}], start: earliest }} }}\n\
-             stages:\n  - plugin: {plugin}\n{stage}\
+             stages: [{{ {stage} }}]\n\
              sink: {{ kafka: {{ topic: {name}.out, partition: same }} }}\n{extra}\
              delivery: exactly-once\nworkers: {WORKERS}\n"
         );
@@ -263,27 +200,8 @@ impl Setup {
         Ok(running)
     }
 
-    /// Writes numbered records until `during` is over. How many, and how long it took.
-    fn feed(&self, during: &dyn Fn() -> Result<()>) -> Result<(usize, Duration)> {
-        let (done, start) = (AtomicBool::new(false), Instant::now());
-        let first = self.client.end_offsets(&self.name, Isolation::ReadCommitted)?.values().sum::<i64>() as usize;
-        thread::scope(|scope| {
-            let feeding = scope.spawn(|| -> Result<usize> {
-                let mut next = first;
-                while !done.load(Relaxed) {
-                    let due = start + SLICE_EVERY * ((next - first) / SLICE) as u32;
-                    thread::sleep(due.saturating_duration_since(Instant::now()));
-                    let slice: Vec<Record> = (next..next + SLICE).map(record).collect();
-                    self.writer.produce(&self.name, &slice)?;
-                    next += SLICE;
-                }
-                Ok(next - first)
-            });
-            let result = during();
-            done.store(true, Relaxed);
-            let written = feeding.join().map_err(|_| anyhow!("the writer panicked"))??;
-            result.map(|()| (written, start.elapsed()))
-        })
+    fn feed<T>(&self, during: impl FnOnce() -> Result<T>) -> Result<Fed<T>> {
+        feed(&self.writer, &self.name, RECORDS_PER_SECOND, during)
     }
 
     fn outputs(&self) -> Result<Vec<Record>> {
@@ -306,42 +224,6 @@ impl Setup {
     fn status(&self) -> Result<Value> {
         Ok(serde_json::from_str(&http::get(self.admin, &format!("/v1/pipelines/{}", self.name))?.body)?)
     }
-
-    fn cli<const N: usize>(&self, args: [&str; N]) -> Result<sluicegate_tests::program::Output> {
-        sluicegate(args.iter().copied().chain(["--admin", &format!("http://{}", self.admin)]))?.run()
-    }
-}
-
-fn record(index: usize) -> Record {
-    let value = format!("{index:010} {}", "a trade of some hundred bytes ".repeat(3));
-    Record::new(&format!("key-{}", index % 1000), &value).in_partition((index % PARTITIONS as usize) as i32)
-}
-
-fn judge(outputs: &[Record], written: usize) -> Result<()> {
-    judge_without(outputs, written, &BTreeSet::new())
-}
-
-/// Each record but these once, in order, and by no older version than the one before it in its partition.
-fn judge_without(outputs: &[Record], written: usize, without: &BTreeSet<usize>) -> Result<()> {
-    let missing = without.len();
-    ensure!(outputs.len() + missing == written, "{} outputs of {written} records, without {missing}", outputs.len());
-    let mut last: BTreeMap<i32, (usize, usize)> = BTreeMap::new();
-    for output in outputs {
-        let (version, value) = take_apart(output)?;
-        let index = index(value)?;
-        let expected = record(index);
-        ensure!(output.partition == expected.partition && expected.value.as_deref() == Some(value), "{output:?}");
-        let first = (output.partition as usize, version);
-        let (mut wanted, before) =
-            last.get(&output.partition).map_or(first, |(index, version)| (index + PARTITIONS as usize, *version));
-        while without.contains(&wanted) {
-            wanted += PARTITIONS as usize;
-        }
-        ensure!(index == wanted, "record {index} where {wanted} was due: {output:?}");
-        ensure!(version >= before, "version {version} after {before}: {output:?}");
-        last.insert(output.partition, (index, version));
-    }
-    Ok(())
 }
 
 /// The longest time in which no output came of these records.
@@ -355,10 +237,6 @@ fn longest_gap(outputs: &[Record], part: &Range<usize>) -> Result<Duration> {
     times.sort_unstable();
     let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
     Ok(Duration::from_millis(longest as u64))
-}
-
-fn index(value: &[u8]) -> Result<usize> {
-    Ok(std::str::from_utf8(value.get(..10).context("an index")?)?.parse()?)
 }
 
 /// Has them in the cache of compiled plugins, as a plugin is that was rolled out elsewhere before: what is measured is the

@@ -115,7 +115,7 @@ const LOOKALIKES: [(&[u8], &str); 5] = [
     (b"\x1f\x8b", ", but one that gzip has compressed: unpack it"),
     (b"PK\x03\x04", ", but a zip archive: unpack it"),
 ];
-const TEXT: &str = ", but WebAssembly as text: `wasm-tools parse` makes a file of it";
+const TEXT: &str = ", but WebAssembly as text: `wasm-tools parse` makes a .wasm file of it";
 
 /// What the names of the interfaces of `plugin.wit` begin with.
 const PACKAGE: &str = "sluicegate:plugin/";

@@ -110,7 +110,7 @@ fn untrusted(setup: &Setup) -> Result<Vec<Bad>> {
             setup.signed("intern", 12)?,
             "may not write to topic 'refusals.signed'",
         ),
-        signed("changed after it was signed", altered, "was changed after it was signed"),
+        signed("changed after it was signed", altered, "was changed after it was signed: get it once more"),
         Bad {
             stage: "locked/stamp",
             ..given("not pinned, where that is asked", version(15)?, "and the pipeline is locked")

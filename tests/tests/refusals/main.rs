@@ -100,12 +100,14 @@ fn refuse(setup: &Setup, bad: &Bad) -> Result<String> {
     let (entry, history) = (&shown["refused"], setup.history(pipeline)?);
     ensure!(history.len() == before + 1 && history.last() == Some(entry), "{entry} is not the last of {history:?}");
     ensure!(entry["ended"] == "refused" && entry["stage"] == stage, "{entry}");
+    let reason = entry["reason"].as_str().context("a reason")?;
+    ensure!(!reason.contains('\n'), "more than a line: {reason}");
     if let Way::Load(bytes, _) | Way::Put(bytes) = &bad.way {
         ensure!(entry["digest"] == digest(bytes).as_str(), "{entry}");
     }
     ensure!(shown["digest"] == runs, "{shown}");
     mend(setup, bad)?;
-    Ok(entry["reason"].as_str().context("a reason")?.to_owned())
+    Ok(reason.to_owned())
 }
 
 /// Puts back what was there before.

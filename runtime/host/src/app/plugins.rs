@@ -7,7 +7,7 @@ use super::App;
 use crate::config::{self, ConfigError, Limits, Pipeline, TrustedKey};
 use crate::exit::Exit;
 use crate::registry::{Fetched, PluginRef, Registry, Wanted};
-use crate::trust;
+use crate::trust::{self, SignatureError};
 
 impl App {
     /// Where plugins are fetched from.
@@ -32,10 +32,18 @@ impl App {
     /// It cannot be fetched (exit code 3 where that may pass); names the place.
     pub fn fetch(&self, pipeline: &Pipeline, stage: &config::Stage, plugin: &PluginRef) -> Result<Fetched, Exit> {
         check_lock(pipeline, stage, Some(plugin))?;
+        let fetched = self.fetch_for(stage, plugin);
+        fetched.map_err(|exit| Exit { code: exit.code, ..refuse(stage, &["plugin"], exit.message).into() })
+    }
+
+    /// The same for a stage that runs: what is wrong is not its file, and no place in that is named.
+    ///
+    /// # Errors
+    /// It cannot be fetched (exit code 3 where that may pass).
+    pub(crate) fn fetch_for(&self, stage: &config::Stage, plugin: &PluginRef) -> Result<Fetched, Exit> {
         let wanted =
             Wanted { digest: stage.digest.as_ref(), size_max: stage.limits.file_size.0, plain_http: stage.plain_http };
-        let fetched = self.registry.fetch(plugin, &wanted);
-        fetched.map_err(|exit| Exit { code: exit.code, ..refuse(stage, &["plugin"], exit.message).into() })
+        self.registry.fetch(plugin, &wanted)
     }
 
     /// Makes a stage's plugin of bytes, wherever they are from: if they are pinned and signed as the pipeline asks for, and
@@ -109,7 +117,7 @@ fn verify(
     check_lock(pipeline, stage, from)?;
     let found = config::Digest::of(bytes);
     if let Some(pinned) = stage.digest.as_ref().filter(|pinned| **pinned != found) {
-        let message = format!("{} has digest {found}, pinned is {pinned}", named(from));
+        let message = format!("{} has digest {found}, pinned is {pinned}: 'digest:' says which may run", named(from));
         return Err(refuse(stage, &["digest"], message));
     }
     match &pipeline.trust {
@@ -124,8 +132,10 @@ fn verify(
 /// The key that signed the plugin and may write to the pipeline's topics, or why there is none.
 fn signer(pipeline: &Pipeline, keys: &[TrustedKey], plugin: &[u8]) -> Result<String, String> {
     let public: Vec<_> = keys.iter().map(|key| key.key.clone()).collect();
-    let signers = trust::signers(plugin, &public).map_err(|error| {
-        format!("{error}; 'trust.keys' asks for a signature: 'sluicegate sign' it with one of its keys")
+    let signers = trust::signers(plugin, &public).map_err(|error| match error {
+        // Whoever signs it now signs what somebody else made of it.
+        SignatureError::Changed(_) => format!("{error}: get it once more from whoever signed it"),
+        _ => format!("{error}; 'trust.keys' asks for a signature: 'sluicegate sign' it with one of its keys"),
     })?;
     let mut forbidden = None;
     for signed in keys.iter().filter(|key| signers.contains(&&key.key)) {

@@ -53,11 +53,11 @@ impl Tag {
     fn look(&mut self, app: &App) {
         let pipeline = &self.watched.pipeline.config;
         let stage = self.watched.config();
-        let fetched = app.fetch(pipeline, stage, &stage.plugin);
+        let fetched = app.fetch_for(stage, &stage.plugin);
         self.due = Instant::now() + stage.reload_interval.0;
         match fetched {
             Err(error) if error.is_unreachable() => {
-                tracing::warn!(pipeline = %pipeline.name, "{error}; what runs goes on");
+                tracing::warn!(pipeline = %pipeline.name, stage = %stage.name, "{error}; what runs goes on");
             }
             fetched => {
                 self.watched.take_up(app, fetched.map_err(|error| error.message), "the tag leads to another");
