@@ -99,7 +99,8 @@ pub trait Sink {
     /// The worker ends, and nothing in flight is acknowledged.
     fn write(&mut self, output: &Output<'_>, ticket: Ticket) -> Result<(), Error>;
 
-    /// Nothing more comes for the moment: outputs that wait for company are sent alone. Blocks for a millisecond or so.
+    /// Nothing more comes for the moment: outputs that wait for company are sent alone, unless that was done just before.
+    /// Blocks for a millisecond or so.
     fn send_now(&mut self) {}
 
     /// Reports to `progress` the outputs that are durable since the last call, waiting at most `wait` for some.

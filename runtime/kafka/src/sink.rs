@@ -21,6 +21,8 @@ const STUCK: Duration = Duration::from_millis(5);
 
 /// For so long librdkafka is told to send without regard to `linger.ms`: its threads take a moment to hear of it.
 const SEND_MS: i32 = 1;
+/// And not more often than this: a request for every few records keeps brokers busier than it makes outputs earlier.
+const SEND_EVERY: Duration = Duration::from_millis(5);
 
 /// A producer, as a [`Sink`]. To be used on one thread.
 pub struct KafkaSink {
@@ -35,6 +37,8 @@ pub struct KafkaSink {
     durable: Vec<(usize, u64)>,
     /// Whether something may wait for company in its batch.
     unsent: bool,
+    /// When that was sent last.
+    sent: Instant,
     patience: Patience,
 }
 
@@ -67,6 +71,7 @@ impl KafkaSink {
             delivery: config.delivery,
             durable: Vec::new(),
             unsent: false,
+            sent: Instant::now(),
             patience,
             producer,
         })
@@ -133,8 +138,9 @@ impl Sink for KafkaSink {
     }
 
     fn send_now(&mut self) {
-        if std::mem::take(&mut self.unsent) {
+        if self.unsent && self.sent.elapsed() >= SEND_EVERY {
             native::flush(&self.producer, SEND_MS);
+            (self.unsent, self.sent) = (false, Instant::now());
         }
     }
 
