@@ -31,6 +31,7 @@ fn pipelines_come_change_and_go_as_their_files_do() -> Result<()> {
 
     setup.write("b.yaml", &pipeline("b", "v2.wasm", "b.out", ""))?;
     setup.wait_for_pipelines(&["a", "b"])?;
+    setup.run(&["consume", "b.out", "--local", "log", "--follow", "-n", "1"], "")?; // Of what was there before.
     ensure!(setup.becomes("b.out", "y")? == "000002:y");
 
     // Another stage; then what is no pipeline; then another sink, for which the workers have to be others.

@@ -139,8 +139,8 @@ impl Sink for KafkaSink {
 
     fn send_now(&mut self) {
         if self.unsent && self.sent.elapsed() >= SEND_EVERY {
-            native::flush(&self.producer, SEND_MS);
-            (self.unsent, self.sent) = (false, Instant::now());
+            self.unsent = !native::flush(&self.producer, SEND_MS);
+            self.sent = Instant::now();
         }
     }
 
