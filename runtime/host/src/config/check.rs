@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use sluicegate_kafka::Role;
 
+use super::admin;
 use super::endpoint::{Sink, Source};
 use super::error::{ConfigError, Text};
-use super::pipeline::{AdminTls, Delivery, OnFailure, Pipeline, Stage, Then};
+use super::pipeline::{Delivery, OnFailure, Pipeline, Stage, Then};
 use super::quantity::{Size, Time};
-use super::secret::{Properties, Secret};
+use super::secret::Properties;
 use super::topics;
 use super::tree::{Node, Path};
 use super::trust;
@@ -17,8 +18,6 @@ use crate::registry::PluginRef;
 
 const NAME_LENGTH_MAX: usize = 100;
 const STAGES_MAX: usize = 64;
-/// A shorter one is guessed.
-const TOKEN_LENGTH_MIN: usize = 16;
 const OUTPUTS_MAX: usize = 256;
 
 /// The file that is checked, for the places of errors.
@@ -84,30 +83,10 @@ pub(super) fn check(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), Confi
     check_endpoints(pipeline, file)?;
     check_stages(pipeline, file)?;
     topics::check(pipeline, file)?;
-    check_admin(pipeline, file)?;
+    admin::check(pipeline, file)?;
     trust::check(pipeline, file)?;
     check_delivery(pipeline, file)?;
     check_numbers(pipeline, file)
-}
-
-fn check_admin(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
-    let Some(admin) = &pipeline.admin else {
-        return Ok(());
-    };
-    let mut files = admin.tls.iter().flat_map(AdminTls::files);
-    if let Some((key, _)) = files.find(|(_, file)| file.as_os_str().is_empty()) {
-        return file.refuse(&["admin", "tls", key], format!("{key} is empty; expected the path of a PEM file"));
-    }
-    match admin.token.as_ref().map(Secret::reveal) {
-        Some(token) if token.len() < TOKEN_LENGTH_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) => file.refuse(
-            &["admin", "token"],
-            format!(
-                "a token has at least {TOKEN_LENGTH_MIN} visible ASCII characters and no space; `openssl rand -hex 32` \
-                 makes one"
-            ),
-        ),
-        _ => Ok(()),
-    }
 }
 
 fn check_endpoints(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {

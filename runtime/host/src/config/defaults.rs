@@ -7,7 +7,7 @@ use super::endpoint::{Sink, Source};
 use super::error::Text;
 use super::id_header::IdHeader;
 use super::origin::Origin;
-use super::pipeline::{AdminTls, Delivery, Pipeline};
+use super::pipeline::{Delivery, Pipeline};
 use super::secret::Properties;
 use super::tree::{Kind, Node};
 
@@ -82,7 +82,6 @@ pub(super) fn resolve_paths(pipeline: &mut Pipeline, folder: &Path) {
         stage.plugin = stage.plugin.clone().within(folder);
     }
     if let Some(tls) = pipeline.admin.as_mut().and_then(|admin| admin.tls.as_mut()) {
-        let AdminTls { certificate, key, client_ca } = tls;
-        [certificate, key].into_iter().chain(client_ca).for_each(|file| *file = folder.join(&*file));
+        tls.resolve_paths(folder);
     }
 }

@@ -3,6 +3,7 @@
 //! Every error of every step is a [`ConfigError`] with a place. Nothing is looked at but the file itself and what its
 //! `${…}` name.
 
+mod admin;
 mod alone;
 mod check;
 mod decode;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use admin::{Admin, AdminTls};
 pub use endpoint::{
     KafkaSink, KafkaSource, LocalSink, LocalSource, OnMissingOffset, Outputs, Partitioning, Sink, Source,
 };
@@ -36,8 +38,8 @@ pub use expand::{Process, Surroundings};
 pub use id_header::IdHeader;
 pub use origin::Origin;
 pub use pipeline::{
-    Admin, AdminTls, BatchLimits, Capability, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure,
-    Pipeline, Reload, Stage, Then,
+    BatchLimits, Capability, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure, Pipeline, Reload,
+    Stage, Then,
 };
 pub(crate) use quantity::unix_ms;
 pub use quantity::{Digest, Size, Start, Time};

@@ -1,18 +1,16 @@
 //! A pipeline as its file describes it.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use sluicegate_core::{Action, CommitEvery, FailureKind, Policy, Rule};
 
+use super::admin::Admin;
 use super::endpoint::{Sink, Source};
 use super::error::nearest;
 use super::origin::Origin;
-use super::quantity::{Digest, Size, Time, address};
-use super::secret::{PluginConfig, Secret};
+use super::quantity::{Digest, Size, Time};
+use super::secret::PluginConfig;
 use super::trust::Trust;
 use crate::registry::PluginRef;
 
@@ -364,62 +362,6 @@ pub struct BatchLimits {
 impl Default for BatchLimits {
     fn default() -> Self {
         BatchLimits { records: 512, bytes: Size::mib(1) }
-    }
-}
-
-/// The endpoint for status, metrics and commands.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Admin {
-    /// The address to listen on.
-    #[serde(deserialize_with = "address")]
-    #[schemars(with = "String", extend("examples" = ["127.0.0.1:9644"]))]
-    pub listen: SocketAddr,
-    /// What whoever changes something has to show, as a bearer token; ${ENV} or ${file:path} keeps it out of the file.
-    /// Without it, and without tls.client-ca, changes are allowed from this machine alone.
-    pub token: Option<Secret>,
-    /// Lets the endpoint speak TLS, and nothing else.
-    pub tls: Option<AdminTls>,
-    /// Where this stands in its file.
-    #[serde(skip)]
-    pub origin: Origin,
-}
-
-/// The certificates of the admin endpoint: PEM files, whose relative paths start at the configuration file, and which are
-/// read again whenever they change.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct AdminTls {
-    /// The endpoint's certificate, and after it those that lead to its authority.
-    pub certificate: PathBuf,
-    /// Its private key, without a passphrase.
-    pub key: PathBuf,
-    /// The authorities of clients: whoever shows a certificate of theirs may change something, as with the token. Looking
-    /// takes neither.
-    pub client_ca: Option<PathBuf>,
-}
-
-impl Admin {
-    /// One that nothing guards, here.
-    pub(crate) fn at(listen: SocketAddr) -> Self {
-        Admin { listen, token: None, tls: None, origin: Origin::default() }
-    }
-
-    /// Whether both are the same endpoint, guarded in the same way.
-    pub(crate) fn is_same(&self, other: &Admin) -> bool {
-        (self.listen, &self.token, &self.tls) == (other.listen, &other.token, &other.tls)
-    }
-}
-
-impl AdminTls {
-    /// Each file, by its key.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
-        let all = [
-            ("certificate", Some(&self.certificate)),
-            ("key", Some(&self.key)),
-            ("client-ca", self.client_ca.as_ref()),
-        ];
-        all.into_iter().filter_map(|(key, file)| Some((key, file?)))
     }
 }
 

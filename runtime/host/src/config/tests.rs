@@ -254,17 +254,6 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("interval: 100ms", "interval: 1m", "24:11: interval is 1m; the most is 30s"),
     ("bytes: 1MiB", "bytes: 128MiB", "25:24: a batch of 128MiB does not fit the budget of 64MiB"),
     ("127.0.0.1:9644", "9644", "28:18: expected an IP address and port such as 127.0.0.1:9644, found '9644'"),
-    ("127.0.0.1:9644 }", "127.0.0.1:9644, tls: { certificate: a.pem } }", "28:34: 'tls' needs the key 'key'"),
-    (
-        "127.0.0.1:9644 }",
-        "127.0.0.1:9644, tls: { certificate: a.pem, key: b.pem, client_ca: c.pem } }",
-        "28:73: unknown key 'client_ca' — did you mean 'client-ca'?",
-    ),
-    (
-        "127.0.0.1:9644 }",
-        "127.0.0.1:9644, tls: { certificate: a.pem, key: '' } }",
-        "28:61: key is empty; expected the path of a PEM file",
-    ),
     ("{ fields: [account] }", "[account]", "12:13: expected a mapping of keys to values, found a list"),
     ("{ fields: [account] }", "{ a: '${NOPE}' }", "12:18: the environment variable NOPE is not set"),
     ("{ fields: [account] }", "{ a: '${file:nope}' }", "12:18: cannot read 'conf/nope': no such file"),
@@ -290,17 +279,6 @@ fn the_line_at_fault_is_shown() {
     let shown = complaint("    topic: trades.clean           # the default output", "    tpoic: trades.clean");
     let expected = "18:5: unknown key 'tpoic' — did you mean 'topic'?\n18 |     tpoic: trades.clean\n   |     ^^^^^";
     assert_eq!(shown, expected);
-}
-
-#[test]
-fn the_endpoints_certificates_start_at_the_file_and_are_told_by_their_place() {
-    let tls = "tls: { certificate: tls/a.pem, key: /b.pem, client-ca: ca.pem }";
-    let admin = good(&EXAMPLE.replace("127.0.0.1:9644 }", &format!("127.0.0.1:9644, {tls} }}"))).admin.unwrap();
-    let files: Vec<_> = admin.tls.as_ref().unwrap().files().collect();
-    let paths = ["conf/tls/a.pem", "/b.pem", "conf/ca.pem"].map(std::path::PathBuf::from);
-    assert_eq!(files, [("certificate", &paths[0]), ("key", &paths[1]), ("client-ca", &paths[2])]);
-    let error = admin.origin.error(&["tls", "key"], "broken").to_string();
-    assert!(error.starts_with("conf/pipeline.yaml:28:65: broken\n28 | admin: {"), "{error}");
 }
 
 #[test]
@@ -407,18 +385,12 @@ fn the_schema_accepts_the_example_and_refuses_mistakes() {
     let schema = schema();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let json = |text: &str| serde_saphyr::from_str::<serde_json::Value>(text).unwrap();
-    let guarded = format!("{SMALL}admin: {{ listen: '[::]:1', tls: {{ certificate: a, key: b, client-ca: c }} }}\n");
-    for text in [EXAMPLE, SMALL, &guarded] {
+    for text in [EXAMPLE, SMALL] {
         let errors: Vec<String> = validator.iter_errors(&json(text)).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}");
     }
-    for (from, to) in [
-        ("commit: {", "comit: {"),
-        ("64MiB", "lots"),
-        ("workers: 2", "workers: 0"),
-        ("by-key", "random"),
-        ("listen: 127.0.0.1:9644", "listen: 127.0.0.1:9644, tls: { certificate: tls.crt }"),
-    ] {
+    for (from, to) in [("commit: {", "comit: {"), ("64MiB", "lots"), ("workers: 2", "workers: 0"), ("by-key", "random")]
+    {
         assert!(!validator.is_valid(&json(&EXAMPLE.replacen(from, to, 1))), "{to}");
     }
     let text = schema.to_string();
