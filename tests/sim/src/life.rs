@@ -2,7 +2,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sluicegate_core::{Delivery, ErrorKind, Meters, Stage, Stop, Worker};
+use sluicegate_core::{
+    Command, Commands, Delivery, Ended, ErrorKind, Handover, Inbox, Meters, Rest, Stage, Stop, Worker,
+};
 
 use crate::broker::Status;
 use crate::clock::SimClock;
@@ -31,6 +33,12 @@ pub struct Seat {
     pub(crate) stop: Stop,
     /// Steps until it is asked to stop.
     steps_left: Cell<Option<usize>>,
+    commands: Arc<Commands>,
+    /// The inbox of the worker that has the seams now.
+    inbox: Cell<u64>,
+    /// Steps from one handover to the next; none if there is none.
+    handover_every: Option<usize>,
+    steps: Cell<usize>,
 }
 
 impl Seat {
@@ -46,6 +54,16 @@ impl Seat {
         if left == Some(0) {
             self.stop.request();
         }
+        self.steps.set(self.steps.get() + 1);
+        if self.handover_every.is_some_and(|every| self.steps.get() % every == 0) {
+            self.commands.send([(self.inbox.get(), Command::HandOver)]);
+        }
+    }
+
+    fn enlist(&self) -> Inbox {
+        let inbox = self.commands.join();
+        self.inbox.set(inbox.number());
+        inbox
     }
 }
 
@@ -53,7 +71,16 @@ impl Seat {
 pub(crate) fn live(world: &Rc<World>, depth: usize, slot: usize, steps: Option<usize>) {
     let seat = Rc::new(take_seat(world, depth, slot, steps));
     world.say(&seat, || format!("starts as transactional id {slot}"));
-    let ended = worker(world, &seat).run(&seat.stop);
+    let mut handed_over = None;
+    let ended = loop {
+        match worker(world, &seat, handed_over.take()).run(&seat.stop) {
+            Ok(Ended::HandedOver(handover)) => {
+                world.say(&seat, || "hands over".into());
+                handed_over = Some(handover);
+            }
+            ended => break ended,
+        }
+    };
     let alive = seat.alive.replace(false);
     world.say(&seat, || match (&ended, alive) {
         (_, false) => "is gone".into(),
@@ -93,10 +120,15 @@ fn take_seat(world: &World, depth: usize, slot: usize, steps: Option<usize>) -> 
         alive: Cell::new(true),
         stop: Stop::default(),
         steps_left: Cell::new(steps),
+        commands: Arc::default(),
+        inbox: Cell::default(),
+        handover_every: world.plan.handover_every,
+        steps: Cell::new(0),
     }
 }
 
-fn worker(world: &Rc<World>, seat: &Rc<Seat>) -> Worker {
+/// A worker over seams of its own, or over those of the one before.
+fn worker(world: &Rc<World>, seat: &Rc<Seat>, handover: Option<Handover>) -> Worker {
     let plan = &world.plan;
     let stage = |(number, stage): (usize, &crate::plan::StagePlan)| {
         let transform = Box::new(SimTransform::new(Rc::clone(world), Rc::clone(seat), number));
@@ -106,16 +138,27 @@ fn worker(world: &Rc<World>, seat: &Rc<Seat>) -> Worker {
             _ => made,
         }
     };
+    let Handover { source, sink, transaction, rest } = handover.unwrap_or_else(|| connect(world, seat));
+    let worker = Worker::new(
+        plan.settings.clone(),
+        source,
+        plan.stages.iter().enumerate().map(stage).collect(),
+        sink,
+        transaction,
+        Box::new(SimClock(Rc::clone(world))),
+        Arc::new(Meters::new(plan.stages.iter().map(|stage| stage.name.as_str()))),
+    );
+    worker.with_inbox(seat.enlist()).after(rest)
+}
+
+fn connect(world: &Rc<World>, seat: &Rc<Seat>) -> Handover {
     let source = Box::new(SimSource::new(Rc::clone(world), Rc::clone(seat)));
     let sink = Box::new(SimSink::new(Rc::clone(world), Rc::clone(seat)));
     let transaction = Box::new(SimTransaction::new(Rc::clone(world), Rc::clone(seat)));
-    Worker::new(
-        plan.settings.clone(),
-        world.patch.source(source, world),
-        plan.stages.iter().enumerate().map(stage).collect(),
-        world.patch.sink(sink, world),
-        world.patch.transaction(transaction, world, seat),
-        Box::new(SimClock(Rc::clone(world))),
-        Arc::new(Meters::new(plan.stages.iter().map(|stage| stage.name.as_str()))),
-    )
+    Handover {
+        source: world.patch.source(source, world),
+        sink: world.patch.sink(sink, world),
+        transaction: world.patch.transaction(transaction, world, seat),
+        rest: Rest::default(),
+    }
 }

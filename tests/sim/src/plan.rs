@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) transaction_timeout: Duration,
     /// Mixed into what plugins make of records.
     pub(crate) salt: u64,
+    /// Steps of a worker from one handover of its seams to the next; none in most worlds.
+    pub(crate) handover_every: Option<usize>,
 }
 
 /// One input partition and its log.
@@ -77,7 +79,7 @@ impl Plan {
         let (named, output_partitions) = (random.below(3) as usize, random.between(1, 3) as usize);
         let places = (named + 2) * output_partitions;
         let (settings, batch_records) = (settings(random), random.pick(&[1, 2, 5, 16, 40]));
-        Plan {
+        let mut plan = Plan {
             // Long enough for what a worker does between two commits when nothing fails.
             transaction_timeout: settings.commit.interval + LATENCY_MAX * 10 * batch_records as u32,
             settings,
@@ -94,7 +96,11 @@ impl Plan {
             delivery_timeout: ms(random.pick(&[100, 1000])),
             session: ms(random.between(50, 400)),
             salt: random.number(),
-        }
+            handover_every: None,
+        };
+        // Of what is drawn already, so that no other world becomes another.
+        plan.handover_every = (plan.salt % 4 == 0).then(|| 5 + (plan.salt >> 8) as usize % 60);
+        plan
     }
 
     /// The records that a worker may have written and not committed: one commit interval's worth.
