@@ -1,4 +1,5 @@
 mod commit;
+mod handover;
 mod write;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::stage::Stage;
 
 use commit::Amount;
 pub use commit::CommitEvery;
+pub use handover::{Ended, Handover, Rest};
 
 /// One thread's share of a pipeline: a group member, a producer and an instance of each stage's plugin.
 ///
@@ -50,33 +52,6 @@ pub struct Worker {
     paused: bool,
     /// Another worker is to go on with the seams.
     handing_over: bool,
-}
-
-/// How a worker ended well.
-pub enum Ended {
-    /// It was asked to stop, and has left the group.
-    Left,
-    /// It was told to hand over. Nothing is in flight.
-    HandedOver(Handover),
-}
-
-/// What one worker leaves to the next, which goes on as the same member of the group, with the same partitions.
-pub struct Handover {
-    /// Where its records came from.
-    pub source: Box<dyn Source>,
-    /// Where its outputs went.
-    pub sink: Box<dyn Sink>,
-    /// What it committed with.
-    pub transaction: Box<dyn Transaction>,
-    /// What the next one begins with.
-    pub rest: Rest,
-}
-
-/// What a worker had read and not done: batches whose partitions are held.
-#[derive(Default)]
-pub struct Rest {
-    batches: Vec<Batch>,
-    lag: BTreeMap<Partition, u64>,
 }
 
 /// The promise a pipeline makes.
@@ -165,15 +140,6 @@ impl Worker {
         }
     }
 
-    /// The same worker, which begins with what the one before it had not done; over that one's seams.
-    #[must_use]
-    pub fn after(mut self, rest: Rest) -> Self {
-        let parked = |batch| Parked { batch, passage: self.chain.passage(), due: Duration::ZERO };
-        self.parked = rest.batches.into_iter().map(parked).collect();
-        self.lag = rest.lag;
-        self
-    }
-
     /// The same worker, which does what it is told by way of this inbox.
     #[must_use]
     pub fn with_inbox(mut self, inbox: Inbox) -> Self {
@@ -206,12 +172,6 @@ impl Worker {
         }
         self.source.close();
         result.map(|()| Ended::Left)
-    }
-
-    fn hand_over(self) -> Handover {
-        let Worker { source, sink, transaction, lag, .. } = self;
-        let batches = self.parked.into_iter().map(|parked| parked.batch).collect();
-        Handover { source, sink, transaction, rest: Rest { batches, lag } }
     }
 
     fn flow(&mut self, stop: &Stop) -> Result<(), Error> {
