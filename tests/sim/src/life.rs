@@ -55,7 +55,7 @@ impl Seat {
             self.stop.request();
         }
         self.steps.set(self.steps.get() + 1);
-        if self.handover_every.is_some_and(|every| self.steps.get() % every == 0) {
+        if self.handover_every.is_some_and(|every| self.steps.get().is_multiple_of(every)) {
             self.commands.send([(self.inbox.get(), Command::HandOver)]);
         }
     }

@@ -99,7 +99,7 @@ impl Plan {
             handover_every: None,
         };
         // Of what is drawn already, so that no other world becomes another.
-        plan.handover_every = (plan.salt % 4 == 0).then(|| 5 + (plan.salt >> 8) as usize % 60);
+        plan.handover_every = plan.salt.is_multiple_of(4).then(|| 5 + (plan.salt >> 8) as usize % 60);
         plan
     }
 
