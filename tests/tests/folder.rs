@@ -61,10 +61,12 @@ fn pipelines_come_change_and_go_as_their_files_do() -> Result<()> {
     // A file of another name is the same pipeline; one more of its name is refused; and one that is gone has none.
     fs::rename(setup.config("a.yaml"), setup.config("z.yaml"))?;
     fs::remove_file(setup.config("b.yaml"))?;
+    eventually(WITHIN, "the renamed file", || {
+        Ok(setup.files()?.iter().any(|file| named(file, "z.yaml") && file["pipeline"] == "a").then_some(()))
+    })?;
     setup.write("twin.yaml", &pipeline("a", "v1.wasm", "out", ""))?;
     setup.wait_for_refusal("twin.yaml", "another pipeline named 'a'")?;
     setup.wait_for_pipelines(&["a", "late"])?;
-    ensure!(setup.files()?.iter().any(|file| named(file, "z.yaml") && file["pipeline"] == "a"));
     ensure!(http::get(setup.admin, "/v1/pipelines/b")?.status == 404);
     ensure!(setup.becomes("out2", "v")? == "000003:000005:v");
     let metrics = http::get(setup.admin, "/metrics")?.body;
