@@ -1,7 +1,7 @@
 //! The program `sluicegate`: configuration, composition, supervision, and the command line.
 //!
 //! ```text
-//! cli → config::load → App::load (registry → trust → plugins) → Supervisor (a thread a worker) → App::worker → Worker::run
+//! cli → config::load → App::load (registry → trust → plugins) → Supervisor (a thread a worker) → App::connect → Worker::run
 //!                                        ↘ admin (/live /ready /metrics /v1/…) reads Meters and states
 //! admin, watch → change (a plugin in a stage, a pause) → journal, and Commands to the workers
 //! ```

@@ -48,6 +48,12 @@ pub enum WorkerState {
     },
 }
 
+impl WorkerState {
+    fn is_ended(&self) -> bool {
+        matches!(self, WorkerState::Stopped | WorkerState::Failed { .. })
+    }
+}
+
 /// A pipeline that runs: looked at by the admin endpoint.
 pub struct Running {
     name: String,
@@ -96,13 +102,13 @@ impl Running {
         self.states().iter().all(|state| *state == WorkerState::Running)
     }
 
-    /// Whether some worker has ended for good, or all have: none hands over any more.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.states().iter().any(|state| matches!(state, WorkerState::Stopped | WorkerState::Failed { .. }))
+    /// Whether some worker has ended, and has no seams left to hand over.
+    pub(crate) fn lacks_workers(&self) -> bool {
+        lock(&self.states).iter().any(WorkerState::is_ended)
     }
 
     fn has_ended(&self) -> bool {
-        self.states().iter().all(|state| matches!(state, WorkerState::Stopped | WorkerState::Failed { .. }))
+        lock(&self.states).iter().all(WorkerState::is_ended)
     }
 
     fn set(&self, worker: u32, state: WorkerState) {

@@ -66,21 +66,19 @@ pub(super) fn run(options: &Options) -> Result<(), Exit> {
 /// The endpoint is one, whatever number of files name it.
 fn check_equal(admins: &[Admin], is_address_given: bool) -> Result<(), Exit> {
     let Some((first, others)) = admins.split_first() else { return Ok(()) };
-    let different = |key: &str| {
-        let remedy =
-            format!("the pipelines name different admin.{key}; one process has one admin endpoint: make them equal");
-        Err(Exit::usage(if key == "listen" { format!("{remedy}, or give --admin") } else { remedy }))
+    let differs = |is_same: fn(&Admin, &Admin) -> bool| others.iter().any(|other| !is_same(first, other));
+    let (key, or) = if differs(|a, b| a.listen == b.listen) && !is_address_given {
+        ("listen", ", or give --admin")
+    } else if differs(|a, b| a.token == b.token) {
+        ("token", "")
+    } else if differs(|a, b| a.tls == b.tls) {
+        ("tls", "")
+    } else {
+        return Ok(());
     };
-    if others.iter().any(|other| other.listen != first.listen) && !is_address_given {
-        return different("listen");
-    }
-    if others.iter().any(|other| other.token != first.token) {
-        return different("token");
-    }
-    if others.iter().any(|other| other.tls != first.tls) {
-        return different("tls");
-    }
-    Ok(())
+    Err(Exit::usage(format!(
+        "the pipelines name different admin.{key}; one process has one admin endpoint: make them equal{or}"
+    )))
 }
 
 /// What the files name, at the address given where there is one.

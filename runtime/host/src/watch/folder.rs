@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::notice::{News, Notice, Stamp, folders};
-use crate::app::{App, LoadedPipeline};
+use crate::app::App;
 use crate::config::{self, ConfigError, Pipeline};
 use crate::exit::Exit;
 use crate::state::StateFolder;
@@ -40,8 +40,8 @@ impl Found {
     }
 
     fn tell(&self) {
-        let (what, why) = (self.pipeline.as_deref(), self.refused.as_deref().unwrap_or_default());
-        match what {
+        let why = self.refused.as_deref().unwrap_or_default();
+        match &self.pipeline {
             Some(pipeline) => tracing::error!(pipeline, "{why}\nwhat ran goes on"),
             None => tracing::error!("{why}\nit does not run"),
         }
@@ -219,8 +219,8 @@ impl Folder {
     /// Has a pipeline that runs go on as its file now has it: with the members that it has, where that can be.
     fn change(&self, app: &App, supervisor: &Supervisor, running: &Arc<Running>, config: Pipeline) -> Result<(), Exit> {
         let before = running.pipeline();
-        let keeps_members = config.keeps_members_of(&before.config) && !running.has_failed();
-        let next: LoadedPipeline = before.successor(app, config)?;
+        let keeps_members = config.keeps_members_of(&before.config) && !running.lacks_workers();
+        let next = before.successor(app, config)?;
         if keeps_members {
             supervisor.change(running, next);
             return Ok(());
