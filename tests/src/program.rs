@@ -10,7 +10,7 @@ use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::build;
@@ -199,6 +199,15 @@ impl Running {
         let (stdout, stderr) = (self.stdout()?, self.stderr()?);
         Ok(Output { code: status.code(), signal: status.signal(), stdout, stderr })
     }
+}
+
+/// The standard output of a command that did its work.
+///
+/// # Errors
+/// It did not; with all that it said.
+pub fn done(output: Output) -> Result<String> {
+    ensure!(output.code == Some(0), "{:?}: {}\n{}", output.code, output.stdout, output.stderr);
+    Ok(output.stdout)
 }
 
 /// An address of 127.0.0.1 for an admin endpoint, on a port that nobody listens on now.

@@ -12,7 +12,7 @@ use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::http;
 use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::process::Signal;
-use sluicegate_tests::program::{Output, Running, free_address, sluicegate};
+use sluicegate_tests::program::{Output, Running, done, free_address, sluicegate};
 use sluicegate_tests::record::Record;
 use sluicegate_tests::stamp::{digest, mischievous, take_apart, version};
 use sluicegate_tests::wait::eventually;
@@ -292,12 +292,6 @@ fn index(output: &Record) -> Result<usize> {
 /// As the documentation says it: 64-bit FNV-1a.
 fn fnv_1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// The standard output of a command that did its work.
-fn done(output: Output) -> Result<String> {
-    ensure!(output.code == Some(0), "{:?}: {}\n{}", output.code, output.stdout, output.stderr);
-    Ok(output.stdout)
 }
 
 fn end(mut running: Running) -> Result<()> {

@@ -15,7 +15,7 @@ use sluicegate_tests::http;
 use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::plugins::{guest, plugin};
 use sluicegate_tests::process::Signal;
-use sluicegate_tests::program::{Output, free_address, sluicegate};
+use sluicegate_tests::program::{Output, done, free_address, sluicegate};
 use sluicegate_tests::record::Record;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -335,10 +335,4 @@ fn lay_out_trades(folder: &Path) -> Result<()> {
         fs::copy(plugin(name)?, folder.join(format!("plugins/{name}.wasm")))?;
     }
     Ok(())
-}
-
-/// The standard output of a command that did its work.
-fn done(output: Output) -> Result<String> {
-    ensure!(output.code == Some(0), "{:?}: {}\n{}", output.code, output.stdout, output.stderr);
-    Ok(output.stdout)
 }

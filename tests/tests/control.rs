@@ -12,7 +12,7 @@ use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::http;
 use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::process::Signal;
-use sluicegate_tests::program::{Output, Running, free_address, sluicegate};
+use sluicegate_tests::program::{Output, Running, done, free_address, sluicegate};
 use sluicegate_tests::record::Record;
 use sluicegate_tests::stamp::{digest, mischievous, version};
 use sluicegate_tests::wait::eventually;
@@ -330,12 +330,6 @@ impl Setup {
 
 fn path(file: &Path) -> Result<&str> {
     file.to_str().context("UTF-8")
-}
-
-/// The standard output of a command that did its work.
-fn done(output: Output) -> Result<String> {
-    ensure!(output.code == Some(0), "{:?}: {}\n{}", output.code, output.stdout, output.stderr);
-    Ok(output.stdout)
 }
 
 fn end(running: &mut Running) -> Result<()> {

@@ -10,7 +10,7 @@ use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::pipeline::Pipeline;
 use sluicegate_tests::plugins::{guest, plugin};
 use sluicegate_tests::process::Signal;
-use sluicegate_tests::program::{Output, free_address, sluicegate};
+use sluicegate_tests::program::{Output, done, free_address, sluicegate};
 use sluicegate_tests::random::Random;
 use sluicegate_tests::record::{Record, as_stored, difference};
 use sluicegate_tests::trades;
@@ -349,11 +349,6 @@ fn lines(output: String) -> Result<Vec<Value>> {
 fn summary(output: Output) -> Result<Value> {
     let last = lines(output.stdout.clone())?.pop();
     last.with_context(|| format!("no summary: {output:?}"))
-}
-
-fn done(output: Output) -> Result<String> {
-    ensure!(output.code == Some(0), "{output:?}");
-    Ok(output.stdout)
 }
 
 fn on_kafka(name: &str, more: &str) -> Result<String> {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sluicegate_tests::http;
 use sluicegate_tests::process::Signal;
-use sluicegate_tests::program::{Output, Running, free_address, sluicegate};
+use sluicegate_tests::program::{Running, done, free_address, sluicegate};
 use sluicegate_tests::stamp::version;
 use sluicegate_tests::wait::eventually;
 
@@ -193,10 +193,4 @@ impl Setup {
             .then_some(()))
         })
     }
-}
-
-/// The standard output of a command that did its work.
-fn done(output: Output) -> Result<String> {
-    ensure!(output.code == Some(0), "{:?}: {}\n{}", output.code, output.stdout, output.stderr);
-    Ok(output.stdout)
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sluicegate_tests::http::{self, Response};
 use sluicegate_tests::process::Signal;
-use sluicegate_tests::program::{Output, Running, free_address, sluicegate};
+use sluicegate_tests::program::{Running, done, free_address, sluicegate};
 use sluicegate_tests::stamp::version;
 use sluicegate_tests::wait::eventually;
 use sluicegate_tests::web::{Authority, Issued};
@@ -297,12 +297,6 @@ fn curl(args: &[&str]) -> Result<Response> {
     let said = String::from_utf8_lossy(&output.stdout);
     let (body, status) = said.rsplit_once('\n').context("a status")?;
     Ok(Response { status: status.parse()?, body: body.to_owned() })
-}
-
-/// The standard output of a command that did its work.
-fn done(output: Output) -> Result<String> {
-    ensure!(output.code == Some(0), "{:?}: {}\n{}", output.code, output.stdout, output.stderr);
-    Ok(output.stdout)
 }
 
 fn end(running: &mut Running) -> Result<()> {
