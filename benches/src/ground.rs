@@ -75,19 +75,27 @@ impl Ground {
     /// The broker refuses.
     pub fn load(&self, topic: &str, partitions: i32, workload: &Workload, records: u64) -> Result<Input> {
         self.create(topic, partitions)?;
+        let empty = Input { topic: topic.to_owned(), partitions, records: 0, expected: Digest::default() };
+        self.add(&empty, workload, records.min(INPUT_BYTES / workload.bytes as u64))
+    }
+
+    /// Loads more of the workload's records: gives the input with these.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn add(&self, input: &Input, workload: &Workload, records: u64) -> Result<Input> {
         let producer = clients::producer(&self.brokers()).create::<BaseProducer>()?;
-        let (native, records) = (workload.native(), records.min(INPUT_BYTES / workload.bytes as u64));
-        let mut expected = Digest::default();
-        for id in 0..records {
+        let (native, mut expected) = (workload.native(), input.expected);
+        for id in input.records..input.records + records {
             let (key, value) = (Workload::key(id), workload.value(id));
-            clients::send(&producer, topic, Some(key.as_bytes()), &value, workload.headers)?;
+            clients::send(&producer, &input.topic, Some(key.as_bytes()), &value, workload.headers)?;
             if let Made::Value(value, to) = native(&value) {
                 let headers = workload.headers.then_some((HEADER.0, HEADER.1.as_bytes()));
                 expected.add(to, Some(key.as_bytes()), &value, headers.into_iter());
             }
         }
         clients::flush(&producer)?;
-        Ok(Input { topic: topic.to_owned(), partitions, records, expected })
+        Ok(Input { topic: input.topic.clone(), records: input.records + records, expected, ..*input })
     }
 
     /// The number of offsets in the topics: records, and under exactly-once the markers of transactions.

@@ -90,8 +90,8 @@ impl<'a> Run<'a> {
         self.outputs().concat().iter().try_for_each(|topic| self.ground.delete(topic))
     }
 
-    fn verify(&self) -> Result<()> {
-        self.outputs().iter().try_for_each(|topics| self.ground.verify(topics, self.input.expected))
+    fn verify(&self, input: &Input) -> Result<()> {
+        self.outputs().iter().try_for_each(|topics| self.ground.verify(topics, input.expected))
     }
 }
 
@@ -108,11 +108,41 @@ pub fn throughput(
 ) -> Result<Measured> {
     let run = Run::prepare(ground, contender, workload, input, setup)?;
     let running = run.start()?;
-    let measured = follow(running.id(), ground, &run.outputs(), input).with_context(|| said(run.folder.path()));
-    let measured = measured.and_then(|measured| run.verify().map(|()| measured));
+    let (process, outputs) = (running.id(), run.outputs());
+    let first = until(process, ground, &outputs, 1);
+    let measured = first.and_then(|first| follow(process, ground, &outputs, input, first));
+    let measured = measured.with_context(|| said(run.folder.path()));
+    let measured = measured.and_then(|measured| run.verify(input).map(|()| measured));
     drop(running);
     run.finish()?;
     measured.with_context(|| format!("{}: {} under {}", contender.name, workload.name, setup.delivery))
+}
+
+/// The same of records that come once all pipelines run, which each have had one: what they take to start is left out, however many
+/// they are.
+///
+/// # Errors
+/// As of [`throughput`].
+pub fn standing(
+    ground: &Ground,
+    contender: &Contender,
+    workload: &'static Workload,
+    setup: &Setup,
+    one: &Input,
+    records: u64,
+) -> Result<Measured> {
+    let run = Run::prepare(ground, contender, workload, one, setup)?;
+    let (running, outputs) = (run.start()?, run.outputs());
+    let measure = || -> Result<Measured> {
+        let ready = until(running.id(), ground, &outputs, outputs.len() as u64)?;
+        let input = ground.add(one, workload, records)?;
+        let measured = follow(running.id(), ground, &outputs, &input, ready)?;
+        run.verify(&input).map(|()| measured)
+    };
+    let measured = measure().with_context(|| said(run.folder.path()));
+    drop(running);
+    run.finish()?;
+    measured.with_context(|| format!("{} of {}", setup.pipelines, contender.name))
 }
 
 /// How long records took, in milliseconds.
@@ -164,27 +194,32 @@ fn start(contender: &Contender, task: &Task<'_>) -> Result<Process> {
     Process::spawn(&mut command, task.folder)
 }
 
-fn follow(process: u32, ground: &Ground, outputs: &[Vec<String>], input: &Input) -> Result<Measured> {
-    let give_up = Instant::now() + LIMIT;
-    let topics = outputs.concat();
-    let expected = input.expected.records * outputs.len() as u64;
-    let mut first: Option<(Instant, f64, u64)> = None;
+/// Waits for the outputs of all records, and measures from a mark on.
+fn follow(process: u32, ground: &Ground, outputs: &[Vec<String>], input: &Input, first: Mark) -> Result<Measured> {
+    let last = until(process, ground, outputs, input.expected.records * outputs.len() as u64)?;
+    // So many outputs stand for so many records read.
+    let read = (last.count - first.count) as f64 * input.records as f64 / input.expected.records as f64;
+    Ok(Measured {
+        cpu_us: (last.cpu - first.cpu) / read * 1e6,
+        rate: read / (last.at - first.at).as_secs_f64(),
+        memory_mib: peak_memory_mib(process)?,
+    })
+}
+
+/// How far a run was.
+struct Mark {
+    at: Instant,
+    cpu: f64,
+    count: u64,
+}
+
+/// Waits until there are so many outputs.
+fn until(process: u32, ground: &Ground, outputs: &[Vec<String>], expected: u64) -> Result<Mark> {
+    let (give_up, topics) = (Instant::now() + LIMIT, outputs.concat());
     while Instant::now() < give_up {
-        let count = ground.offsets(&topics)?;
-        let cpu = cpu_seconds(process)?;
-        match first {
-            None if count > 0 => first = Some((Instant::now(), cpu, count)),
-            Some((start, cpu_before, before)) if count >= expected => {
-                let took = start.elapsed().as_secs_f64();
-                // So many outputs stand for so many records read.
-                let read = (count - before) as f64 * input.records as f64 / input.expected.records as f64;
-                return Ok(Measured {
-                    cpu_us: (cpu - cpu_before) / read * 1e6,
-                    rate: read / took,
-                    memory_mib: peak_memory_mib(process)?,
-                });
-            }
-            _ => {}
+        let (count, cpu) = (ground.offsets(&topics)?, cpu_seconds(process)?);
+        if count >= expected {
+            return Ok(Mark { at: Instant::now(), cpu, count });
         }
         std::thread::sleep(LOOK);
     }

@@ -13,6 +13,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub struct Response {
     /// The status code.
     pub status: u16,
+    /// The header `Location`, if there is one.
+    pub location: Option<String>,
     /// The body.
     pub body: String,
 }
@@ -51,7 +53,9 @@ pub fn send(address: SocketAddr, method: &str, path: &str, headers: &[&str], bod
 fn parse(answer: &str) -> Option<Response> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    Some(Response { status, body: body.to_owned() })
+    let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+    let location = headers.find(|(name, _)| name.eq_ignore_ascii_case("location")).map(|(_, value)| value.to_owned());
+    Some(Response { status, location, body: body.to_owned() })
 }
 
 #[cfg(test)]
@@ -75,11 +79,11 @@ mod tests {
                     break;
                 }
             }
-            stream.write_all(b"HTTP/1.0 503 Service Unavailable\r\nA: b\r\n\r\nnot yet\n")?;
+            stream.write_all(b"HTTP/1.0 503 Service Unavailable\r\nlocation: /b\r\n\r\nnot yet\n")?;
             Ok(first)
         });
         let response = get(address, "/ready")?;
-        assert_eq!(response, Response { status: 503, body: "not yet\n".into() });
+        assert_eq!(response, Response { status: 503, location: Some("/b".into()), body: "not yet\n".into() });
         assert_eq!(server.join().expect("the server thread")?, "GET /ready HTTP/1.0");
         Ok(())
     }

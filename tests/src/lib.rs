@@ -23,6 +23,7 @@
 pub mod build;
 pub mod cache;
 pub mod client;
+pub mod cosign;
 pub mod http;
 pub mod java;
 pub mod kafka;
@@ -38,5 +39,6 @@ pub mod record;
 pub mod registry;
 pub mod stamp;
 pub mod trades;
+pub mod user;
 pub mod wait;
 pub mod web;

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::process::{Process, output, tail};
@@ -99,10 +100,31 @@ impl Registry {
 
     /// Lets a tag lead to this manifest.
     pub fn tag(&self, repository: &str, tag: &str, manifest: &Value) -> Result<()> {
-        let (path, header) = (format!("/v2/{repository}/manifests/{tag}"), format!("Content-Type: {MANIFEST}"));
-        let put = http::send(self.address, "PUT", &path, &[&header], manifest.to_string().as_bytes())?;
+        self.put(repository, tag, manifest).map(drop)
+    }
+
+    /// Writes a manifest or an index under a tag, or under its digest, which it gives.
+    pub fn put(&self, repository: &str, target: &str, manifest: &Value) -> Result<String> {
+        let media_type = manifest["mediaType"].as_str().unwrap_or(MANIFEST);
+        let text = manifest.to_string();
+        let digest = sha256(text.as_bytes());
+        let target = if target.is_empty() { &digest } else { target };
+        let (path, header) = (format!("/v2/{repository}/manifests/{target}"), format!("Content-Type: {media_type}"));
+        let put = http::send(self.address, "PUT", &path, &[&header], text.as_bytes())?;
         ensure!(put.status == 201, "{put:?}");
-        Ok(())
+        Ok(digest)
+    }
+
+    /// Writes a blob. Gives its descriptor.
+    pub fn put_blob(&self, repository: &str, media_type: &str, bytes: &[u8]) -> Result<Value> {
+        let begun = http::send(self.address, "POST", &format!("/v2/{repository}/blobs/uploads/"), &[], b"")?;
+        let location = begun.location.with_context(|| format!("a place to write to: {}", begun.status))?;
+        let path = location.strip_prefix(&format!("http://{}", self.address)).unwrap_or(&location);
+        let digest = sha256(bytes);
+        let header = "Content-Type: application/octet-stream";
+        let put = http::send(self.address, "PUT", &format!("{path}&digest={digest}"), &[header], bytes)?;
+        ensure!(put.status == 201, "{put:?}");
+        Ok(json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() }))
     }
 
     /// Turns a bit of a blob on its disk.
@@ -126,6 +148,11 @@ impl Registry {
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }
+}
+
+/// The digest of these bytes, as registries write it.
+pub fn sha256(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
 /// The registry's program, built from its sources on the first call: some minutes, once.

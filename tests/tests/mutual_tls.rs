@@ -292,11 +292,11 @@ fn curl(args: &[&str]) -> Result<Response> {
     let output = Command::new("curl").args(own).args(["--write-out", "\n%{http_code}"]).args(args).output();
     let output = output.context("cannot run curl; install it")?;
     if !output.status.success() {
-        return Ok(Response { status: 0, body: String::from_utf8_lossy(&output.stderr).into_owned() });
+        return Ok(Response { status: 0, location: None, body: String::from_utf8_lossy(&output.stderr).into_owned() });
     }
     let said = String::from_utf8_lossy(&output.stdout);
     let (body, status) = said.rsplit_once('\n').context("a status")?;
-    Ok(Response { status: status.parse()?, body: body.to_owned() })
+    Ok(Response { status: status.parse()?, location: None, body: body.to_owned() })
 }
 
 fn end(running: &mut Running) -> Result<()> {

@@ -2,20 +2,17 @@
 //! a broker.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use base64::Engine as _;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use sluicegate_tests::http;
 use sluicegate_tests::plugins::{guest, plugin};
-use sluicegate_tests::program::{Output, Program, free_address, sluicegate};
-use sluicegate_tests::registry::{PASSWORD, Registry, USER};
+use sluicegate_tests::program::free_address;
+use sluicegate_tests::registry::{PASSWORD, Registry, USER, sha256};
+use sluicegate_tests::user::{User, base64, clear};
 use sluicegate_tests::wait::eventually;
 use sluicegate_tests::web::{Answer, Authority, Request, Web};
-use tempfile::TempDir;
 
 const BAD: i32 = 2;
 const UNREACHABLE: i32 = 3;
@@ -274,117 +271,4 @@ fn artifact(
         path if path.starts_with("/v2/x/manifests/") => Answer::of(manifest.clone()),
         _ => Answer::status(404),
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
-}
-
-fn base64(text: &str) -> String {
-    base64::engine::general_purpose::STANDARD.encode(text)
-}
-
-/// A user with a cache and Docker credentials of his own.
-struct User {
-    folder: TempDir,
-}
-
-impl User {
-    fn new() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        fs::create_dir(folder.path().join("docker"))?;
-        Ok(User { folder })
-    }
-
-    fn program(&self, args: &[&str]) -> Result<Program> {
-        let path = |name: &str| self.folder.path().join(name);
-        let program = sluicegate(args)?.folder(self.folder.path());
-        let program = program.env("XDG_CACHE_HOME", path("cache")).env("DOCKER_CONFIG", path("docker"));
-        let program = program.env("XDG_STATE_HOME", path("state"));
-        // A name without a file trusts nobody but the system's own.
-        Ok(match path("authority.pem").exists() {
-            true => program.env("SSL_CERT_FILE", path("authority.pem")),
-            false => program,
-        })
-    }
-
-    fn done(&self, args: &[&str]) -> Result<String> {
-        let output = self.program(args)?.run()?;
-        ensure!(output.code == Some(0), "{args:?}: {output:?}");
-        Ok(output.stdout)
-    }
-
-    fn refused(&self, args: &[&str], code: i32, words: &[&str]) -> Result<Output> {
-        let output = self.program(args)?.run()?;
-        clear(&output, code, words).with_context(|| format!("{args:?}"))?;
-        Ok(output)
-    }
-
-    fn pushed(&self, registry: &Registry, name: &str) -> Result<Value> {
-        let (file, to) = (plugin("uppercase")?, format!("oci://{}/{name}", registry.address()));
-        Ok(serde_json::from_str(&self.done(&["push", file.to_str().context("UTF-8")?, &to, "--json"])?)?)
-    }
-
-    fn login(&self, registry: SocketAddr, password: &str) -> Result<()> {
-        let auths = json!({ "auths": { registry.to_string(): { "auth": base64(&format!("{USER}:{password}")) } } });
-        Ok(fs::write(self.folder.path().join("docker/config.json"), auths.to_string())?)
-    }
-
-    /// A pipeline whose one stage has this plugin, and more keys after it.
-    fn lay_out(&self, plugin: &str, more: &str) -> Result<()> {
-        let text = format!(
-            "name: p\n\
-             source: {{ local: {{ path: data, topics: [in] }} }}\n\
-             stages: [{{ name: s, plugin: {} }}]\n\
-             sink: {{ local: {{ path: data, topic: out }} }}\n{more}",
-            // The reference may have a colon and a slash in it, and keys may follow.
-            match plugin.split_once(", ") {
-                Some((plugin, keys)) => format!("'{plugin}', {keys}"),
-                None => format!("'{plugin}'"),
-            }
-        );
-        Ok(fs::write(self.folder.path().join("pipeline.yaml"), text)?)
-    }
-
-    fn validate(&self, plugin: &str, more: &str) -> Result<Output> {
-        self.lay_out(plugin, more)?;
-        self.program(&["validate", "pipeline.yaml"])?.run()
-    }
-
-    fn validates(&self, plugin: &str) -> Result<Output> {
-        let output = self.validate(plugin, "")?;
-        ensure!(output.code == Some(0), "{plugin}: {output:?}");
-        Ok(output)
-    }
-
-    fn refuses(&self, plugin: &str, code: i32, words: &[&str]) -> Result<Output> {
-        let output = self.validate(plugin, "")?;
-        clear(&output, code, words).context(plugin.to_owned())?;
-        Ok(output)
-    }
-
-    /// Runs the pipeline until it is ready.
-    fn runs(&self, plugin: &str) -> Result<()> {
-        self.lay_out(plugin, "")?;
-        self.done(&["topics", "create", "in", "--local", "data"])?;
-        let admin = free_address()?;
-        let mut running = self.program(&["run", "pipeline.yaml", "--admin", &admin.to_string()])?.spawn()?;
-        running.wait_ready(admin, READY_WITHIN)?;
-        let metrics = http::get(admin, "/metrics")?.body;
-        let info =
-            "sluicegate_plugin_info{pipeline=\"p\",stage=\"s\",name=\"uppercase\",version=\"0.1.0\",digest=\"sha256:";
-        ensure!(metrics.contains(info), "{metrics}");
-        ensure!(running.stderr()?.contains("plugin loaded"), "{}", running.stderr()?);
-        Ok(())
-    }
-}
-
-/// One error for a person, with these words.
-fn clear(output: &Output, code: i32, words: &[&str]) -> Result<()> {
-    let stderr = &output.stderr;
-    ensure!(output.code == Some(code), "exit code {:?}, expected {code}:\n{stderr}", output.code);
-    ensure!(stderr.matches("error: ").count() == 1 && stderr.lines().count() <= 12, "not one error:\n{stderr}");
-    ensure!(!stderr.contains("panicked"), "{stderr}");
-    ensure!(words.iter().all(|word| stderr.contains(word)), "{words:?} in:\n{stderr}");
-    Ok(())
 }

@@ -94,18 +94,19 @@ fn a_changed_configuration_is_taken_up_by_the_same_members_and_loses_repeats_and
             fs::write(pipeline.folder.path().join(&plugin), version(number)?)?;
             let commit = format!("commit: {{ interval: {}ms }}\n", 50 * (1 + number % 3));
             pipeline.configure(&format!("name: stage-{}, plugin: {plugin}", number % 2), &commit)?;
+            // By all workers: one that still drains when the configuration after comes goes on with that at once.
             eventually(DONE_WITHIN, "the configuration", || {
-                let stage = &pipeline.status()?["stages"][0];
-                Ok((stage["version"] == format!("{number:06}").as_str()).then_some(()))
+                Ok((handed_over(&running)? == number * WORKERS).then_some(()))
             })?;
+            let version = &pipeline.status()?["stages"][0]["version"];
+            ensure!(version == format!("{number:06}").as_str(), "{version} after configuration {number}");
         }
         Ok(())
     })?;
     pipeline.client.wait_until_consumed(&pipeline.name, &pipeline.name, DONE_WITHIN)?;
     judge(&pipeline.outputs()?, written, &BTreeSet::new())?;
     ensure!(members()? == before, "the group has other members: {:?}, before {before:?}", members()?);
-    let handed_over = running.stderr()?.matches("goes on with the changed configuration").count();
-    ensure!(handed_over == CONFIGS * WORKERS, "{handed_over} workers handed over");
+    ensure!(handed_over(&running)? == CONFIGS * WORKERS, "more handovers than configurations");
     let history = pipeline.history()?;
     let configured = history.iter().filter(|entry| entry["action"] == "configure" && entry["ended"] == "done").count();
     ensure!(configured == CONFIGS, "{history:?}");
@@ -252,6 +253,11 @@ fn compile(versions: &[Vec<u8>]) -> Result<()> {
     }
     println!("{} versions compiled in {:.1?}", versions.len(), start.elapsed());
     Ok(())
+}
+
+/// How often a worker went on with another configuration.
+fn handed_over(running: &Running) -> Result<usize> {
+    Ok(running.stderr()?.matches("goes on with the changed configuration").count())
 }
 
 fn metric(metrics: &str, name: &str) -> Result<f64> {

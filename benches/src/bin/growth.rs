@@ -17,7 +17,7 @@ use sluicegate_benches::boundary::start;
 use sluicegate_benches::contender::{ALL, Delivery, Setup};
 use sluicegate_benches::curve::{CPU, Curve, Point, plot};
 use sluicegate_benches::ground::{Ground, PARTITIONS};
-use sluicegate_benches::measure::{peak_memory_mib, throughput};
+use sluicegate_benches::measure::{peak_memory_mib, standing, throughput};
 use sluicegate_benches::workload::{self, Workload};
 use sluicegate_tests::{build, plugins};
 use sluicegate_wasm::{CompilerProgram, Engine, EngineSettings, LoadOptions, Plugin};
@@ -126,9 +126,13 @@ fn point(ground: &Ground, axis: Axis, size: u64, records: u64) -> Result<Point> 
         }
         Axis::Plugins => {}
     }
-    let input = ground.load(&format!("growth-{partitions}-{size}"), partitions, workload, records)?;
+    let before = if matches!(axis, Axis::Pipelines) { 1 } else { records };
+    let input = ground.load(&format!("growth-{partitions}-{size}"), partitions, workload, before)?;
     let ours = ALL.iter().find(|contender| contender.name == "sluicegate").context("sluicegate takes part")?;
-    let measured = throughput(ground, ours, workload, &setup, &input)?;
+    let measured = match axis {
+        Axis::Pipelines => standing(ground, ours, workload, &setup, &input, records)?,
+        _ => throughput(ground, ours, workload, &setup, &input)?,
+    };
     ground.delete(&input.topic)?;
     Ok(Point { size, cost: measured.cpu_us, memory_mib: measured.memory_mib })
 }

@@ -6,7 +6,7 @@ use crate::batch::Partition;
 /// The next offset to read of each partition: what a group commits.
 pub type Positions = BTreeMap<Partition, u64>;
 
-/// Stands for one batch on its way through the sink. Opaque, small, and never reused within a worker's life.
+/// Stands for one batch on its way through the sink. Opaque, small, and never reused within a sink's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
@@ -44,6 +44,13 @@ impl Flight {
 }
 
 impl Progress {
+    /// Where another leaves off with nothing in flight: with tickets that it has not given, as what it forgot may be acknowledged
+    /// still.
+    #[must_use]
+    pub fn after(before: &Progress) -> Self {
+        Progress { first: before.first + before.flights.len() as u64, ..Progress::default() }
+    }
+
     /// A batch that ends before offset `end` of `partition` sets out at time `now`.
     pub fn begin(&mut self, partition: Partition, end: u64, records: usize, bytes: usize, now: Duration) -> Ticket {
         let ticket = Ticket(self.first + self.flights.len() as u64);
@@ -180,6 +187,21 @@ mod tests {
             5 => (0..40usize).prop_map(|nth| Step::Acknowledge { nth }),
             1 => Just(Step::Commit),
         ]
+    }
+
+    #[test]
+    fn what_another_forgot_is_nobodys_when_it_is_acknowledged_late() {
+        let mut before = Progress::default();
+        let late = before.begin(partition(0), 10, 10, 100, Duration::ZERO);
+        before.written(late, 1);
+        before.forget();
+        let mut progress = Progress::after(&before);
+        let ticket = progress.begin(partition(0), 10, 10, 100, Duration::ZERO);
+        progress.written(ticket, 1);
+        progress.acknowledge(late, 1);
+        assert!(progress.reached().is_empty());
+        progress.acknowledge(ticket, 1);
+        assert_eq!(progress.reached().len(), 1);
     }
 
     proptest! {

@@ -33,6 +33,16 @@ pub trait Source {
     /// The worker ends; a new one starts from the committed offsets.
     fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error>;
 
+    /// Replaces `batch` by the next consecutive records of one partition that are here already, and says whether there are any.
+    /// Called while a commit is under way: nothing that the group asks is answered. A source need not have this.
+    ///
+    /// # Errors
+    /// As of [`Source::poll`].
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        Ok(false)
+    }
+
     /// Gives up the partitions that [`Polled::Revoked`] announced, and says which. What was held of them is forgotten.
     ///
     /// # Errors
@@ -125,6 +135,16 @@ pub trait Transaction {
     /// [`ErrorKind::Rewind`](crate::ErrorKind::Rewind): it took no effect. Others: that is not known; the worker ends, and
     /// the next starts from what the group says.
     fn commit(&mut self, positions: &Positions) -> Result<(), Error>;
+
+    /// The same, and calls `meanwhile` while there is nothing to do but wait, as long as it says that there is more for it to do. It
+    /// writes nothing.
+    ///
+    /// # Errors
+    /// As of [`Transaction::commit`].
+    fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
+        let _ = meanwhile;
+        self.commit(positions)
+    }
 
     /// Undoes all outputs since `begin` where that can be done.
     ///

@@ -1,3 +1,4 @@
+mod ahead;
 mod commit;
 mod handover;
 mod write;
@@ -16,8 +17,8 @@ use crate::progress::Progress;
 use crate::seams::{Clock, Polled, Sink, Source, Transaction};
 use crate::stage::Stage;
 
-use commit::Amount;
 pub use commit::CommitEvery;
+use commit::{Amount, Meanwhile};
 pub use handover::{Ended, Handover, Rest};
 
 /// One thread's share of a pipeline: a group member, a producer and an instance of each stage's plugin.
@@ -36,7 +37,7 @@ pub struct Worker {
     batch: Batch,
     /// The batch's way through the stages.
     passage: Passage,
-    /// Batches that wait before a record of theirs is tried again, at most one a partition.
+    /// Batches that wait, at most one a partition: for another try of a record, or for the end of a commit.
     parked: Vec<Parked>,
     /// When the oldest uncommitted batch set out; none if there is none.
     open_since: Option<Duration>,
@@ -201,7 +202,7 @@ impl Worker {
             }
         }
         self.sink.acknowledged(&mut self.progress, Duration::ZERO)?;
-        if self.commit_is_due() { self.commit() } else { Ok(()) }
+        if self.commit_is_due() { self.commit(Meanwhile::RunAhead) } else { Ok(()) }
     }
 
     fn poll(&mut self) -> Result<Polled, Error> {

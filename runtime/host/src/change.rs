@@ -359,7 +359,7 @@ impl LoadedPipeline {
     fn read_named(&self, app: &App, index: usize) -> Result<Fetched, String> {
         self.read_file(index).unwrap_or_else(|| {
             let stage = &self.config.stages[index];
-            app.fetch_for(stage, &stage.plugin).map_err(|exit| exit.message)
+            app.fetch_for(&self.config, stage, &stage.plugin).map_err(|exit| exit.message)
         })
     }
 }

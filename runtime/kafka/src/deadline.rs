@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sluicegate_core::Stop;
 
-/// How often `meanwhile` runs.
+/// How often `meanwhile` runs where it has no more to do at once.
 const TURN: Duration = Duration::from_millis(5);
 /// How long closing a client may hold up its thread; what is not done by then goes on beside it.
 pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(3);
@@ -41,28 +41,36 @@ impl Patience {
 pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
-    meanwhile: impl FnMut(),
+    mut meanwhile: impl FnMut(),
 ) -> Option<T> {
     let end = Instant::now() + limit;
-    until(|| Instant::now() >= end, work, meanwhile)
+    until(
+        || Instant::now() >= end,
+        work,
+        || {
+            meanwhile();
+            false
+        },
+    )
 }
 
-/// The same, until time is up.
+/// The same, until time is up; `meanwhile` says whether it has more to do at once.
 pub(crate) fn until<T: Send + 'static>(
     is_over: impl Fn() -> bool,
     work: impl FnOnce() -> T + Send + 'static,
-    mut meanwhile: impl FnMut(),
+    mut meanwhile: impl FnMut() -> bool,
 ) -> Option<T> {
     let (sender, receiver) = sync_channel(1);
     // A send fails only if nobody waits any more.
     let work = move || drop(sender.send(work()));
     thread::Builder::new().name("sluicegate-kafka-call".into()).spawn(work).ok()?;
+    let mut busy = false;
     loop {
-        match receiver.recv_timeout(TURN) {
+        match receiver.recv_timeout(if busy { Duration::ZERO } else { TURN }) {
             Ok(result) => return Some(result),
             Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) if is_over() => return None,
-            Err(RecvTimeoutError::Timeout) => meanwhile(),
+            Err(RecvTimeoutError::Timeout) => busy = meanwhile(),
         }
     }
 }
@@ -122,6 +130,6 @@ mod tests {
         assert!(!none.is_over(later) && none.is_over(Instant::now()));
         stop.request();
         assert!(none.is_over(later) && !some.is_over(later));
-        assert_eq!(until(|| none.is_over(later), || thread::sleep(Duration::from_secs(5)), || ()), None);
+        assert_eq!(until(|| none.is_over(later), || thread::sleep(Duration::from_secs(5)), || false), None);
     }
 }

@@ -298,6 +298,11 @@ impl Source for KafkaSource {
         Ok(Polled::Idle)
     }
 
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        self.read(batch)
+    }
+
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
         let Some(Rebalance::Revoke(partitions)) =
             self.unanswered.take_if(|asked| matches!(asked, Rebalance::Revoke(_)))

@@ -65,7 +65,8 @@ impl KafkaTransaction {
         patience: Patience,
     ) -> Result<Self, Error> {
         let exactly_once = ExactlyOnce { topics, events, producer, patience: patience.clone(), timeout, open: None };
-        exactly_once.call("begin with transactions", timeout, |producer, left| producer.init_transactions(left))?;
+        let begin = |producer: &Producer, left: Duration| producer.init_transactions(left);
+        exactly_once.call("begin with transactions", timeout, begin, &mut idle)?;
         Ok(KafkaTransaction { consumer, patience, exactly_once: Some(exactly_once) })
     }
 }
@@ -76,14 +77,19 @@ impl Transaction for KafkaTransaction {
     }
 
     fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
+        self.commit_while(positions, &mut || false)
+    }
+
+    fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
         let offsets = offsets(positions)?;
         match (&mut self.exactly_once, &self.consumer) {
             (None, None) => Ok(()),
             (None, Some(consumer)) => commit_offsets(consumer, offsets, &self.patience),
-            (Some(exactly_once), None) => exactly_once.commit(None),
+            (Some(exactly_once), None) => exactly_once.commit(None, meanwhile),
             (Some(exactly_once), Some(consumer)) => {
                 let no_member = || Error::new(ErrorKind::Retry, "the consumer is no member of its group");
-                exactly_once.commit(Some((offsets, consumer.group_metadata().ok_or_else(no_member)?)))
+                let group = Some((offsets, consumer.group_metadata().ok_or_else(no_member)?));
+                exactly_once.commit(group, meanwhile)
             }
         }
     }
@@ -111,7 +117,7 @@ fn commit_offsets(consumer: &SharedConsumer, offsets: TopicPartitionList, patien
             result => return result,
         }
     };
-    match until(|| patience.is_over(start + COMMIT_WAIT), work, || ()) {
+    match until(|| patience.is_over(start + COMMIT_WAIT), work, idle) {
         Some(result) => result.map_err(|error| failed_call(&format!("commit offsets of {}", names(&offsets)), &error)),
         None => Err(Error::new(ErrorKind::Retry, format!("offsets were not committed within {:?}", start.elapsed()))),
     }
@@ -127,35 +133,48 @@ impl ExactlyOnce {
         Ok(())
     }
 
-    fn commit(&mut self, group: Option<(TopicPartitionList, ConsumerGroupMetadata)>) -> Result<(), Error> {
+    fn commit(
+        &mut self,
+        group: Option<(TopicPartitionList, ConsumerGroupMetadata)>,
+        meanwhile: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Error> {
         // A batch of which nothing is left has its offsets committed all the same.
         self.begin()?;
-        self.flush()?;
+        self.flush(meanwhile)?;
         if let Some((offsets, group)) = group.filter(|(offsets, _)| offsets.count() > 0) {
-            self.call("commit offsets in the transaction", self.timeout, move |producer, left| {
-                producer.send_offsets_to_transaction(&offsets, &group, left)
-            })?;
+            let send = move |producer: &Producer, left| producer.send_offsets_to_transaction(&offsets, &group, left);
+            self.call("commit offsets in the transaction", self.timeout, send, meanwhile)?;
         }
-        self.call("commit the transaction", self.timeout, |producer, _| producer.commit_transaction(Timeout::Never))?;
+        let commit = |producer: &Producer, _| producer.commit_transaction(Timeout::Never);
+        self.call("commit the transaction", self.timeout, commit, meanwhile)?;
         self.open = None;
         self.check("during a transaction, which was committed")
     }
 
     /// Waits until no output is in flight.
-    fn flush(&self) -> Result<(), Error> {
+    fn flush(&self, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
         let end = Instant::now() + self.timeout;
-        loop {
-            serve(&self.producer, &self.events);
-            if let Some(refused) = self.producer.context().take_reports(&mut Vec::new()) {
-                let doing = format!("produce to {}[{}]", refused.topic, refused.partition);
-                return Err(self.own_timeout(failed_producer(&self.producer, &doing, refused.code)));
-            }
-            if native::flush(&self.producer, 5) {
-                return Ok(());
-            }
-            if self.patience.is_over(end) {
-                return Err(Error::new(ErrorKind::Retry, "outputs were not durable in time"));
-            }
+        let producer = Arc::clone(&self.producer);
+        let flush = move || native::flush(&producer, ms(end.saturating_duration_since(Instant::now())));
+        let mut refused = None;
+        let flushed = until(
+            || self.patience.is_over(end),
+            flush,
+            || {
+                serve(&self.producer, &self.events);
+                refused = refused.take().or_else(|| self.producer.context().take_reports(&mut Vec::new()));
+                meanwhile()
+            },
+        );
+        serve(&self.producer, &self.events);
+        refused = refused.or_else(|| self.producer.context().take_reports(&mut Vec::new()));
+        if let Some(refused) = refused {
+            let doing = format!("produce to {}[{}]", refused.topic, refused.partition);
+            return Err(self.own_timeout(failed_producer(&self.producer, &doing, refused.code)));
+        }
+        match flushed {
+            Some(true) => Ok(()),
+            _ => Err(Error::new(ErrorKind::Retry, "outputs were not durable in time")),
         }
     }
 
@@ -164,8 +183,12 @@ impl ExactlyOnce {
             return Ok(());
         }
         // librdkafka throws away what waits, and waits for what was sent: its events are served meanwhile.
-        let result =
-            self.call("abort the transaction", ABORT_WAIT, |producer, _| producer.abort_transaction(Timeout::Never));
+        let result = self.call(
+            "abort the transaction",
+            ABORT_WAIT,
+            |producer, _| producer.abort_transaction(Timeout::Never),
+            &mut idle,
+        );
         self.producer.context().forgive();
         result?;
         self.check("during a transaction, which was aborted")
@@ -193,6 +216,7 @@ impl ExactlyOnce {
         doing: &'static str,
         limit: Duration,
         call: impl Fn(&Producer, Duration) -> Result<(), KafkaError> + Send + 'static,
+        meanwhile: &mut dyn FnMut() -> bool,
     ) -> Result<(), Error> {
         let producer = Arc::clone(&self.producer);
         let end = Instant::now() + limit;
@@ -205,7 +229,11 @@ impl ExactlyOnce {
                 _ => return result,
             }
         };
-        match until(|| self.patience.is_over(end), work, || serve(&self.producer, &self.events)) {
+        let meanwhile = || {
+            serve(&self.producer, &self.events);
+            meanwhile()
+        };
+        match until(|| self.patience.is_over(end), work, meanwhile) {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(self.failed(doing, &error)),
             None => {
@@ -254,6 +282,15 @@ impl ExactlyOnce {
         }
         error
     }
+}
+
+/// Nothing else to do.
+fn idle() -> bool {
+    false
+}
+
+fn ms(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
 }
 
 fn names(partitions: &TopicPartitionList) -> String {

@@ -128,6 +128,18 @@ impl Source for SimSource {
         Ok(Polled::Batch)
     }
 
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        let world = Rc::clone(&self.world);
+        let state = &mut *world.state();
+        if !self.read(batch, state) {
+            return Ok(false);
+        }
+        self.measure(state);
+        state.trace.say(state.now, Some(&self.seat), || format!("reads ahead {} {:?}", batch.partition, batch.offsets));
+        Ok(true)
+    }
+
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
         let world = Rc::clone(&self.world);
         world.step(&self.seat, Step::Release)?;

@@ -58,11 +58,20 @@ impl SimTransaction {
         Ok(())
     }
 
-    fn commit_transaction(&self, transaction: TransactionId, offsets: Offsets) -> Result<(), Error> {
+    fn commit_transaction(
+        &self,
+        transaction: TransactionId,
+        offsets: Offsets,
+        meanwhile: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Error> {
+        let mut wait = || while self.world.state().random.chance(500) && meanwhile() {};
         self.world.step(&self.seat, Step::Commit)?;
+        wait();
         self.flush(&mut self.world.state())?;
+        wait();
         self.world.step(&self.seat, Step::Offsets)?;
         self.send_offsets(&mut self.world.state(), transaction, &offsets)?;
+        wait();
         self.step(Step::End, || Event::LateEnd { producer: self.seat.producer })?;
         let state = &mut *self.world.state();
         if !state.broker.may_end(transaction) {
@@ -113,10 +122,14 @@ impl Transaction for SimTransaction {
     }
 
     fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
+        self.commit_while(positions, &mut || false)
+    }
+
+    fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
         let offsets = self.world.offsets(positions);
         match (self.identity(), self.open()) {
             (None, _) => self.commit_offsets(offsets)?,
-            (Some(_), Some(transaction)) => self.commit_transaction(transaction, offsets)?,
+            (Some(_), Some(transaction)) => self.commit_transaction(transaction, offsets, meanwhile)?,
             (Some(_), None) => return Err(Error::new(ErrorKind::Stopped, "a commit without a transaction")),
         }
         self.world.step(&self.seat, Step::Answer)

@@ -20,6 +20,15 @@ pub struct CommitEvery {
     pub bytes: usize,
 }
 
+/// What to do while a transaction is being committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meanwhile {
+    /// Nothing: there is to be nothing after it.
+    Wait,
+    /// Read on, and run stages.
+    RunAhead,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Amount {
     records: usize,
@@ -51,7 +60,7 @@ impl Worker {
                 self.progress.reached();
             }
         }
-        self.commit()?;
+        self.commit(Meanwhile::Wait)?;
         if self.progress.is_idle() {
             return Ok(());
         }
@@ -73,22 +82,37 @@ impl Worker {
 
     pub(super) fn make_room(&mut self) -> Result<(), Error> {
         if self.settings.delivery == Delivery::ExactlyOnce {
-            return self.commit();
+            return self.commit(Meanwhile::RunAhead);
         }
         self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
         self.progress.reached();
         // Of what is acknowledged little by little, not each bit is worth a commit.
         let waiting = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
-        if self.commit_is_due() || !self.settings.commit.is_reached(waiting, PARTS) { self.commit() } else { Ok(()) }
+        if self.commit_is_due() || !self.settings.commit.is_reached(waiting, PARTS) {
+            self.commit(Meanwhile::RunAhead)
+        } else {
+            Ok(())
+        }
     }
 
-    pub(super) fn commit(&mut self) -> Result<(), Error> {
+    pub(super) fn commit(&mut self, meanwhile: Meanwhile) -> Result<(), Error> {
         if self.open_since.is_none() {
             return Ok(());
         }
+        let mut ahead = None;
         match self.settings.delivery {
             Delivery::ExactlyOnce => {
-                self.transaction.commit(&self.progress.ends())?;
+                let ends = self.progress.ends();
+                let committed = match meanwhile {
+                    Meanwhile::Wait => self.transaction.commit(&ends),
+                    Meanwhile::RunAhead => {
+                        let committed;
+                        (committed, ahead) = self.commit_and_run_ahead(&ends);
+                        committed
+                    }
+                };
+                // What cannot go on counts for more than what could be done again.
+                committed.map_err(|error| ahead.take().unwrap_or(error))?;
                 self.progress.settle();
             }
             Delivery::AtLeastOnce => {
@@ -107,7 +131,7 @@ impl Worker {
         self.uncommitted = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
         self.meters.add_commit(&self.lag);
         self.open_since = if self.progress.is_idle() { None } else { Some(self.clock.now()) };
-        Ok(())
+        ahead.map_or(Ok(()), Err)
     }
 
     pub(super) fn commit_is_due(&self) -> bool {

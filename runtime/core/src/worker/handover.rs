@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Parked, Worker};
 use crate::batch::{Batch, Partition};
+use crate::progress::Progress;
 use crate::seams::{Sink, Source, Transaction};
 
 /// How a worker ended well.
@@ -32,6 +33,8 @@ pub struct Handover {
 pub struct Rest {
     batches: Vec<Batch>,
     lag: BTreeMap<Partition, u64>,
+    /// Has nothing in flight.
+    progress: Progress,
 }
 
 impl Worker {
@@ -41,13 +44,14 @@ impl Worker {
         let parked = |batch| Parked { batch, passage: self.chain.passage(), due: Duration::ZERO };
         self.parked = rest.batches.into_iter().map(parked).collect();
         self.lag = rest.lag;
+        self.progress = Progress::after(&rest.progress);
         self
     }
 
     /// Leaves the seams, with nothing in flight.
     pub(super) fn hand_over(self) -> Handover {
-        let Worker { source, sink, transaction, lag, .. } = self;
+        let Worker { source, sink, transaction, lag, progress, .. } = self;
         let batches = self.parked.into_iter().map(|parked| parked.batch).collect();
-        Handover { source, sink, transaction, rest: Rest { batches, lag } }
+        Handover { source, sink, transaction, rest: Rest { batches, lag, progress } }
     }
 }

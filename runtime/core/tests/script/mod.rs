@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) written: Vec<String>,
     pub(crate) committed: Vec<usize>,
+    /// How many records were read when each commit was done.
+    pub(crate) read: Vec<u64>,
     pub(crate) aborted: usize,
     next_offset: u64,
 }
@@ -31,21 +33,32 @@ pub(crate) type Shared = Rc<RefCell<World>>;
 
 struct Script(Shared, Arc<Commands>, u64, Arc<Stop>);
 
+impl World {
+    /// The next that happens, but to partitions that are held.
+    fn next(&mut self) -> Option<Event> {
+        let free = self.script.iter().position(|event| match event {
+            Event::Records(partition, _) => !self.held.contains(partition),
+            Event::Tell(_) => true,
+        });
+        self.script.remove(free?)
+    }
+
+    fn fill(&mut self, batch: &mut Batch, number: u32, values: &[&str]) {
+        batch.partition = Partition { topic: "in".into(), number };
+        for value in values {
+            batch.push(self.next_offset, 7, Some(value.as_bytes()), Some(value.as_bytes()));
+            self.next_offset += 1;
+        }
+    }
+}
+
 impl Source for Script {
     fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
         batch.clear();
         let world = &mut *self.0.borrow_mut();
-        let free = world.script.iter().position(|event| match event {
-            Event::Records(partition, _) => !world.held.contains(partition),
-            Event::Tell(_) => true,
-        });
-        match free.and_then(|at| world.script.remove(at)) {
+        match world.next() {
             Some(Event::Records(number, values)) => {
-                batch.partition = Partition { topic: "in".into(), number };
-                for value in values {
-                    batch.push(world.next_offset, 7, Some(value.as_bytes()), Some(value.as_bytes()));
-                    world.next_offset += 1;
-                }
+                world.fill(batch, number, &values);
                 return Ok(Polled::Batch);
             }
             Some(Event::Tell(command)) => {
@@ -56,6 +69,20 @@ impl Source for Script {
         }
         world.now += wait;
         Ok(Polled::Idle)
+    }
+
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        let world = &mut *self.0.borrow_mut();
+        match world.next() {
+            Some(Event::Records(number, values)) => {
+                world.fill(batch, number, &values);
+                return Ok(true);
+            }
+            Some(Event::Tell(command)) => drop(self.1.send([(self.2, command())])),
+            None => {}
+        }
+        Ok(false)
     }
 
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
@@ -147,7 +174,13 @@ impl Transaction for Wire {
     fn commit(&mut self, _: &Positions) -> Result<(), Error> {
         let world = &mut *self.0.borrow_mut();
         world.committed.push(world.written.len());
+        world.read.push(world.next_offset);
         Ok(())
+    }
+
+    fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
+        while meanwhile() {}
+        self.commit(positions)
     }
 
     fn abort(&mut self) -> Result<(), Error> {
@@ -178,9 +211,28 @@ pub(crate) fn run(first: &str, retries: u32, script: Vec<Event>) -> (Result<(), 
     run_stages(&[first], retries, script, |worker| worker)
 }
 
+/// The same, with a commit after each so many records.
+pub(crate) fn run_committing(
+    records: usize,
+    retries: u32,
+    script: Vec<Event>,
+) -> (Result<(), Error>, Shared, Arc<Meters>) {
+    run_settings(records, &["1"], retries, script, |worker| worker)
+}
+
 /// The same with these stages, and a worker that is made as `made` says; once it is told to hand over, one goes on whose
 /// stages are all of version `heir`.
 pub(crate) fn run_stages(
+    stages: &[&str],
+    retries: u32,
+    script: Vec<Event>,
+    made: impl FnOnce(Worker) -> Worker,
+) -> (Result<(), Error>, Shared, Arc<Meters>) {
+    run_settings(usize::MAX, stages, retries, script, made)
+}
+
+fn run_settings(
+    commit_records: usize,
     stages: &[&str],
     retries: u32,
     script: Vec<Event>,
@@ -199,7 +251,7 @@ pub(crate) fn run_stages(
     let settings = WorkerSettings {
         pipeline: "p".into(),
         delivery: Delivery::ExactlyOnce,
-        commit: CommitEvery { interval: Duration::from_secs(3600), records: usize::MAX, bytes: usize::MAX },
+        commit: CommitEvery { interval: Duration::from_secs(3600), records: commit_records, bytes: usize::MAX },
         budget: 1 << 20,
         drain: Duration::from_secs(1),
     };

@@ -4,10 +4,10 @@ use jsonschema::error::ValidationErrorKind;
 use sluicegate_wasm::{LoadOptions, Plugin};
 
 use super::App;
-use crate::config::{self, ConfigError, Limits, Pipeline, TrustedKey};
+use crate::config::{self, ConfigError, Limits, Pipeline};
 use crate::exit::Exit;
 use crate::registry::{Fetched, PluginRef, Registry, Wanted};
-use crate::trust::{self, SignatureError};
+use crate::trust::{self, PublicKey, SignatureError};
 
 impl App {
     /// Where plugins are fetched from.
@@ -32,18 +32,50 @@ impl App {
     /// It cannot be fetched (exit code 3 where that may pass); names the place.
     pub fn fetch(&self, pipeline: &Pipeline, stage: &config::Stage, plugin: &PluginRef) -> Result<Fetched, Exit> {
         check_lock(pipeline, stage, Some(plugin))?;
-        let fetched = self.fetch_for(stage, plugin);
+        let fetched = self.fetch_for(pipeline, stage, plugin);
         fetched.map_err(|exit| Exit { code: exit.code, ..refuse(stage, &["plugin"], exit.message).into() })
     }
 
     /// The same for a stage that runs: what is wrong is not its file, and no place in that is named.
     ///
     /// # Errors
-    /// It cannot be fetched (exit code 3 where that may pass).
-    pub(crate) fn fetch_for(&self, stage: &config::Stage, plugin: &PluginRef) -> Result<Fetched, Exit> {
+    /// It cannot be fetched (exit code 3 where that may pass), or is in a registry and nobody trusted has signed it, which
+    /// somebody may do later.
+    pub(crate) fn fetch_for(
+        &self,
+        pipeline: &Pipeline,
+        stage: &config::Stage,
+        plugin: &PluginRef,
+    ) -> Result<Fetched, Exit> {
         let wanted =
             Wanted { digest: stage.digest.as_ref(), size_max: stage.limits.file_size.0, plain_http: stage.plain_http };
-        self.registry.fetch(plugin, &wanted)
+        let fetched = self.registry.fetch(plugin, &wanted)?;
+        if let PluginRef::Oci(oci) = plugin
+            && self.signer(pipeline, &fetched.bytes, &fetched.digest).is_err()
+        {
+            self.registry.find_seal(oci, &fetched.digest, stage.plain_http)?;
+            let signed = self.signer(pipeline, &fetched.bytes, &fetched.digest);
+            signed.map_err(|why| Exit::usage(format!("plugin {plugin}: {why}")))?;
+        }
+        Ok(fetched)
+    }
+
+    /// Those of the keys that signed a plugin that was fetched from there, in its file or beside it in its registry.
+    ///
+    /// # Errors
+    /// The registry refuses, or is out of reach (exit code 3); and within: none of them did.
+    pub fn signers<'k>(
+        &self,
+        plugin: &PluginRef,
+        bytes: &[u8],
+        keys: &'k [PublicKey],
+        plain_http: bool,
+    ) -> Result<Result<Vec<&'k PublicKey>, SignatureError>, Exit> {
+        let digest = config::Digest::of(bytes);
+        if let PluginRef::Oci(oci) = plugin {
+            self.registry.find_seal(oci, &digest, plain_http)?;
+        }
+        Ok(trust::signers(bytes, self.registry.seal(&digest).as_ref(), keys))
     }
 
     /// Makes a stage's plugin of bytes, wherever they are from: if they are pinned and signed as the pipeline asks for, and
@@ -58,7 +90,7 @@ impl App {
         from: Option<&PluginRef>,
         bytes: Vec<u8>,
     ) -> Result<Plugin, ConfigError> {
-        let signer = verify(pipeline, stage, from, &bytes)?;
+        let signer = self.verify(pipeline, stage, from, &bytes)?;
         let plugin = Plugin::load(&self.engine, bytes, &load_options(&stage.limits))
             .map_err(|error| refuse(stage, &["plugin"], format!("{}: {error}", named(from))))?;
         let (description, digest) = (plugin.description(), &plugin.artifact().digest);
@@ -70,6 +102,57 @@ impl App {
             digest = %format!("sha256:{digest}"), signed_by = signer.as_deref(), "plugin loaded"
         );
         Ok(plugin)
+    }
+
+    /// Whether these bytes are what the pipeline asks for: pinned, and signed by a key that may write to its topics. Gives that
+    /// key, where the pipeline asks for signatures.
+    fn verify(
+        &self,
+        pipeline: &Pipeline,
+        stage: &config::Stage,
+        from: Option<&PluginRef>,
+        bytes: &[u8],
+    ) -> Result<Option<String>, ConfigError> {
+        check_lock(pipeline, stage, from)?;
+        let found = config::Digest::of(bytes);
+        if let Some(pinned) = stage.digest.as_ref().filter(|pinned| **pinned != found) {
+            let message =
+                format!("{} has digest {found}, pinned is {pinned}: 'digest:' says which may run", named(from));
+            return Err(refuse(stage, &["digest"], message));
+        }
+        let signer = self.signer(pipeline, bytes, &found);
+        signer.map_err(|why| refuse(stage, &["plugin"], format!("{}: {why}", named(from))))
+    }
+
+    /// The key that signed a plugin and may write to the pipeline's topics, or why there is none; none where the pipeline asks
+    /// for no signatures. Of those beside it in its registry, what is known of them here.
+    fn signer(&self, pipeline: &Pipeline, plugin: &[u8], digest: &config::Digest) -> Result<Option<String>, String> {
+        let Some(keys) = pipeline.trust.as_ref().map(|trust| &trust.keys).filter(|keys| !keys.is_empty()) else {
+            return Ok(None);
+        };
+        let public: Vec<_> = keys.iter().map(|key| key.key.clone()).collect();
+        let signers = trust::signers(plugin, self.registry.seal(digest).as_ref(), &public);
+        let signers = signers.map_err(|error| match error {
+            // Whoever signs it now signs what somebody else made of it.
+            SignatureError::Changed(_) => format!("{error}: get it once more from whoever signed it"),
+            _ => format!(
+                "{error}; 'trust.keys' asks for a signature: 'sluicegate sign' it with one of its keys, or 'cosign sign' it \
+                 in its registry"
+            ),
+        })?;
+        let mut forbidden = None;
+        for signed in keys.iter().filter(|key| signers.contains(&&key.key)) {
+            match signed.forbidden(pipeline) {
+                None => return Ok(Some(signed.key.to_string())),
+                Some(topic) => forbidden = forbidden.or(Some((&signed.key, topic))),
+            }
+        }
+        Err(match forbidden {
+            Some((key, topic)) => {
+                format!("it is signed by key {key}, whose plugins may not write to topic '{topic}': see 'trust.keys'")
+            }
+            None => "none of 'trust.keys' signed it".into(),
+        })
     }
 
     pub(super) fn load_stage(&self, pipeline: &Pipeline, stage: &config::Stage) -> Result<Plugin, Exit> {
@@ -104,52 +187,6 @@ fn check_lock(pipeline: &Pipeline, stage: &config::Stage, from: Option<&PluginRe
         return Err(refuse(stage, &["plugin"], message));
     }
     Ok(())
-}
-
-/// Whether these bytes are what the pipeline asks for: pinned, and signed by a key that may write to its topics. Gives that
-/// key, where the pipeline asks for signatures.
-fn verify(
-    pipeline: &Pipeline,
-    stage: &config::Stage,
-    from: Option<&PluginRef>,
-    bytes: &[u8],
-) -> Result<Option<String>, ConfigError> {
-    check_lock(pipeline, stage, from)?;
-    let found = config::Digest::of(bytes);
-    if let Some(pinned) = stage.digest.as_ref().filter(|pinned| **pinned != found) {
-        let message = format!("{} has digest {found}, pinned is {pinned}: 'digest:' says which may run", named(from));
-        return Err(refuse(stage, &["digest"], message));
-    }
-    match &pipeline.trust {
-        Some(trust) if !trust.keys.is_empty() => {
-            let signer = signer(pipeline, &trust.keys, bytes);
-            signer.map(Some).map_err(|why| refuse(stage, &["plugin"], format!("{}: {why}", named(from))))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// The key that signed the plugin and may write to the pipeline's topics, or why there is none.
-fn signer(pipeline: &Pipeline, keys: &[TrustedKey], plugin: &[u8]) -> Result<String, String> {
-    let public: Vec<_> = keys.iter().map(|key| key.key.clone()).collect();
-    let signers = trust::signers(plugin, &public).map_err(|error| match error {
-        // Whoever signs it now signs what somebody else made of it.
-        SignatureError::Changed(_) => format!("{error}: get it once more from whoever signed it"),
-        _ => format!("{error}; 'trust.keys' asks for a signature: 'sluicegate sign' it with one of its keys"),
-    })?;
-    let mut forbidden = None;
-    for signed in keys.iter().filter(|key| signers.contains(&&key.key)) {
-        match signed.forbidden(pipeline) {
-            None => return Ok(signed.key.to_string()),
-            Some(topic) => forbidden = forbidden.or(Some((&signed.key, topic))),
-        }
-    }
-    Err(match forbidden {
-        Some((key, topic)) => {
-            format!("it is signed by key {key}, whose plugins may not write to topic '{topic}': see 'trust.keys'")
-        }
-        None => "none of 'trust.keys' signed it".into(),
-    })
 }
 
 /// An error at a key of a stage's.

@@ -10,7 +10,7 @@ use crate::config::{self, Limits, Pipeline, Size, Stage};
 use crate::console::say;
 use crate::exit::Exit;
 use crate::registry::{PluginRef, Wanted};
-use crate::trust::{self, PublicKey, SignatureError};
+use crate::trust::{self, PublicKey};
 
 #[derive(Args)]
 pub(super) struct Inspect {
@@ -61,7 +61,7 @@ pub(super) fn inspect(options: &Inspect) -> Result<(), Exit> {
         Artifact::read(&bytes).map_err(|error| Exit::usage(format!("plugin {}: {error}", options.plugin)))?;
     let report = Report {
         signed_by: trust::said_signers(&bytes).unwrap_or_default(),
-        signature: signature(&bytes, &keys(options, pipeline.as_ref())?),
+        signature: signature(&app, options, &bytes, &keys(options, pipeline.as_ref())?)?,
         allowed: stage.map(|stage| allowed(&artifact, stage)),
         description: match options.no_run {
             true => None,
@@ -102,10 +102,19 @@ fn keys(options: &Inspect, pipeline: Option<&Pipeline>) -> Result<Vec<PublicKey>
     Ok(keys)
 }
 
-fn signature(plugin: &[u8], keys: &[PublicKey]) -> Option<Result<String, String>> {
+/// One of the keys that signed it, or why there is none; none where no key is asked about.
+fn signature(
+    app: &App,
+    options: &Inspect,
+    plugin: &[u8],
+    keys: &[PublicKey],
+) -> Result<Option<Result<String, String>>, Exit> {
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let signers = app.signers(&options.plugin, plugin, keys, options.plain_http)?;
     let first = |signers: Vec<&PublicKey>| signers.first().map(ToString::to_string).unwrap_or_default();
-    let signed = || trust::signers(plugin, keys).map(first).map_err(|error: SignatureError| error.to_string());
-    (!keys.is_empty()).then(signed)
+    Ok(Some(signers.map(first).map_err(|error| error.to_string())))
 }
 
 fn allowed(artifact: &Artifact, stage: &Stage) -> Vec<&'static str> {

@@ -5,9 +5,12 @@ use clap::Args;
 use serde_json::json;
 use sluicegate_wasm::{LoadOptions, Plugin};
 
+use crate::app::App;
+use crate::config::Size;
 use crate::console::say;
 use crate::exit::Exit;
 use crate::files;
+use crate::registry::{PluginRef, Wanted};
 use crate::trust::{self, PublicKey, SecretKey};
 
 const KEY_BYTES_MAX: u64 = 16 << 10;
@@ -38,11 +41,14 @@ pub(super) struct Sign {
 
 #[derive(Args)]
 pub(super) struct Verify {
-    /// The plugin's .wasm file.
-    plugin: PathBuf,
+    /// The plugin: a .wasm file, or oci://registry/repository:tag, beside which cosign's signatures count too.
+    plugin: PluginRef,
     /// The file of a public key; any of several will do.
     #[arg(long, required = true)]
     key: Vec<PathBuf>,
+    /// Ask the registry without TLS, though it is not on this machine.
+    #[arg(long)]
+    plain_http: bool,
     /// Print as JSON.
     #[arg(long)]
     json: bool,
@@ -92,15 +98,17 @@ pub(super) fn sign(options: &Sign) -> Result<(), Exit> {
 /// Checks who signed a plugin.
 pub(super) fn verify(options: &Verify) -> Result<(), Exit> {
     let keys: Vec<PublicKey> = options.key.iter().map(|path| read_public(path)).collect::<Result<_, _>>()?;
-    let plugin = read(&options.plugin)?;
-    let signers = trust::signers(&plugin, &keys);
-    let signers = signers.map_err(|error| Exit::usage(format!("plugin {}: {error}", options.plugin.display())))?;
+    let (app, plugin) = (App::new()?, &options.plugin);
+    let wanted = Wanted { digest: None, size_max: Size::mib(128).0, plain_http: options.plain_http };
+    let fetched = app.registry().fetch(plugin, &wanted)?;
+    let signers = app.signers(plugin, &fetched.bytes, &keys, options.plain_http)?;
+    let signers = signers.map_err(|error| Exit::usage(format!("plugin {plugin}: {error}")))?;
     let ids: Vec<String> = signers.iter().map(ToString::to_string).collect();
     if options.json {
-        let digest = crate::config::Digest::of(&plugin).to_string();
-        return super::print_json(&json!({ "file": options.plugin, "digest": digest, "keys": ids }));
+        let digest = fetched.digest.to_string();
+        return super::print_json(&json!({ "file": plugin.to_string(), "digest": digest, "keys": ids }));
     }
-    say!("{}: signed by {}", options.plugin.display(), ids.join(", "));
+    say!("{plugin}: signed by {}", ids.join(", "));
     Ok(())
 }
 

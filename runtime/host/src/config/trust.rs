@@ -86,7 +86,7 @@ mod tests {
         let (file, key) = ("plugin: s.wasm", format!("{{ key: {KEY} }}"));
         for (stage, trust, place, words) in [
             (file, "{ keys: [] }".to_owned(), "5:1", "'trust' without keys asks for nothing"),
-            (file, "{ keys: [{ key: '' }] }".into(), "5:", "expected an Ed25519 public key"),
+            (file, "{ keys: [{ key: '' }] }".into(), "5:", "expected a public key"),
             (file, format!("{{ keys: [{key}, {key}] }}"), "5:", "is here twice"),
             (file, format!("{{ keys: [{{ key: {KEY}, topics: [] }}] }}"), "5:", "no topics"),
             ("plugin: s.wasm, plain-http: true", "{ locked: true }".into(), "4:", "'plain-http' is for oci:// only"),

@@ -2,8 +2,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::reference::OciRef;
+use super::seals::Kept;
 use crate::config::Digest;
 use crate::files;
+use crate::trust::{Seal, Signature};
 
 /// What was fetched, kept by digest, so that a restart needs no network. What is read from it is checked by its digest,
 /// and a pipeline's demands are checked as if it had just come.
@@ -16,6 +18,8 @@ pub(super) struct Cache {
 
 /// The longest text that a file of a tag holds: a digest.
 const TAG_BYTES_MAX: u64 = 128;
+/// A manifest and as many signatures as are looked at, in base64.
+const SEAL_BYTES_MAX: u64 = 128 << 20;
 
 impl Cache {
     pub(super) fn new(folder: Option<PathBuf>) -> Self {
@@ -51,6 +55,25 @@ impl Cache {
         if let Some(path) = self.tag_file(oci) {
             write(&path, manifest.to_string().as_bytes());
         }
+    }
+
+    /// The signatures that were found beside this plugin, if their manifest is its own.
+    pub(super) fn seal(&self, plugin: &Digest) -> Option<Seal> {
+        let bytes = files::read(&self.seal_file(plugin)?, SEAL_BYTES_MAX).ok()?;
+        serde_json::from_slice::<Kept>(&bytes).ok()?.seal(plugin)
+    }
+
+    /// Keeps the signatures that were found beside this plugin, with its manifest.
+    pub(super) fn keep_seal(&self, plugin: &Digest, manifest: &[u8], signatures: &[Signature]) {
+        if let Some(path) = self.seal_file(plugin)
+            && let Ok(bytes) = serde_json::to_vec(&Kept::new(manifest, signatures.to_vec()))
+        {
+            write(&path, &bytes);
+        }
+    }
+
+    fn seal_file(&self, plugin: &Digest) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join("seals").join(plugin.hex()))
     }
 
     fn blob(&self, digest: &Digest) -> Option<PathBuf> {

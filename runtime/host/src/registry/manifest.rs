@@ -7,6 +7,7 @@ use crate::config::Digest;
 use crate::exit::Exit;
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// The media types of the Wasm OCI artifact, as the CNCF's TAG Runtime has them.
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const LAYER: &str = "application/wasm";
@@ -49,27 +50,28 @@ impl Manifest {
     /// # Errors
     /// It is no Wasm artifact of one layer.
     pub(super) fn layer(oci: &OciRef, bytes: &[u8]) -> Result<Layer, Exit> {
-        let refuse = |what: String| {
-            Err(Exit::usage(format!("{oci} is no plugin: {what}; 'sluicegate push' makes artifacts that are")))
-        };
-        let manifest: Manifest = match serde_json::from_slice(bytes) {
-            Ok(manifest) => manifest,
-            Err(error) => return refuse(format!("its manifest is not that of an OCI image: {error}")),
-        };
+        Manifest::plugin(bytes).map_err(|what| {
+            Exit::usage(format!("{oci} is no plugin: {what}; 'sluicegate push' makes artifacts that are"))
+        })
+    }
+
+    /// The same, or what is wrong with it.
+    pub(super) fn plugin(bytes: &[u8]) -> Result<Layer, String> {
+        let manifest: Manifest = serde_json::from_slice(bytes)
+            .map_err(|error| format!("its manifest is not that of an OCI image: {error}"))?;
         if manifest.config.media_type != CONFIG {
             let found = shown(&manifest.config.media_type);
-            return refuse(format!("its config has the media type {found}, and not {CONFIG}"));
+            return Err(format!("its config has the media type {found}, and not {CONFIG}"));
         }
         let [layer] = &manifest.layers[..] else {
-            return refuse(format!("it has {} layers, and not one", manifest.layers.len()));
+            return Err(format!("it has {} layers, and not one", manifest.layers.len()));
         };
         if layer.media_type != LAYER {
-            return refuse(format!("its layer has the media type {}, and not {LAYER}", shown(&layer.media_type)));
+            return Err(format!("its layer has the media type {}, and not {LAYER}", shown(&layer.media_type)));
         }
-        match Digest::parse(&layer.digest) {
-            Some(digest) => Ok(Layer { digest, size: layer.size }),
-            None => refuse(format!("its layer has the digest {}, which is no SHA-256", shown(&layer.digest))),
-        }
+        let digest = Digest::parse(&layer.digest)
+            .ok_or_else(|| format!("its layer has the digest {}, which is no SHA-256", shown(&layer.digest)))?;
+        Ok(Layer { digest, size: layer.size })
     }
 
     /// The manifest of a plugin and the config that it names. The same plugin always has the same: pushed again, its digest

@@ -12,8 +12,11 @@ mod http;
 mod manifest;
 mod oci;
 mod reference;
+mod seals;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use sluicegate_wasm::{Artifact, LoadError, LoadOptions, Plugin};
 
@@ -21,13 +24,19 @@ pub use reference::{OciRef, PluginRef};
 
 use crate::config::Digest;
 use crate::exit::Exit;
+use crate::trust::Seal;
 use cache::Cache;
 use manifest::Manifest;
 use oci::{MANIFEST_BYTES_MAX, Oci};
 
+/// More are found anew, or are in the cache.
+const SEALS_MAX: usize = 256;
+
 /// Fetches plugins, and writes them to registries.
 pub struct Registry {
     cache: Cache,
+    /// Those that were found since the start, by plugin: also where there is no cache.
+    seals: Mutex<BTreeMap<String, Seal>>,
 }
 
 /// How a plugin is to be fetched.
@@ -62,7 +71,7 @@ impl Fetched {
 impl Registry {
     /// Keeps what it fetches in this folder, if there is one.
     pub fn new(cache: Option<PathBuf>) -> Self {
-        Registry { cache: Cache::new(cache) }
+        Registry { cache: Cache::new(cache), seals: Mutex::default() }
     }
 
     /// The bytes of a plugin. What is pinned, by its own digest or its manifest's, is asked for once; a tag is looked up
@@ -102,6 +111,37 @@ impl Registry {
         Oci::new(oci, plain_http, "pull,push").push(&artifact, plugin)
     }
 
+    /// The signatures beside a plugin in its registry, as they were found when they were looked for last; here or, by the cache,
+    /// in an earlier process. They do not age: what was signed stays so.
+    pub fn seal(&self, plugin: &Digest) -> Option<Seal> {
+        let known = self.seals.lock().unwrap_or_else(PoisonError::into_inner).get(plugin.hex()).cloned();
+        known.or_else(|| self.cache.seal(plugin))
+    }
+
+    /// Looks for the signatures beside a plugin that was fetched from here, for [`Registry::seal`].
+    ///
+    /// # Errors
+    /// The registry refuses, or is out of reach (exit code 3).
+    pub fn find_seal(&self, oci: &OciRef, plugin: &Digest, plain_http: bool) -> Result<(), Exit> {
+        let mut remote = Oci::new(oci, plain_http, "pull");
+        let (digest, manifest) = self.manifest(oci, &mut remote)?;
+        if Manifest::layer(oci, &manifest)?.digest != *plugin {
+            return Ok(()); // The tag leads to another by now.
+        }
+        let signatures = seals::find(oci, &mut remote, &digest)?;
+        if signatures.is_empty() {
+            return Ok(());
+        }
+        self.cache.keep_seal(plugin, &manifest, &signatures);
+        let seal = Seal { manifest: digest, signatures };
+        let mut seals = self.seals.lock().unwrap_or_else(PoisonError::into_inner);
+        if seals.len() >= SEALS_MAX {
+            seals.pop_first();
+        }
+        seals.insert(plugin.hex().to_owned(), seal);
+        Ok(())
+    }
+
     fn fetch_url(&self, url: &str, wanted: &Wanted<'_>) -> Result<Fetched, Exit> {
         let response = http::agent(false).get(url).call().map_err(|error| http::failure(url, &error))?;
         if response.status().as_u16() != 200 {
@@ -129,7 +169,7 @@ impl Registry {
         let bytes = match self.cache.read(&layer.digest, wanted.size_max) {
             Some(bytes) => bytes,
             None => {
-                let bytes = remote.blob(&layer.digest, wanted.size_max)?;
+                let bytes = remote.plugin(&layer.digest, wanted.size_max)?;
                 self.cache.keep(&layer.digest, &bytes);
                 bytes
             }

@@ -4,7 +4,7 @@ use ureq::{Agent, Body};
 
 use super::credentials::Challenge;
 use super::http;
-use super::manifest::{MANIFEST, Manifest};
+use super::manifest::{INDEX, MANIFEST, Manifest};
 use super::reference::OciRef;
 use crate::config::Digest;
 use crate::exit::Exit;
@@ -49,7 +49,7 @@ impl<'a> Oci<'a> {
 
     /// The manifest and its digest, which is the asked one if one was asked for.
     pub(super) fn manifest(&mut self) -> Result<(Digest, Vec<u8>), Exit> {
-        let response = self.ask_manifest(Method::GET)?;
+        let response = self.ask_manifest(Method::GET)?.ok_or_else(|| self.absent())?;
         let what = format!("the manifest of {}", self.oci);
         let bytes = http::body(response, MANIFEST_BYTES_MAX, &what, ": no plugin has such a one")?;
         let digest = Digest::of(&bytes);
@@ -63,32 +63,55 @@ impl<'a> Oci<'a> {
 
     /// The digest of the manifest, without the manifest. Registries should say it, and need not.
     pub(super) fn manifest_digest(&mut self) -> Result<Option<Digest>, Exit> {
-        let response = self.ask_manifest(Method::HEAD)?;
+        let response = self.ask_manifest(Method::HEAD)?.ok_or_else(|| self.absent())?;
         Ok(response.headers().get(DIGEST_HEADER).and_then(|value| Digest::parse(value.to_str().ok()?)))
     }
 
-    fn ask_manifest(&mut self, method: Method) -> Result<Response<Body>, Exit> {
-        let url = self.url(&format!("manifests/{}", self.oci.target()));
-        let asked = Asked { method, url, header: Some((header::ACCEPT, MANIFEST)), body: None };
-        let response = self.send(&asked)?;
+    fn ask_manifest(&mut self, method: Method) -> Result<Option<Response<Body>>, Exit> {
+        self.ask(method, &format!("manifests/{}", self.oci.target()), Some(MANIFEST))
+    }
+
+    /// The manifest or index of this tag or digest in the same repository; none where there is none.
+    pub(super) fn beside(&mut self, target: &str, media_type: &str) -> Result<Option<Vec<u8>>, Exit> {
+        let response = self.ask(Method::GET, &format!("manifests/{target}"), Some(media_type))?;
+        let what = format!("{target} beside {}", self.oci);
+        response.map(|response| http::body(response, MANIFEST_BYTES_MAX, &what, ": none has so many")).transpose()
+    }
+
+    /// The index of what refers to this manifest and is of this type; none where the registry keeps no such lists.
+    pub(super) fn referrers(&mut self, manifest: &Digest, artifact_type: &str) -> Result<Option<Vec<u8>>, Exit> {
+        let path = format!("referrers/{manifest}?artifactType={artifact_type}");
+        let response = self.ask(Method::GET, &path, Some(INDEX))?;
+        let what = format!("the list of what refers to {}", self.oci);
+        response.map(|response| http::body(response, MANIFEST_BYTES_MAX, &what, ": none has so many")).transpose()
+    }
+
+    /// Asks for something of the repository; none where there is none.
+    fn ask(&mut self, method: Method, path: &str, accept: Option<&str>) -> Result<Option<Response<Body>>, Exit> {
+        let header = accept.map(|media_type| (header::ACCEPT, media_type));
+        let response = self.send(&Asked { method, url: self.url(path), header, body: None })?;
         match response.status().as_u16() {
-            200 => Ok(response),
-            404 => {
-                Err(Exit::usage(format!("{}: not found: the registry has no such repository, tag or digest", self.oci)))
-            }
+            200 => Ok(Some(response)),
+            404 => Ok(None),
             status => Err(self.refusal(status)),
         }
     }
 
-    /// A blob, which is what its digest says.
-    pub(super) fn blob(&mut self, digest: &Digest, size_max: u64) -> Result<Vec<u8>, Exit> {
-        let url = self.url(&format!("blobs/{digest}"));
-        let response = self.send(&Asked { method: Method::GET, url, header: None, body: None })?;
-        if response.status().as_u16() != 200 {
-            return Err(self.refusal(response.status().as_u16()));
-        }
+    fn absent(&self) -> Exit {
+        Exit::usage(format!("{}: not found: the registry has no such repository, tag or digest", self.oci))
+    }
+
+    /// The plugin: a blob, which is what its digest says.
+    pub(super) fn plugin(&mut self, digest: &Digest, size_max: u64) -> Result<Vec<u8>, Exit> {
         let what = format!("the plugin of {}", self.oci);
-        let bytes = http::body(response, size_max, &what, ": raise limits.file-size if that is meant")?;
+        self.blob(digest, size_max, &what, ": raise limits.file-size if that is meant")
+    }
+
+    /// A blob, which is what its digest says. `what` names it in errors, and `raise` says how to allow more.
+    pub(super) fn blob(&mut self, digest: &Digest, size_max: u64, what: &str, raise: &str) -> Result<Vec<u8>, Exit> {
+        let response = self.ask(Method::GET, &format!("blobs/{digest}"), None)?;
+        let response = response.ok_or_else(|| http::refusal(&self.oci.to_string(), 404))?;
+        let bytes = http::body(response, size_max, what, raise)?;
         let found = Digest::of(&bytes);
         match found == *digest {
             true => Ok(bytes),

@@ -4,26 +4,75 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+use openssl::sign::Verifier;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error as _};
+use sha2::{Digest as _, Sha256};
 
-/// An Ed25519 public key. Shown as its id: the first bytes of a hash, as signatures name it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct PublicKey(pub(super) wasmsign2::PublicKey);
+/// A public key, Ed25519 or ECDSA on P-256, by which cosign signs. Shown as its id: the first bytes of a hash, as signatures
+/// name it.
+#[derive(Clone)]
+pub struct PublicKey {
+    /// As X.509 has it, and so OpenSSL.
+    der: Vec<u8>,
+    id: String,
+    /// Of Ed25519 keys: what signatures within plugins are checked by.
+    within: Option<wasmsign2::PublicKey>,
+}
 
 /// An Ed25519 secret key, never shown.
 pub struct SecretKey(pub(super) wasmsign2::SecretKey);
 
 impl PublicKey {
-    fn of(key: wasmsign2::PublicKey) -> Self {
-        PublicKey(key.attach_default_key_id())
+    fn ed25519(key: wasmsign2::PublicKey) -> Self {
+        let key = key.attach_default_key_id();
+        PublicKey { der: key.to_der(), id: hex::encode(key.key_id.as_deref().unwrap_or_default()), within: Some(key) }
+    }
+
+    fn p256(der: &[u8]) -> Option<Self> {
+        let key = PKey::public_key_from_der(der).and_then(|key| key.ec_key()).ok()?;
+        let is_sound = key.check_key().is_ok() && key.group().curve_name() == Some(Nid::X9_62_PRIME256V1);
+        // Written anew: a point may be written in two ways.
+        let der = is_sound.then(|| key.public_key_to_der().ok()).flatten()?;
+        let id = hex::encode(&Sha256::digest(&der)[..ID_BYTES]);
+        Some(PublicKey { der, id, within: None })
     }
 
     /// As a PEM file, which OpenSSL reads too.
     pub fn to_pem(&self) -> String {
-        self.0.to_pem()
+        let body = STANDARD.encode(&self.der);
+        format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
+    }
+
+    /// What signatures within plugins are checked by; none where this is a key for signatures beside them alone.
+    pub(super) fn within(&self) -> Option<&wasmsign2::PublicKey> {
+        self.within.as_ref()
+    }
+
+    /// Whether this key signed this message: Ed25519 as it is, ECDSA by its SHA-256.
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let key = PKey::public_key_from_der(&self.der);
+        let verified = key.and_then(|key| {
+            let mut verifier = match self.within {
+                Some(_) => Verifier::new_without_digest(&key),
+                None => Verifier::new(MessageDigest::sha256(), &key),
+            }?;
+            verifier.verify_oneshot(signature, message)
+        });
+        verified.unwrap_or(false)
     }
 }
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der
+    }
+}
+
+impl Eq for PublicKey {}
 
 impl SecretKey {
     /// A new key, from the system's random numbers.
@@ -47,32 +96,33 @@ impl SecretKey {
 
     /// Its other half.
     pub fn public(&self) -> PublicKey {
-        PublicKey::of(wasmsign2::PublicKey { pk: self.0.sk.public_key(), key_id: None })
+        PublicKey::ed25519(wasmsign2::PublicKey { pk: self.0.sk.public_key(), key_id: None })
     }
 }
 
 impl FromStr for PublicKey {
     type Err = String;
 
-    /// Reads a PEM file's text, or its middle line alone.
+    /// Reads a PEM file's text, or what is between its first line and its last.
     fn from_str(text: &str) -> Result<Self, String> {
         if text.contains("PRIVATE KEY") {
             return Err("that is a secret key: name the public one, which ends with .pub".into());
         }
         let middle: String = text.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
-        let der = STANDARD.decode(middle).map_err(drop);
-        let key = der.and_then(|der| wasmsign2::PublicKey::from_der(&der).map_err(drop));
-        let sound = key.and_then(|key| key.pk.validate().map_err(drop).map(|()| key));
-        sound.map(PublicKey::of).map_err(|()| EXPECTED.into())
+        let der = STANDARD.decode(middle).map_err(|_| EXPECTED)?;
+        let ed25519 = wasmsign2::PublicKey::from_der(&der).ok().filter(|key| key.pk.validate().is_ok());
+        Ok(ed25519.map(PublicKey::ed25519).or_else(|| PublicKey::p256(&der)).ok_or(EXPECTED)?)
     }
 }
 
-const EXPECTED: &str = "expected an Ed25519 public key: the text of a .pub file of 'sluicegate keygen', as ${file:ops.pub}, \
-                        or its middle line";
+/// As many as the ids of Ed25519 keys have.
+const ID_BYTES: usize = 12;
+const EXPECTED: &str = "expected a public key, Ed25519 or ECDSA on P-256: the text of a .pub file of 'sluicegate keygen' or \
+                        'cosign generate-key-pair', as ${file:ops.pub}, or what is between its first line and its last";
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0.key_id.as_deref().unwrap_or_default()))
+        f.write_str(&self.id)
     }
 }
 
@@ -95,7 +145,8 @@ impl JsonSchema for PublicKey {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "An Ed25519 public key: the text of a PEM file, or its middle line.",
+            "description": "A public key, Ed25519 or ECDSA on P-256: the text of a PEM file, or what is between its first line and \
+                            its last.",
             "type": "string",
             "examples": ["${file:ops.pub}", "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="],
         })
@@ -126,7 +177,7 @@ mod tests {
         assert!(SecretKey::from_pem(PUBLIC).is_err());
         // The last is a point of small order, under which anybody can sign.
         for text in ["", "x", "MCowBQYDK2VwAyEA", "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="] {
-            assert!(text.parse::<PublicKey>().unwrap_err().contains("expected an Ed25519 public key"), "{text}");
+            assert!(text.parse::<PublicKey>().unwrap_err().contains("expected a public key"), "{text}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use sluicegate_wasm::Artifact;
 use wasmsign2::{Module, PublicKeySet, WSError};
 
+use super::cosign::Seal;
 use super::key::{PublicKey, SecretKey};
 
 /// Why nobody that is trusted has signed a plugin. Each says what is wrong, and none the remedy, which is the caller's.
@@ -20,24 +21,46 @@ pub enum SignatureError {
     /// A trusted key signed something else.
     #[error("the signature by key {0} is of other bytes: the plugin was changed after it was signed")]
     Changed(String),
+    /// There are signatures beside it, by others.
+    #[error("the signatures beside it in its registry are by none of the keys that are trusted")]
+    Others,
+    /// A trusted key's signature beside it is of something else.
+    #[error("the signature by key {0} beside it in its registry is of another artifact")]
+    Misplaced(String),
     /// The signature cannot be read, or the file is no component.
     #[error("{0}")]
     Malformed(String),
 }
 
-/// Those of the keys that signed the plugin; at least one.
+/// Those of the keys that signed the plugin, in its file or beside it; at least one.
 ///
 /// # Errors
 /// None of them did.
-pub fn signers<'k>(plugin: &[u8], keys: &'k [PublicKey]) -> Result<Vec<&'k PublicKey>, SignatureError> {
+pub fn signers<'k>(
+    plugin: &[u8],
+    seal: Option<&Seal>,
+    keys: &'k [PublicKey],
+) -> Result<Vec<&'k PublicKey>, SignatureError> {
+    match (signers_within(plugin, keys), seal.map(|seal| seal.signers(keys))) {
+        (Ok(within), Some(Ok(beside))) => {
+            Ok(keys.iter().filter(|key| within.contains(key) || beside.contains(key)).collect())
+        }
+        (Ok(signers), _) | (Err(_), Some(Ok(signers))) => Ok(signers),
+        (Err(SignatureError::Unsigned), Some(Err(error))) => Err(error),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Those of the keys that signed the plugin in its file.
+fn signers_within<'k>(plugin: &[u8], keys: &'k [PublicKey]) -> Result<Vec<&'k PublicKey>, SignatureError> {
     let section = signature(plugin)?;
-    let set = PublicKeySet::new(keys.iter().map(|key| key.0.clone()).collect());
+    let set = PublicKeySet::new(keys.iter().filter_map(|key| key.within().cloned()).collect());
     let signers = match set.verify(&mut &plugin[..], None) {
         Ok(signers) => signers,
         Err(WSError::VerificationFailed) => return Err(blame(&section, keys)),
         Err(error) => return Err(malformed(&error)),
     };
-    Ok(keys.iter().filter(|key| signers.contains(&key.0)).collect())
+    Ok(keys.iter().filter(|key| key.within().is_some_and(|key| signers.contains(key))).collect())
 }
 
 /// The ids of the keys by which a plugin says it is signed. Nothing is verified.
@@ -56,7 +79,10 @@ pub fn said_signers(plugin: &[u8]) -> Result<Vec<String>, SignatureError> {
 pub fn sign(plugin: &[u8], key: &SecretKey) -> Result<Vec<u8>, SignatureError> {
     Artifact::read(plugin).map_err(|error| SignatureError::Malformed(error.to_string()))?;
     let module = Module::deserialize(&mut &plugin[..]).map_err(|error| malformed(&error))?;
-    let signed = key.0.sign(module, key.public().0.key_id.as_ref()).map_err(|error| malformed(&error))?;
+    let signed = key
+        .0
+        .sign(module, key.public().within().and_then(|key| key.key_id.as_ref()))
+        .map_err(|error| malformed(&error))?;
     let mut bytes = Vec::with_capacity(plugin.len() + 256);
     signed.serialize(&mut bytes).map_err(|error| malformed(&error))?;
     Ok(bytes)
@@ -144,24 +170,24 @@ mod tests {
         let (key, other) = (SecretKey::generate(), SecretKey::generate());
         let signed = sign(&plugin(), &key).unwrap();
         let keys = [other.public(), key.public()];
-        assert_eq!(signers(&signed, &keys), Ok(vec![&keys[1]]));
+        assert_eq!(signers(&signed, None, &keys), Ok(vec![&keys[1]]));
         assert_eq!(said_signers(&signed), Ok(vec![key.public().to_string()]));
         // Signed again, by another: one signature.
         let again = sign(&signed, &other).unwrap();
-        assert_eq!((signers(&again, &keys), again.len()), (Ok(vec![&keys[0]]), signed.len()));
+        assert_eq!((signers(&again, None, &keys), again.len()), (Ok(vec![&keys[0]]), signed.len()));
     }
 
     #[test]
     fn each_way_not_to_be_signed_is_told_apart() {
         let (key, other) = (SecretKey::generate(), SecretKey::generate());
         let keys = [key.public()];
-        assert_eq!(signers(&plugin(), &keys), Err(SignatureError::Unsigned));
+        assert_eq!(signers(&plugin(), None, &keys), Err(SignatureError::Unsigned));
         let strange = sign(&plugin(), &other).unwrap();
-        assert_eq!(signers(&strange, &keys), Err(SignatureError::Stranger(other.public().to_string())));
+        assert_eq!(signers(&strange, None, &keys), Err(SignatureError::Stranger(other.public().to_string())));
         let mut longer = sign(&plugin(), &key).unwrap();
         longer.extend_from_slice(&[0, 2, 1, b'x']); // A custom section.
-        assert_eq!(signers(&longer, &keys), Err(SignatureError::Changed(key.public().to_string())));
-        assert!(matches!(signers(b"\0asm", &keys), Err(SignatureError::Malformed(_))));
+        assert_eq!(signers(&longer, None, &keys), Err(SignatureError::Changed(key.public().to_string())));
+        assert!(matches!(signers(b"\0asm", None, &keys), Err(SignatureError::Malformed(_))));
         assert!(matches!(sign(b"x", &key), Err(SignatureError::Malformed(_))));
     }
 
@@ -173,7 +199,7 @@ mod tests {
             let mut flipped = signed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             // What the signature says of its key is not signed; what the plugin is, is.
-            let verified = signers(&flipped, &keys).is_ok();
+            let verified = signers(&flipped, None, &keys).is_ok();
             assert!(!verified || flipped.ends_with(&plugin()[8..]), "bit {bit}");
         }
     }

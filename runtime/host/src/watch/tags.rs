@@ -53,7 +53,7 @@ impl Tag {
     fn look(&mut self, app: &App) {
         let pipeline = &self.watched.pipeline.config;
         let stage = self.watched.config();
-        let fetched = app.fetch_for(stage, &stage.plugin);
+        let fetched = app.fetch_for(pipeline, stage, &stage.plugin);
         self.due = Instant::now() + stage.reload_interval.0;
         match fetched {
             Err(error) if error.is_unreachable() => {

@@ -1,0 +1,63 @@
+//! What a worker does while a commit is under way: it reads on and runs stages, and writes nothing.
+
+use std::time::Duration;
+
+use super::{Parked, Worker};
+use crate::batch::Batch;
+use crate::chain::Chain;
+use crate::error::Error;
+use crate::progress::Positions;
+use crate::seams::{Clock, Source};
+
+/// So many batches are enough for as long as a commit takes, of a hundredth of a second or two.
+const BATCHES_MAX: usize = 8;
+
+/// What of a worker has nothing to do with a commit.
+struct Ahead<'a> {
+    source: &'a mut dyn Source,
+    chain: &'a mut Chain,
+    clock: &'a dyn Clock,
+    /// What has run waits here, as what waits for another try does: its partition is held.
+    parked: &'a mut Vec<Parked>,
+    left: usize,
+    error: Option<Error>,
+}
+
+impl Worker {
+    /// Commits, and runs what is here already meanwhile. What went wrong with that is told beside: it took no part in the commit.
+    pub(super) fn commit_and_run_ahead(&mut self, positions: &Positions) -> (Result<(), Error>, Option<Error>) {
+        let Worker { source, chain, clock, parked, transaction, .. } = self;
+        let (source, clock, left) = (&mut **source, &**clock, BATCHES_MAX);
+        let mut ahead = Ahead { source, chain, clock, parked, left, error: None };
+        let committed = transaction.commit_while(positions, &mut || ahead.go_on());
+        (committed, ahead.error)
+    }
+}
+
+impl Ahead<'_> {
+    /// Runs one batch, and says whether there may be another.
+    fn go_on(&mut self) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        let ran = self.run().unwrap_or_else(|error| {
+            self.error = Some(error);
+            self.left = 0;
+            false
+        });
+        self.left -= usize::from(ran);
+        ran
+    }
+
+    fn run(&mut self) -> Result<bool, Error> {
+        let mut batch = Batch::default();
+        if !self.source.ready(&mut batch)? {
+            return Ok(false);
+        }
+        let mut passage = self.chain.passage();
+        let wait = self.chain.run(&batch, &mut passage, self.clock)?.unwrap_or(Duration::ZERO);
+        self.source.hold(&batch.partition, true);
+        self.parked.push(Parked { batch, passage, due: self.clock.now() + wait });
+        Ok(true)
+    }
+}

@@ -1,0 +1,47 @@
+//! What a worker does while it commits: it runs what is here already, and writes none of it before the commit is done.
+
+mod script;
+
+use script::{Event, Stamp, run_committing, tell};
+use sluicegate_core::*;
+
+#[test]
+fn what_is_run_during_a_commit_is_written_after_it_and_in_order() {
+    let batch = |partition, value| Event::Records(partition, vec![value]);
+    let script = vec![batch(0, "a"), batch(0, "b"), batch(1, "c"), batch(0, "d"), batch(1, "e")];
+    let (result, world, meters) = run_committing(1, 0, script);
+    result.unwrap();
+    let world = world.borrow();
+    assert_eq!(world.read[0], 3, "a batch of each partition while the first is committed");
+    assert_eq!(world.committed, [1, 2, 3, 4, 5], "each with its own, and with nothing that was run meanwhile");
+    let of = |values: &[&str]| -> Vec<String> {
+        world.written.iter().filter(|value| values.contains(&value.as_str())).cloned().collect()
+    };
+    assert_eq!(of(&["a.1", "b.1", "d.1"]), ["a.1", "b.1", "d.1"]);
+    assert_eq!(of(&["c.1", "e.1"]), ["c.1", "e.1"]);
+    assert_eq!(meters.tally().records_in, 5);
+}
+
+#[test]
+fn what_goes_wrong_meanwhile_is_told_once_the_commit_is_done() {
+    let script = vec![Event::Records(0, vec!["a"]), Event::Records(0, vec!["trap", "trap", "trap", "trap"])];
+    let (result, world, _) = run_committing(1, 0, script);
+    let error = result.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Tripped);
+    let world = world.borrow();
+    assert_eq!((world.written.join(","), &world.committed[..]), ("a.1".to_owned(), &[1][..]));
+    assert_eq!((world.read[0], world.aborted), (5, 0), "it was run meanwhile, and nothing was open any more");
+}
+
+#[test]
+fn what_was_run_meanwhile_begins_anew_with_a_version_that_came_meanwhile() {
+    let second =
+        || Command::Replace(Replacement { stage: 0, transform: Stamp::boxed("2", true), version: 2, on_trial: false });
+    let batch = |partition, value| Event::Records(partition, vec![value]);
+    let script = vec![batch(0, "a"), batch(0, "b"), tell(second), batch(1, "c")];
+    let (result, world, _) = run_committing(1, 0, script);
+    result.unwrap();
+    let world = world.borrow();
+    assert_eq!(world.read[0], 2, "it was run by the version before");
+    assert_eq!(world.written, ["a.1", "b.2", "c.2"]);
+}
