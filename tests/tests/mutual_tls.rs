@@ -94,6 +94,8 @@ fn the_commands_show_a_certificate_and_ask_for_one() -> Result<()> {
     ensure!(half.code == Some(2) && half.stderr.contains("--key"), "{half:?}");
     let swapped = cli(&["pause", "guarded", "--ca", &ca, "--cert", &alice.0, "--key", &alice.0])?;
     ensure!(swapped.code == Some(2) && swapped.stderr.contains("expected a private key in PEM"), "{swapped:?}");
+    let mixed = cli(&["pause", "guarded", "--ca", &ca, "--cert", &alice.0, "--key", &mallory.1])?;
+    ensure!(mixed.code == Some(2) && mixed.stderr.contains("is not the key of the certificate in"), "{mixed:?}");
 
     let paused = sluicegate(["pause", "guarded", "--admin", &url, "--by", "on call", "--why", "an incident"])?
         .env("SLUICEGATE_ADMIN_CA", &ca)

@@ -11,6 +11,8 @@ use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Output, Running, free_address, sluicegate};
 use sluicegate_tests::wait::eventually;
 
+/// How long a process may take to load its plugins.
+const START_WITHIN: Duration = Duration::from_secs(30);
 /// How long a process may take to finish what is in flight and end.
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -83,6 +85,9 @@ impl Fleet {
     /// Stops these processes in good order, all at once.
     pub fn stop(&mut self, numbers: &[Number]) -> Result<()> {
         for number in numbers {
+            // One that has just started is ended on the spot by a signal, as it has not begun to listen.
+            let listens = || Ok(self.said(*number)?.contains("admin endpoint on").then_some(()));
+            eventually(START_WITHIN, "a process that listens to signals", listens)?;
             self.signal(*number, Signal::Term)?;
         }
         for number in numbers {

@@ -24,8 +24,8 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// Where the process is.
 #[derive(Args)]
 pub(super) struct Endpoint {
-    /// The process's admin endpoint.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9644", env = "SLUICEGATE_ADMIN")]
+    /// The process's admin endpoint, as a URL or as host:port.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9644", env = "SLUICEGATE_ADMIN", value_parser = url)]
     admin: String,
     /// The token of its admin.token, if it has one; better in the environment than in a list of processes.
     #[arg(long, env = "SLUICEGATE_ADMIN_TOKEN", hide_env_values = true, value_parser = |text: &str| Ok::<_, String>(Secret::from(text.to_owned())))]
@@ -35,6 +35,15 @@ pub(super) struct Endpoint {
     /// Print as JSON.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// The URL that is meant: what `run --admin` takes, an address alone, is asked without TLS.
+fn url(text: &str) -> Result<String, String> {
+    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    match url.split_once("://") {
+        Some(("http" | "https", place)) if !place.is_empty() => Ok(url.trim_end_matches('/').to_owned()),
+        _ => Err("expected a URL such as https://gate.example.com:9644".into()),
+    }
 }
 
 /// What is written into the history.
@@ -277,7 +286,7 @@ impl Endpoint {
     ) -> Result<Value, Exit> {
         let path: Vec<String> = path.iter().map(|part| encoded(part)).collect();
         let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        let url = format!("{}/v1/{}?{}", self.admin.trim_end_matches('/'), path.join("/"), query.join("&"));
+        let url = format!("{}/v1/{}?{}", self.admin, path.join("/"), query.join("&"));
         let mut request = Request::builder().method(method).uri(url);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {}", token.reveal()));
@@ -361,6 +370,14 @@ fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn an_address_alone_is_a_url_too() {
+        let url = |text: &str| super::url(text);
+        assert_eq!(url("127.0.0.1:9644"), url("http://127.0.0.1:9644/"));
+        assert_eq!(url("https://gate:9644").as_deref(), Ok("https://gate:9644"));
+        assert!(url("ftp://gate").is_err() && url("").is_err());
+    }
+
     #[test]
     fn words_survive_in_a_url() {
         assert_eq!(super::encoded("a-b c/é?"), "a-b%20c%2F%C3%A9%3F");
