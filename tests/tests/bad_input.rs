@@ -196,7 +196,8 @@ fn a_topic_that_is_refused_is_named_and_nothing_is_acknowledged() -> Result<()> 
                  source: {{ kafka: {{ brokers: '{brokers}', topics: [{source}], start: earliest }} }}\n\
                  stages: []\n\
                  sink: {{ kafka: {{ topic: {sink} }} }}\n\
-                 delivery: {delivery}\n"
+                 delivery: {delivery}\n\
+                 workers: 1\n"
             );
             judge(&text, CONFIG, &["'refused'", refused, "authoriz"])?;
             assert_eq!(client.committed("refused", source)?, Offsets::new());

@@ -41,9 +41,13 @@ impl Tls {
 fn client(cert: &Path, key: &Path) -> Result<ClientCert, Exit> {
     let chain = certificates(cert, "--cert")?;
     let found = pem::private_key(key).map_err(|error| Exit::usage(format!("--key: {error}")))?;
-    let own = chain.first().map(X509::public_key).transpose().map_err(anyhow::Error::from)?;
+    let own = chain.first().map(|own| own.public_key()).transpose().map_err(anyhow::Error::from)?;
     if own.is_none_or(|own| !own.public_eq(&found)) {
-        return Err(Exit::usage(format!("--key: {} is not the key of the certificate in {}", key.display(), cert.display())));
+        return Err(Exit::usage(format!(
+            "--key: {} is not the key of the certificate in {}",
+            key.display(),
+            cert.display()
+        )));
     }
     let plain = found.private_key_to_pem_pkcs8().map_err(anyhow::Error::from)?;
     let plain = PrivateKey::from_pem(&plain).map_err(anyhow::Error::from)?;
