@@ -66,7 +66,7 @@ impl User {
 
     /// Writes a password where Docker keeps them.
     pub fn login(&self, registry: SocketAddr, password: &str) -> Result<()> {
-        let auths = json!({ "auths": { registry.to_string(): { "auth": base64(&format!("{USER}:{password}")) } } });
+        let auths = json!({ "auths": { registry.to_string(): { "auth": base64(format!("{USER}:{password}")) } } });
         Ok(fs::write(self.folder.path().join("docker/config.json"), auths.to_string())?)
     }
 

@@ -150,7 +150,7 @@ fn a_private_registry_knows_docker_s_users() -> Result<()> {
 #[test]
 fn a_token_is_fetched_where_the_registry_says() -> Result<()> {
     let (user, bytes) = (User::new()?, fs::read(plugin("uppercase")?)?);
-    let basic = format!("Basic {}", base64(&format!("{USER}:{PASSWORD}")));
+    let basic = format!("Basic {}", base64(format!("{USER}:{PASSWORD}")));
     let tokens = Web::start(move |request: &Request| match request.authorization.as_ref() == Some(&basic) {
         true if request.path == "/token?scope=repository%3Ax%3Apull&service=tests" => Answer::of(r#"{"token":"t1"}"#),
         _ => Answer::status(401),
