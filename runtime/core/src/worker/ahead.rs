@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Parked, Worker};
+use super::{Meanwhile, Parked, Worker};
 use crate::batch::Batch;
 use crate::chain::Chain;
 use crate::error::Error;
-use crate::progress::Positions;
 use crate::seams::{Clock, Source};
 
 /// So many batches are enough for as long as a commit takes, of a hundredth of a second or two.
@@ -24,12 +23,14 @@ struct Ahead<'a> {
 }
 
 impl Worker {
-    /// Commits, and runs what is here already meanwhile. What went wrong with that is told beside: it took no part in the commit.
-    pub(super) fn commit_and_run_ahead(&mut self, positions: &Positions) -> (Result<(), Error>, Option<Error>) {
-        let Worker { source, chain, clock, parked, transaction, .. } = self;
-        let (source, clock, left) = (&mut **source, &**clock, BATCHES_MAX);
+    /// Commits outputs and offsets, and may run what is here already meanwhile. What went wrong with that is told beside: it took no
+    /// part in the commit.
+    pub(super) fn commit_outputs(&mut self, meanwhile: Meanwhile) -> (Result<(), Error>, Option<Error>) {
+        let Worker { source, chain, clock, parked, transaction, progress, .. } = self;
+        let (source, clock) = (&mut **source, &**clock);
+        let left = if meanwhile == Meanwhile::RunAhead { BATCHES_MAX } else { 0 };
         let mut ahead = Ahead { source, chain, clock, parked, left, error: None };
-        let committed = transaction.commit_while(positions, &mut || ahead.go_on());
+        let committed = transaction.commit_while(&progress.ends(), &mut || ahead.go_on());
         (committed, ahead.error)
     }
 }

@@ -102,15 +102,8 @@ impl Worker {
         let mut ahead = None;
         match self.settings.delivery {
             Delivery::ExactlyOnce => {
-                let ends = self.progress.ends();
-                let committed = match meanwhile {
-                    Meanwhile::Wait => self.transaction.commit(&ends),
-                    Meanwhile::RunAhead => {
-                        let committed;
-                        (committed, ahead) = self.commit_and_run_ahead(&ends);
-                        committed
-                    }
-                };
+                let committed;
+                (committed, ahead) = self.commit_outputs(meanwhile);
                 // What cannot go on counts for more than what could be done again.
                 committed.map_err(|error| ahead.take().unwrap_or(error))?;
                 self.progress.settle();
