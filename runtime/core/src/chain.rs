@@ -125,8 +125,8 @@ impl Chain {
         passage
     }
 
-    /// Runs the batch through the stages that it has not passed. If a record waits for another try, the pause is
-    /// returned, and the next call goes on from there.
+    /// Runs the batch through the stages that it has not passed. If a record waits for another try, or the plugin is slow, the
+    /// pause is returned, and the next call goes on from there.
     ///
     /// # Errors
     /// A plugin cannot be started again, or its breaker tripped.

@@ -89,8 +89,11 @@ impl Story {
 /// The offset of the dead letter that this record marks as replayed; none if it is no mark.
 pub fn replayed(row: &Row<'_>) -> Option<u64> {
     let (name, value) = { row.headers }.next()?;
-    let offset = std::str::from_utf8(value?).ok()?;
-    if name == REPLAYED.as_bytes() { offset.parse().ok() } else { None }
+    if name != REPLAYED.as_bytes() || Story::read(row).is_some() {
+        // What tells a story is a dead letter, and the header that of the record in it.
+        return None;
+    }
+    std::str::from_utf8(value?).ok()?.parse().ok()
 }
 
 /// The values of a story's headers, if all are there, in order.
@@ -167,6 +170,15 @@ mod tests {
         let rows: Vec<_> = batch.rows().collect();
         assert!(rows.iter().all(|row| Story::read(row).is_none()));
         assert_eq!(rows.iter().map(replayed).collect::<Vec<_>>(), [None, None, Some(42)]);
+    }
+
+    #[test]
+    fn a_letter_marks_no_other_as_replayed() {
+        let mut batch = Batch::default();
+        batch.push(0, 0, None, None);
+        batch.push_header(REPLAYED.as_bytes(), Some(b"42"));
+        tell(&mut batch, story("p"));
+        assert_eq!(replayed(&batch.rows().next().unwrap()), None);
     }
 
     #[test]

@@ -132,7 +132,8 @@ impl Stage {
     /// A failed call says nothing about which record is to blame: the instance is thrown away and each half of the
     /// batch is run in a fresh one, until the record is alone. One for which there was no memory left fails for good only in
     /// an instance that has processed nothing else. If its policy then gives it another try after a pause,
-    /// that pause is returned, and the next call goes on from there.
+    /// that pause is returned, and the next call goes on from there; as it does after a pause of no time, which a slow plugin
+    /// leaves to whatever else the worker has to do.
     ///
     /// # Errors
     /// The plugin cannot be started again, or its breaker tripped.

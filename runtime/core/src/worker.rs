@@ -37,8 +37,11 @@ pub struct Worker {
     batch: Batch,
     /// The batch's way through the stages.
     passage: Passage,
-    /// Batches that wait, at most one a partition: for another try of a record, or for the end of a commit.
+    /// Batches that wait, at most one a partition: for another try of a record, for the end of a commit, or for their turn where
+    /// a plugin is slow.
     parked: Vec<Parked>,
+    /// How many of them were gone on with since the source was asked last.
+    resumed: u32,
     /// When the oldest uncommitted batch set out; none if there is none.
     open_since: Option<Duration>,
     /// Input since the last commit.
@@ -103,6 +106,9 @@ impl Stop {
 
 /// The longest wait for records: bounds how late a stop is noticed.
 const WAIT_MAX: Duration = Duration::from_millis(50);
+/// So many batches that waited are gone on with before the source is asked again, which looks after the group then: some
+/// seconds, with a slow plugin.
+const RESUMED_MAX: u32 = 4;
 /// A worker that goes back so often without a commit between is to be replaced, and a pause is due.
 const REWINDS_MAX: u32 = 5;
 
@@ -123,6 +129,7 @@ impl Worker {
             source,
             passage: chain.passage(),
             parked: Vec::new(),
+            resumed: 0,
             chain,
             sink,
             transaction,
@@ -189,9 +196,11 @@ impl Worker {
         if self.is_full() {
             return self.make_room();
         }
-        if let Some(index) = self.due() {
+        if let Some(index) = self.due().filter(|_| self.resumed < RESUMED_MAX) {
+            self.resumed += 1;
             self.resume(index)?;
         } else {
+            self.resumed = 0;
             match self.poll()? {
                 Polled::Batch => {
                     self.passage.restart();

@@ -103,7 +103,7 @@ impl Source for FakeSource {
 /// So many values are more than an instance can keep.
 const KEPT_MAX: usize = 3;
 
-/// Upper-cases; `trap…` crashes, `keep…` is kept, `hoard…` is more than can be kept, `no…` is rejected, `drop…` is dropped, `two…` is doubled, `side…` is routed.
+/// Upper-cases; `trap…` crashes, `keep…` is kept, `hoard…` is more than can be kept, `no…` is rejected, `drop…` is dropped, `two…` is doubled, `side…` is routed, `slow` takes 600 ms.
 struct FakeTransform(Rc<World>, Identity);
 
 impl Transform for FakeTransform {
@@ -129,6 +129,10 @@ impl Transform for FakeTransform {
                     continue;
                 }
                 "drop" => 0,
+                "slow" => {
+                    self.0.now_ms.set(self.0.now_ms.get() + 600);
+                    1
+                }
                 "two" => 2,
                 _ => 1,
             };
@@ -395,6 +399,19 @@ fn what_waits_for_a_retry_goes_with_its_partition() {
     let events = vec![records(&["a", "trap"]), Event::Revoke { lost: false }];
     run(&world, Delivery::ExactlyOnce, Action::Skip, 1, events).0.unwrap();
     assert_eq!((world.written.borrow().len(), world.committed.borrow().len()), (0, 0));
+}
+
+/// Or else its transaction would be open for too long, and the group would take it for dead.
+#[test]
+fn a_slow_plugin_leaves_turns_to_the_group_and_to_other_partitions() {
+    let world = Rc::new(World::default());
+    let slow = (1..=16).map(|offset| (offset, "slow")).collect();
+    let events = vec![records(&["slow"]), Event::Records(slow), Event::Of(1, vec![(0, "d")])];
+    let (result, tally) = run(&world, Delivery::ExactlyOnce, Action::Stop, 1, events);
+    result.unwrap();
+    assert_eq!(world.written.borrow()[..3], ["SLOW@0.0", "D@0.0", "SLOW@1.0"]);
+    assert_eq!(*world.committed.borrow(), ["in[0]=17,in[1]=1 after 18"]);
+    assert_eq!(tally.records_in, 18);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use crate::seams::{Clock, Transform};
 use super::Terms;
 use super::result::Part;
 
+/// Calls that took as long together let the worker look after its group, its commit and its commands before the next.
+const TURN_MAX: Duration = Duration::from_secs(1);
 /// What the failed calls of a candidate may take of a worker's time: it has no right to more.
 const LOST_MAX: Duration = Duration::from_secs(5);
 
@@ -52,7 +54,7 @@ impl Live {
     }
 
     /// Runs what is left to do of the batch. A record that failed alone and is to be tried again makes it pause for the time
-    /// that is returned.
+    /// that is returned; and calls that take long, for no time at all.
     ///
     /// # Errors
     /// The plugin cannot be started again; or it seems broken, which its breaker says, or a candidate's time.
@@ -63,7 +65,12 @@ impl Live {
         part: &mut Part,
         clock: &dyn Clock,
     ) -> Result<Option<Duration>, Error> {
+        let before = part.took;
         while let Some(rows) = part.todo.pop() {
+            if part.took - before >= TURN_MAX && !self.is_candidate {
+                part.todo.push(rows);
+                return Ok(Some(Duration::ZERO));
+            }
             let failure = match self.call(terms, input, rows.clone(), part, clock) {
                 Ok(outcomes) => {
                     self.failures = 0;

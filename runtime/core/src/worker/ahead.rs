@@ -56,9 +56,13 @@ impl Ahead<'_> {
             return Ok(false);
         }
         let mut passage = self.chain.passage();
-        let wait = self.chain.run(&batch, &mut passage, self.clock)?.unwrap_or(Duration::ZERO);
+        let wait = self.chain.run(&batch, &mut passage, self.clock)?;
+        if wait.is_some() {
+            // Slow, or in trouble: the commit is not to wait for more of it.
+            self.left = 1;
+        }
         self.source.hold(&batch.partition, true);
-        self.parked.push(Parked { batch, passage, due: self.clock.now() + wait });
+        self.parked.push(Parked { batch, passage, due: self.clock.now() + wait.unwrap_or(Duration::ZERO) });
         Ok(true)
     }
 }
