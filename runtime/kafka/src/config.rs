@@ -122,7 +122,7 @@ impl KafkaSourceConfig {
             // A fetch comes whole, whatever room the queue has left. A larger record is fetched all the same.
             .set("fetch.message.max.bytes", (fetch_bytes / 3).clamp(1024, 1_000_000_000).to_string())
             .set("queued.min.messages", "100000")
-            .set("queued.max.messages.kbytes", (fetch_bytes / 1024).clamp(1024, 2_097_151).to_string());
+            .set("queued.max.messages.kbytes", (fetch_bytes / 1024).clamp(1, 2_097_151).to_string());
         apply(&mut config, Role::Source(delivery), &self.properties)?;
         config
             .set("bootstrap.servers", &self.brokers)

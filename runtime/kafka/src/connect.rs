@@ -6,6 +6,8 @@ use rdkafka::client::Client;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
+use rdkafka::producer::Producer as _;
+use regex::Regex;
 use sluicegate_core::{Delivery, Error, ErrorKind};
 
 use crate::admin::Topics;
@@ -21,6 +23,8 @@ use crate::transaction::KafkaTransaction;
 
 /// How long brokers may take to answer at all.
 pub(crate) const REACH_WAIT: Duration = Duration::from_secs(10);
+/// How long a new producer waits for its first answer, which only makes it ready sooner.
+const READY_WAIT: Duration = Duration::from_secs(1);
 /// The largest batch a topic takes by default (1 MiB and 12 bytes).
 const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
 /// Of that, what headers' lengths, a dead letter's story and the batch itself may need.
@@ -132,6 +136,10 @@ fn producer(sink: &KafkaSinkConfig, admin: Topics) -> Result<(SharedProducer, Ar
         .client(bytes_max)?
         .create_with_context(ProducerState::default())
         .map_err(|error| failed_call("make a producer", &error).within("sink"))?;
+    // librdkafka asks for an idempotent producer's id half a second after it is made, or with the first answer about
+    // topics: without this, the first records of a process wait for that half second. A failure tells nothing new:
+    // the brokers answered above, and what sends waits and reports by itself.
+    let _ = producer.client().fetch_metadata(Some(&sink.topic), READY_WAIT);
     let producer: SharedProducer = Arc::new(Bounded::new(producer));
     let events = EventQueue::of_producer(&producer);
     let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
@@ -156,7 +164,7 @@ fn transaction(
 struct Partitions {
     /// The topic that has most.
     most: usize,
-    /// All topics together; none where topics are named by expressions alone.
+    /// All topics together, those too that an expression finds now.
     total: usize,
 }
 
@@ -191,16 +199,27 @@ fn check_source(consumer: &Consumer, source: &KafkaSourceConfig) -> Result<Parti
             refused.set(Some(failed_call(&format!("read as group '{}'", source.group), &error)));
         }
     };
-    let mut names = source.topics.iter().filter(|topic| !topic.starts_with('^')).peekable();
-    if names.peek().is_none() {
-        reach(&source.brokers, consumer.client(), &consumer.context().faults, None, serve)?;
+    let ask = |topic| reach(&source.brokers, consumer.client(), &consumer.context().faults, topic, serve);
+    let (expressions, names): (Vec<&String>, Vec<&String>) =
+        source.topics.iter().partition(|topic| topic.starts_with('^'));
+    if !expressions.is_empty() {
+        found.total = matching(&ask(None)?, &expressions);
     }
     for topic in names {
-        let metadata = reach(&source.brokers, consumer.client(), &consumer.context().faults, Some(topic), serve)?;
+        let metadata = ask(Some(topic))?;
         let count = partitions(&metadata, topic).map_err(|error| error.within("source"))?;
         found = Partitions { most: found.most.max(count), total: found.total + count };
     }
     refused.take().map_or(Ok(found), |error| Err(error.within("source")))
+}
+
+/// How many partitions the topics have that are found by one of the expressions. They are librdkafka's to judge, and this but
+/// sizes queues: one that is none here counts for all.
+fn matching(metadata: &Metadata, expressions: &[&String]) -> usize {
+    let expressions: Vec<Option<Regex>> = expressions.iter().map(|expression| Regex::new(expression).ok()).collect();
+    let is_found = |name: &str| expressions.iter().any(|one| one.as_ref().is_none_or(|one| one.is_match(name)));
+    let found = metadata.topics().iter().filter(|topic| is_found(topic.name()));
+    found.map(|topic| topic.partitions().len()).sum()
 }
 
 /// Checks that the sink's topics exist, and have as many partitions as they need.

@@ -110,6 +110,9 @@ fn sink(delivery: Delivery, key: &str, value: &str) -> Option<&'static str> {
         "queuing.strategy" | "produce.offset.report" | "msg_order_cmp" => {
             Some("outputs keep the order of their inputs")
         }
+        "log.connection.close" if delivery == Delivery::ExactlyOnce && !is(value, true) => {
+            Some("a connection that was lost during a commit is known by its log line alone")
+        }
         "partitioner" => Some("`partition` says how outputs are spread; by-key is what Java clients do"),
         _ => None,
     }
@@ -159,6 +162,7 @@ mod tests {
         }
         assert!(refused(Role::Source(ExactlyOnce), "isolation.level", "read_uncommitted"));
         assert!(refused(Role::Sink(ExactlyOnce), "message.timeout.ms", "90000"));
+        assert!(refused(Role::Sink(ExactlyOnce), "log.connection.close", "false"));
     }
 
     #[test]
@@ -174,6 +178,7 @@ mod tests {
             (Role::Sink(ExactlyOnce), "linger.ms", "50"),
             (Role::Sink(ExactlyOnce), "max.in.flight", "5"),
             (Role::Sink(AtLeastOnce), "message.timeout.ms", "90000"),
+            (Role::Sink(AtLeastOnce), "log.connection.close", "false"),
             (Role::Plain, "sasl.password", "x"),
         ] {
             assert!(!refused(role, key, value), "{key}");

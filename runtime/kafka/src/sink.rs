@@ -82,6 +82,7 @@ impl KafkaSink {
     fn write_when_there_is_room(
         &self,
         topic: &TopicHandle,
+        output: &Output<'_>,
         produced: &Produced<'_>,
         headers: &mut Option<OutputHeaders>,
     ) -> Result<(), Error> {
@@ -101,7 +102,7 @@ impl KafkaSink {
                     let message = format!("the queue of topic '{}' stayed full", topic.name());
                     return Err(Error::new(ErrorKind::Retry, message));
                 }
-                Err(code) => return Err(not_taken(&self.producer, topic, code)),
+                Err(code) => return Err(not_taken(&self.producer, topic, output, code)),
             }
         }
     }
@@ -132,8 +133,8 @@ impl Sink for KafkaSink {
         let mut headers = headers_of(output, self.id.as_mut());
         match topic.produce(&produced, &mut headers) {
             Ok(()) => Ok(()),
-            Err(RDKafkaErrorCode::QueueFull) => self.write_when_there_is_room(topic, &produced, &mut headers),
-            Err(code) => Err(not_taken(&self.producer, topic, code)),
+            Err(RDKafkaErrorCode::QueueFull) => self.write_when_there_is_room(topic, output, &produced, &mut headers),
+            Err(code) => Err(not_taken(&self.producer, topic, output, code)),
         }
     }
 
@@ -204,8 +205,13 @@ fn headers_of(output: &Output<'_>, id: Option<&mut IdHeader>) -> Option<OutputHe
 }
 
 #[cold]
-fn not_taken(producer: &Producer, topic: &TopicHandle, code: RDKafkaErrorCode) -> Error {
-    failed_producer(producer, &format!("produce to topic '{}'", topic.name()), code)
+fn not_taken(producer: &Producer, topic: &TopicHandle, output: &Output<'_>, code: RDKafkaErrorCode) -> Error {
+    let Output { source, offset, .. } = output;
+    failed_producer(
+        producer,
+        &format!("produce what came of {source} offset {offset} to topic '{}'", topic.name()),
+        code,
+    )
 }
 
 /// An error of the producer's, by its cause where the producer is dead.
