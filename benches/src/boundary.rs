@@ -139,6 +139,7 @@ pub fn start(plugin: &Plugin, config: &str) -> Result<Instance> {
         },
         allow: Allow::default(),
         counters: Arc::default(),
+        log: Arc::default(),
         role: None,
     };
     Instance::new(plugin, &Arc::new(spec)).context("the plugin starts")

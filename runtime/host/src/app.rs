@@ -15,8 +15,8 @@ use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Role, Stage,
 use sluicegate_kafka::Patience;
 use sluicegate_local::Log;
 use sluicegate_wasm::{
-    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, Plugin, PluginCounters,
-    Topics,
+    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LogWindow, Plugin,
+    PluginCounters, Topics,
 };
 
 pub(crate) use candidates::Tryout;
@@ -73,6 +73,8 @@ pub struct LoadedStage {
     pub name: String,
     /// What the plugin itself counts, in whichever version.
     pub counters: Arc<PluginCounters>,
+    /// What its lines in the log are limited by.
+    log: Arc<LogWindow>,
 }
 
 impl App {
@@ -103,7 +105,11 @@ impl App {
     pub fn load(&self, config: Pipeline) -> Result<LoadedPipeline, Exit> {
         let plugins: Vec<Plugin> =
             config.stages.iter().map(|stage| self.load_stage(&config, stage)).collect::<Result<_, _>>()?;
-        let stage = |stage: &config::Stage| LoadedStage { name: stage.name.clone(), counters: Arc::default() };
+        let stage = |stage: &config::Stage| LoadedStage {
+            name: stage.name.clone(),
+            counters: Arc::default(),
+            log: Arc::default(),
+        };
         let stages: Vec<LoadedStage> = config.stages.iter().map(stage).collect();
         let meters = Arc::new(Meters::new(stages.iter().map(|stage| stage.name.as_str())));
         let (versions, journal) = (Versions::new(plugins), Arc::default());
@@ -213,6 +219,8 @@ impl LoadedPipeline {
             allow: Allow::of(config.allow.iter().map(|capability| (*capability).into())),
             // What a shadow counts is of no record that went on.
             counters: if role == Some(Role::Shadow) { Arc::default() } else { Arc::clone(&loaded.counters) },
+            // A candidate that says much does not silence the stage's own plugin.
+            log: if role.is_some() { Arc::default() } else { Arc::clone(&loaded.log) },
             role: role.map(candidates::name),
         };
         Instance::new(plugin, &Arc::new(spec))

@@ -1,23 +1,20 @@
 mod contract;
 mod error;
+mod producer;
 
 use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
-use wasmparser::{BinaryReader, Parser, Payload, ProducersSectionReader};
+use wasmparser::{Parser, Payload, WasmFeatures};
 
 use crate::allow::{ASKS, Ask};
-use crate::host::log::clean;
+use producer::SDK_SECTION;
 
 pub use error::ArtifactError;
+pub use producer::Producer;
 
 /// The version of `wit/plugin.wit` that this program speaks.
 pub const CONTRACT_VERSION: &str = "0.1.0";
-
-/// The custom section in which an SDK writes its name and version, with a space between them.
-const SDK_SECTION: &str = "sluicegate-sdk";
-/// What is kept of a producer's name or version, in bytes.
-const PRODUCER_BYTES_MAX: usize = 256;
 
 /// What a plugin's file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,17 +57,6 @@ impl Interface {
     }
 }
 
-/// One entry of the `producers` that tools leave in what they make, or the SDK that says so itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Producer {
-    /// `language`, `sdk` or `processed-by`.
-    pub field: String,
-    /// For example `Rust`.
-    pub name: String,
-    /// For example `2024`; may be empty.
-    pub version: String,
-}
-
 /// What a plugin's file says of itself, read without compiling or running it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
@@ -87,7 +73,7 @@ pub struct Artifact {
     pub imports: Vec<String>,
     /// The names of everything it exports, in order: of interfaces, or of what belongs to none.
     pub exports: Vec<String>,
-    /// Languages, SDKs and tools that made it, without duplicates.
+    /// Languages, SDKs and tools that made it, without duplicates; the first 64.
     pub producers: Vec<Producer>,
     /// What the section holds in which the tools put signatures, if the file begins with one.
     pub signature: Option<Vec<u8>>,
@@ -124,6 +110,8 @@ const REDPANDA: &str = "redpanda_transform";
 const SBOM_SECTIONS: [&str; 2] = [".dep-v0", "sbom"];
 const SBOMS_MAX: usize = 16;
 const SIGNATURE_SECTION: &str = "signature";
+/// How many imports a file may have, and how many exports: a core module has one a function, all others far fewer.
+const NAMES_MAX: usize = 10_000;
 
 impl Artifact {
     /// Reads and checks a plugin's bytes. Takes time in proportion to their number; runs nothing.
@@ -143,13 +131,7 @@ impl Artifact {
             signature: None,
             sboms: Vec::new(),
         };
-        artifact.parse(bytes).map_err(|error| {
-            // The parser runs on the whole file, so what it misses at the end is not there.
-            if error.offset() >= bytes.len() || error.message().contains("unexpected end") {
-                return ArtifactError::Truncated { size: bytes.len() };
-            }
-            ArtifactError::Corrupt { reason: error.to_string().replace('\n', " ") }
-        })?;
+        artifact.parse(bytes)?;
         artifact.interface = contract::interface(form, &artifact.imports, &artifact.exports)?;
         let check = |import: &String| contract::check_import(artifact.interface, import);
         artifact.imports.iter().try_for_each(check)?;
@@ -164,34 +146,39 @@ impl Artifact {
     }
 
     /// Collects the names at the outer level, and the producers at all levels.
-    fn parse(&mut self, bytes: &[u8]) -> wasmparser::Result<()> {
+    fn parse(&mut self, bytes: &[u8]) -> Result<(), ArtifactError> {
+        let unreadable = |error: wasmparser::Error| ArtifactError::unreadable(&error, bytes.len());
+        let mut parser = Parser::new(0);
+        // Such imports name their module once for all of them, and so take more than the file. wasmtime has none.
+        parser.set_features(WasmFeatures::all().difference(WasmFeatures::COMPACT_IMPORTS));
         let (mut depth, mut sections) = (0usize, 0usize);
-        for payload in Parser::new(0).parse_all(bytes) {
-            let payload = payload?;
+        for payload in parser.parse_all(bytes) {
+            let payload = payload.map_err(unreadable)?;
             sections += usize::from(!matches!(payload, Payload::Version { .. }));
             match payload {
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(imports) if depth == 0 => {
                     for import in imports {
-                        self.imports.push(import?.name.name.to_owned());
+                        add_name("imports", &mut self.imports, import.map_err(unreadable)?.name.name.to_owned())?;
                     }
                 }
                 Payload::ComponentExportSection(exports) if depth == 0 => {
                     for export in exports {
-                        self.exports.push(export?.name.name.to_owned());
+                        add_name("exports", &mut self.exports, export.map_err(unreadable)?.name.name.to_owned())?;
                     }
                 }
                 // Of the file itself: the modules of a component are deeper.
                 Payload::ImportSection(imports) if depth == 0 => {
                     for import in imports.into_imports() {
-                        let import = import?;
-                        self.imports.push(core_import(import.module, import.name));
+                        let import = import.map_err(unreadable)?;
+                        add_name("imports", &mut self.imports, core_import(import.module, import.name))?;
                     }
                 }
                 Payload::ExportSection(exports) if depth == 0 => {
                     for export in exports {
-                        self.exports.push(interface_of(export?.name).to_owned());
+                        let export = export.map_err(unreadable)?;
+                        add_name("exports", &mut self.exports, interface_of(export.name).to_owned())?;
                     }
                 }
                 // Malformed producers are no reason to refuse a plugin.
@@ -216,32 +203,6 @@ impl Artifact {
             && self.sboms.len() < SBOMS_MAX
         {
             self.sboms.push(Sbom { section, size });
-        }
-    }
-
-    fn add_sdk(&mut self, section: &[u8]) {
-        let said = String::from_utf8_lossy(section);
-        let (name, version) = said.split_once(' ').unwrap_or((&said, ""));
-        self.add_producer("sdk", name, version);
-    }
-
-    fn add_producers(&mut self, section: &[u8]) -> wasmparser::Result<()> {
-        for field in ProducersSectionReader::new(BinaryReader::new(section, 0))? {
-            let field = field?;
-            for value in field.values {
-                let value = value?;
-                self.add_producer(field.name, value.name, value.version);
-            }
-        }
-        Ok(())
-    }
-
-    fn add_producer(&mut self, field: &str, name: &str, version: &str) {
-        // A file can say anything here, and it is shown to people.
-        let [field, name, version] = [field, name, version].map(|said| clean(said, PRODUCER_BYTES_MAX));
-        let producer = Producer { field, name, version };
-        if !self.producers.contains(&producer) {
-            self.producers.push(producer);
         }
     }
 }
@@ -278,6 +239,14 @@ fn core_import(module: &str, name: &str) -> String {
 /// `sluicegate:plugin/transform@0.1.0` of `sluicegate:plugin/transform@0.1.0#process`.
 fn interface_of(core_export: &str) -> &str {
     core_export.split('#').next().unwrap_or(core_export)
+}
+
+fn add_name(what: &'static str, names: &mut Vec<String>, name: String) -> Result<(), ArtifactError> {
+    if names.len() == NAMES_MAX {
+        return Err(ArtifactError::TooMany { what, max: NAMES_MAX });
+    }
+    names.push(name);
+    Ok(())
 }
 
 fn keep_first(names: &mut Vec<String>) {
@@ -363,6 +332,30 @@ mod tests {
         {
             assert!(refusal(&plugin(import)).starts_with(&format!("imports {import}, which no plugin is given")));
         }
+    }
+
+    #[test]
+    fn imports_and_exports_are_limited_in_number() {
+        let cases: [(&str, fn(usize) -> String, &str); 4] = [
+            ("(component", |i| format!("(import \"i{i}\" (instance))"), "imports"),
+            ("(component (instance $i)", |i| format!("(export \"e{i}\" (instance $i))"), "exports"),
+            ("(module", |i| format!("(import \"m\" \"i{i}\" (func))"), "imports"),
+            ("(module (func $f)", |i| format!("(export \"e{i}\" (func $f))"), "exports"),
+        ];
+        for (start, name, what) in cases {
+            let read_with = |number: usize| read(&format!("{start} {})", (0..number).map(name).collect::<String>()));
+            assert_eq!(read_with(NAMES_MAX + 1), Err(ArtifactError::TooMany { what, max: NAMES_MAX }));
+            let most = read_with(NAMES_MAX);
+            assert!(matches!(most, Err(ArtifactError::NoLifecycle | ArtifactError::CoreModule)), "{start}: {most:?}");
+        }
+    }
+
+    #[test]
+    fn no_module_is_named_once_for_many_imports() {
+        // Imports: one module, `m`, and of it one function, `f`.
+        let compact = b"\0asm\x01\0\0\0\x02\x0a\x01\x01m\0\x7f\x01\x01f\0\0";
+        let refused = Artifact::read(compact).unwrap_err().to_string();
+        assert!(refused.contains("compact imports"), "{refused}");
     }
 
     #[test]

@@ -2,12 +2,12 @@
 //! this process would keep, cannot be interrupted, and works on hostile bytes.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::Module;
 use wasmtime::component::Component;
@@ -18,7 +18,7 @@ use crate::plugin::LoadError;
 use crate::wrap::component_of;
 
 /// A program that calls [`compile_into_cache`] with what it reads on its standard input, with the same cache directory,
-/// and says on standard error what is wrong. Its exit code is 0 if nothing is.
+/// and says on standard error what is wrong. Its exit code is 0 if nothing is. It gets but little of the environment.
 #[derive(Clone, Debug)]
 pub struct CompilerProgram {
     /// The program.
@@ -35,8 +35,14 @@ pub(crate) enum Code {
     Module(Module),
 }
 
-/// What of the compiler's complaint is read.
+/// What the compiler gets of the environment: where it and its libraries are, and what wasmtime and rayon read, so that
+/// it compiles as this process would. In the rest there may be secrets, and it works on hostile bytes.
+const ENVIRONMENT: [&str; 5] =
+    ["PATH", "LD_LIBRARY_PATH", "SystemRoot", "WASMTIME_BACKTRACE_DETAILS", "RAYON_NUM_THREADS"];
+/// What of the compiler's complaint is kept.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
+/// How often it is asked whether it has ended: little beside the time that it takes.
+const END_POLL: Duration = Duration::from_millis(5);
 
 /// Compiles a plugin for the cache's sake alone. Takes seconds.
 ///
@@ -71,8 +77,10 @@ fn compile_elsewhere(engine: &Engine, bytes: &[u8], limit: Duration) -> Result<b
     let Some(CompilerProgram { program, arguments }) = engine.compiler() else {
         return Ok(false);
     };
+    let environment = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.args(arguments).env_clear().envs(environment);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     match command.spawn() {
         Ok(child) => wait(child, bytes, limit).map(|()| true),
         Err(error) => {
@@ -85,28 +93,41 @@ fn compile_elsewhere(engine: &Engine, bytes: &[u8], limit: Duration) -> Result<b
 
 fn wait(mut child: Child, bytes: &[u8], limit: Duration) -> Result<(), LoadError> {
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-    let (send, receive) = sync_channel(1);
-    thread::scope(|scope| {
+    let (end, complaint) = thread::scope(|scope| {
         // It fails if the compiler ends early, which then says why.
         scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(bytes)));
-        scope.spawn(move || {
-            let mut complaint = String::new();
-            // Ends when the compiler does.
-            let _ = stderr.map(|stderr| stderr.take(COMPLAINT_BYTES_MAX).read_to_string(&mut complaint));
-            let _ = send.send(complaint);
-        });
-        let complaint = receive.recv_timeout(limit);
-        if complaint.is_err() {
-            let _ = child.kill();
+        let complaint = scope.spawn(move || stderr.map(complaint_of).unwrap_or_default());
+        (end_of(&mut child, limit), complaint.join().unwrap_or_default())
+    });
+    match end.map_err(|error| LoadError::Compile(error.to_string()))? {
+        None => Err(LoadError::CompileTime { max: limit }),
+        Some(status) if status.success() => Ok(()),
+        Some(status) if complaint.is_empty() => Err(LoadError::Compile(format!("the compiler ended with {status}"))),
+        Some(_) => Err(LoadError::Compile(complaint)),
+    }
+}
+
+/// The beginning of what the compiler says. The rest is read, too: with nobody to read it, it would wait, or fail.
+fn complaint_of(mut stderr: ChildStderr) -> String {
+    let mut complaint = Vec::new();
+    // Both end when the compiler does, at the latest.
+    let _ = stderr.by_ref().take(COMPLAINT_BYTES_MAX).read_to_end(&mut complaint);
+    let _ = io::copy(&mut stderr, &mut io::sink());
+    String::from_utf8_lossy(&complaint).trim().to_owned()
+}
+
+/// How the compiler ended by itself; none if it was ended, as its time was over.
+fn end_of(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
         }
-        let status = child.wait().map_err(|error| LoadError::Compile(error.to_string()))?;
-        match complaint {
-            Err(_) => Err(LoadError::CompileTime { max: limit }),
-            Ok(_) if status.success() => Ok(()),
-            Ok(complaint) if !complaint.trim().is_empty() => Err(LoadError::Compile(complaint.trim().to_owned())),
-            Ok(_) => Err(LoadError::Compile(format!("the compiler ended with {status}"))),
-        }
-    })
+        thread::sleep(END_POLL);
+    }
+    // Fails if it has ended just now.
+    let _ = child.kill();
+    child.wait().map(|_| None)
 }
 
 /// On a thread of its own, since nothing can interrupt the compiler: one that takes too long is left to finish, and its
@@ -185,8 +206,33 @@ mod tests {
         assert!(matches!(&result, Err(LoadError::Compile(why)) if why == "no such opcode") && notes == 0, "{result:?}");
         let (result, _) = compile_by("kill -9 $$", limit);
         assert!(matches!(&result, Err(LoadError::Compile(why)) if why.contains("signal: 9")), "{result:?}");
-        let (result, notes) = compile_by("exec sleep 600", Duration::from_millis(50));
-        assert!(matches!(result, Err(LoadError::CompileTime { .. })) && notes == 0, "{result:?}");
+    }
+
+    #[test]
+    fn the_compiler_is_ended_when_its_time_is_over() {
+        // Whether it is silent, says that it has nothing more to say, or does not stop talking.
+        for script in ["exec sleep 60", "exec sleep 60 2>&-", "exec cat /dev/zero >&2"] {
+            let (result, notes) = compile_by(script, Duration::from_millis(50));
+            assert!(matches!(result, Err(LoadError::CompileTime { .. })) && notes == 0, "{script}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn the_compiler_may_say_much() {
+        let limit = Duration::from_secs(60);
+        let (result, notes) = compile_by("exec head -c 1000000 /dev/zero >&2", limit);
+        assert!(result.is_ok() && notes == 1, "{result:?}, {notes}");
+        let (result, _) = compile_by("echo 'no such opcode' >&2; head -c 1000000 /dev/zero >&2; exit 1", limit);
+        let beginning = |why: &str| why.starts_with("no such opcode") && why.len() as u64 == COMPLAINT_BYTES_MAX;
+        assert!(matches!(&result, Err(LoadError::Compile(why)) if beginning(why)), "{result:?}");
+    }
+
+    #[test]
+    fn the_compiler_is_not_given_the_environment() {
+        // Cargo gives this to tests; a shell adds some of its own to what it is given.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let (result, _) = compile_by("echo \"secret: $CARGO_MANIFEST_DIR.\" >&2; exit 1", Duration::from_secs(60));
+        assert!(matches!(&result, Err(LoadError::Compile(why)) if why == "secret: ."), "{result:?}");
     }
 
     #[test]

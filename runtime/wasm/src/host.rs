@@ -17,7 +17,7 @@ use crate::allow::Allow;
 use crate::bindings::common::sluicegate::plugin as contract;
 use crate::instance::InstanceLimits;
 use limits::Limits;
-use log::{Labels, Logger};
+use log::{Labels, LogWindow, Logger};
 use metrics::{Counters, PluginCounters};
 use wasi::Shell;
 
@@ -25,6 +25,7 @@ use wasi::Shell;
 #[derive(Default)]
 pub(crate) struct Setting {
     pub(crate) labels: Arc<Labels>,
+    pub(crate) log: Arc<LogWindow>,
     pub(crate) counters: Arc<PluginCounters>,
     pub(crate) allow: Allow,
     pub(crate) seed: u64,
@@ -44,7 +45,7 @@ impl State {
     pub(crate) fn new(limits: &InstanceLimits, setting: Setting) -> Self {
         State {
             limits: Limits::new(limits.memory_bytes),
-            log: Logger::new(setting.labels, limits.log_lines_per_second),
+            log: Logger::new(setting.labels, setting.log, limits.log_lines_per_second),
             counters: Counters::new(setting.counters),
             shell: Shell::new(limits.deadline, setting.allow),
             seed: setting.seed,

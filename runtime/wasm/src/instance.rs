@@ -6,7 +6,7 @@ use sluicegate_core::{Batch, Error, ErrorKind, Failure, FailureKind, Identity, O
 use crate::allow::Allow;
 use crate::failure::{classify, classify_start};
 use crate::guest::{self, Broken};
-use crate::host::log::{Labels, clean};
+use crate::host::log::{Labels, LogWindow, clean};
 use crate::host::metrics::PluginCounters;
 use crate::host::{Setting, seed};
 use crate::plugin::{Linked, Plugin};
@@ -25,7 +25,7 @@ pub struct InstanceLimits {
     pub deadline: Duration,
     /// What one record may become. Bounds what is lifted; the exact check is the stage's.
     pub output: OutputLimits,
-    /// Lines in the log; more are counted, not written.
+    /// Lines in the log, of all instances that share a [`LogWindow`]; more are counted, not written.
     pub log_lines_per_second: u32,
 }
 
@@ -59,6 +59,8 @@ pub struct InstanceSpec {
     pub allow: Allow,
     /// The stage's counters.
     pub counters: Arc<PluginCounters>,
+    /// What the stage's lines in the log are limited by.
+    pub log: Arc<LogWindow>,
     /// What it is beside the stage's own plugin, for the log; none where it is that itself.
     pub role: Option<&'static str>,
 }
@@ -135,7 +137,7 @@ impl Instance {
     }
 
     fn start(&self) -> Result<Live, Error> {
-        let InstanceSpec { config, outputs, limits, allow, counters, .. } = &*self.spec;
+        let InstanceSpec { config, outputs, limits, allow, counters, log, .. } = &*self.spec;
         let error = |doing: &str, why: String| {
             let Identity { name, version, .. } = &self.identity;
             Error::new(ErrorKind::Config, format!("plugin {name} {version} {doing}: {why}"))
@@ -146,6 +148,7 @@ impl Instance {
         let setting = Setting {
             labels: Arc::clone(&self.labels),
             counters: Arc::clone(counters),
+            log: Arc::clone(log),
             allow: *allow,
             seed: self.seed,
         };

@@ -35,6 +35,7 @@ pub use allow::{Allow, Ask, Capability, Fixed};
 pub use artifact::{Artifact, ArtifactError, CONTRACT_VERSION, Form, Interface, Producer, Sbom};
 pub use compile::{CompilerProgram, compile_into_cache};
 pub use engine::{Engine, EngineError, EngineSettings};
+pub use host::log::LogWindow;
 pub use host::metrics::PluginCounters;
 pub use instance::{Instance, InstanceLimits, InstanceSpec, Topics};
 pub use plugin::{Description, LoadError, LoadOptions, Plugin};

@@ -139,6 +139,7 @@ fn instance(app: &App, path: &Path, file: &CaseFile, fixed: Fixed) -> Result<Box
         limits: limits(&file.limits),
         allow: Allow { fixed, ..Allow::of(file.allow.iter().map(|capability| (*capability).into())) },
         counters: Arc::default(),
+        log: Arc::default(),
         role: None,
     };
     Ok(Box::new(Instance::new(&plugin, &Arc::new(spec))?))

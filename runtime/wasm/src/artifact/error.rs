@@ -31,6 +31,14 @@ pub enum ArtifactError {
         /// The parser's words.
         reason: String,
     },
+    /// It imports or exports more than any plugin needs.
+    #[error("has more than {max} {what}, and no plugin needs as many: build it with an SDK, by `sluicegate build`")]
+    TooMany {
+        /// `imports` or `exports`.
+        what: &'static str,
+        /// How many it may have.
+        max: usize,
+    },
     /// It exports no `lifecycle`.
     #[error("exports no {PACKAGE}lifecycle@{CONTRACT_VERSION}: build it against the worlds of plugin.wit")]
     NoLifecycle,
@@ -56,4 +64,15 @@ pub enum ArtifactError {
         /// The rule.
         why: &'static str,
     },
+}
+
+impl ArtifactError {
+    /// What the parser of a file of this size in bytes makes of it.
+    pub(super) fn unreadable(error: &wasmparser::Error, size: usize) -> ArtifactError {
+        // The parser runs on the whole file, so what it misses at the end is not there.
+        if error.offset() >= size || error.message().contains("unexpected end") {
+            return ArtifactError::Truncated { size };
+        }
+        ArtifactError::Corrupt { reason: error.to_string().replace('\n', " ") }
+    }
 }

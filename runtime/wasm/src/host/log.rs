@@ -1,5 +1,5 @@
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sluicegate_core::Partition;
@@ -25,28 +25,54 @@ pub(crate) struct Labels {
     pub(crate) role: Option<&'static str>,
 }
 
-/// One instance's lines: rate-limited, cut, escaped, and labelled.
+/// How much one stage has logged of late, in all its instances on all workers. It outlives them: a plugin that fails
+/// with each record, and is started anew for each, must not get its lines anew.
+#[derive(Debug, Default)]
+pub struct LogWindow {
+    window: Mutex<Window>,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    /// None until there is a line.
+    begin: Option<Instant>,
+    lines: u32,
+    suppressed: u64,
+}
+
+impl LogWindow {
+    fn admit(&self, lines_per_second: u32) -> Option<u64> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now(), lines_per_second)
+    }
+}
+
+impl Window {
+    /// Lets a line through, and tells how many it did not since the last; none where this is one too many.
+    fn admit(&mut self, now: Instant, lines_max: u32) -> Option<u64> {
+        if self.begin.is_none_or(|begin| now.saturating_duration_since(begin) >= WINDOW) {
+            (self.begin, self.lines) = (Some(now), 0);
+        }
+        if self.lines >= lines_max {
+            self.suppressed += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// One instance's lines: rate-limited with those of its stage, cut, escaped, and labelled.
 pub(crate) struct Logger {
     labels: Arc<Labels>,
-    partition: Option<Partition>,
+    window: Arc<LogWindow>,
     lines_per_second: u32,
-    lines_left: u32,
-    window: Instant,
-    suppressed: u64,
+    partition: Option<Partition>,
     last_error: Option<String>,
 }
 
 impl Logger {
-    pub(crate) fn new(labels: Arc<Labels>, lines_per_second: u32) -> Self {
-        Logger {
-            labels,
-            partition: None,
-            lines_per_second,
-            lines_left: lines_per_second,
-            window: Instant::now(),
-            suppressed: 0,
-            last_error: None,
-        }
+    pub(crate) fn new(labels: Arc<Labels>, window: Arc<LogWindow>, lines_per_second: u32) -> Self {
+        Logger { labels, window, lines_per_second, partition: None, last_error: None }
     }
 
     /// Begins a call: lines belong to this partition, and earlier errors explain nothing any more.
@@ -67,28 +93,12 @@ impl Logger {
             // Kept even where the line itself is one too many: it explains a trap.
             self.last_error = Some(clean(line, WORDS_BYTES_MAX));
         }
-        if self.admit() {
-            self.write(level, &clean(line, LINE_BYTES_MAX));
+        let Some(suppressed) = self.window.admit(self.lines_per_second) else { return };
+        if suppressed > 0 {
+            let most = self.lines_per_second;
+            self.write(Level::WARN, &format!("{suppressed} lines suppressed: more than {most} a second"));
         }
-    }
-
-    fn admit(&mut self) -> bool {
-        if self.lines_left == 0 && self.window.elapsed() >= WINDOW {
-            self.window = Instant::now();
-            self.lines_left = self.lines_per_second;
-            if self.suppressed > 0 {
-                let lines = std::mem::take(&mut self.suppressed);
-                self.write(
-                    Level::WARN,
-                    &format!("{lines} lines suppressed: more than {} a second", self.lines_per_second),
-                );
-            }
-        }
-        match self.lines_left.checked_sub(1) {
-            Some(left) => self.lines_left = left,
-            None => self.suppressed += 1,
-        }
-        self.suppressed == 0
+        self.write(level, &clean(line, LINE_BYTES_MAX));
     }
 
     fn write(&self, level: Level, line: &str) {
@@ -151,14 +161,17 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_limited_and_the_last_error_is_kept() {
-        let mut log = Logger::new(Arc::default(), 2);
-        let admitted = (0..5).filter(|_| log.admit()).count();
-        assert_eq!((admitted, log.suppressed), (2, 3));
+    fn lines_are_limited_and_the_others_counted() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        assert_eq!([(); 5].map(|()| window.admit(now, 2)), [Some(0), Some(0), None, None, None]);
+        assert_eq!([(); 3].map(|()| window.admit(now + WINDOW, 2)), [Some(3), Some(0), None]);
+    }
+
+    /// It explains a trap.
+    #[test]
+    fn the_last_error_is_kept_where_its_line_is_one_too_many() {
+        let mut log = Logger::new(Arc::default(), Arc::default(), 0);
         log.line(Level::ERROR, "why");
         assert_eq!(log.last_error().as_deref(), Some("why"));
-        log.window -= WINDOW;
-        assert!(log.admit());
-        assert_eq!((log.lines_left, log.suppressed), (1, 0));
     }
 }

@@ -86,6 +86,7 @@ mod tests {
             limits: InstanceLimits::default(),
             allow: Allow::default(),
             counters: Arc::default(),
+            log: Arc::default(),
             role: None,
         };
         World::of(&spec, "mask")

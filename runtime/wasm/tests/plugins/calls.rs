@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use sluicegate_core::{Batch, NO_TIMESTAMP, OutputLimits, PASS, REJECT, Transform};
+use sluicegate_core::{Batch, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, REJECT, Transform};
 use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -84,6 +85,27 @@ fn talking_is_limited_and_harmless() {
     {
         assert!(lines[0].contains(field), "{field} in {}", lines[0]);
     }
+}
+
+/// Else one that fails with each record would have no limit.
+#[test]
+fn a_plugin_gets_no_more_lines_for_being_started_anew() {
+    let limits = InstanceLimits { log_lines_per_second: 10, ..limits(PATIENT) };
+    let spec = Arc::new(InstanceSpec { limits, ..spec("{}") });
+    let plugin = plugin("hostile");
+    let start = Instant::now();
+    let lines = lines_of(|| {
+        for _ in 0..2 {
+            let mut hostile = Instance::new(&plugin, &spec).unwrap();
+            for _ in 0..2 {
+                hostile.process(&batch(&["talk", "trap"]), &mut Outcomes::default()).unwrap_err();
+                hostile.renew().unwrap();
+            }
+        }
+    });
+    // Each second may have a line more: that others were suppressed.
+    let most = 11 * (1 + start.elapsed().as_secs() as usize);
+    assert!((10..=most).contains(&lines.len()), "{} lines: {lines:?}", lines.len());
 }
 
 /// The lines that `run` logs, with their fields.

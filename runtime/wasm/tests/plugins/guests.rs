@@ -73,6 +73,7 @@ pub(crate) fn spec(config: &str) -> InstanceSpec {
         limits: limits(PATIENT),
         allow: Allow::default(),
         counters: Arc::new(PluginCounters::default()),
+        log: Arc::default(),
         role: None,
     }
 }
