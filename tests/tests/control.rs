@@ -1,7 +1,8 @@
 //! Running pipelines looked at and changed: by files that change, by commands, over HTTP, and over a restart.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
@@ -144,6 +145,36 @@ fn what_was_changed_at_run_time_survives_a_restart_until_the_file_changes() -> R
     end(&mut running)
 }
 
+/// The state folder is the same, as that of the user's is. Only the embedded log, which is one process's, is another.
+#[test]
+fn what_one_process_keeps_is_safe_from_another_of_the_same_pipeline() -> Result<()> {
+    let setup = Setup::new("plugins/stamp.wasm", "", "")?;
+    setup.put("stamp.wasm", &version(1)?)?;
+    let mut running = setup.start()?;
+    done(setup.load("stamp", &version(2)?)?)?;
+    done(setup.cli(&["pause", "files"])?)?;
+
+    let yaml = fs::read_to_string(setup.folder.path().join("pipeline.yaml"))?;
+    fs::write(setup.folder.path().join("other.yaml"), yaml.replace("path: log", "path: other"))?;
+    setup.run(&["topics", "create", "in", "--local", "other"], "")?;
+    let admin = free_address()?;
+    let args = ["run", "other.yaml", "--state-dir", "state", "--admin", &admin.to_string()];
+    let mut other = sluicegate(args)?.folder(setup.folder.path()).spawn()?;
+    other.wait_ready(admin, WITHIN)?;
+    let log = other.stderr()?;
+    ensure!(log.contains("another process of this pipeline") && log.contains("its own --state-dir"), "{log}");
+    let (third, url) = (setup.folder.path().join("third.wasm"), format!("http://{admin}"));
+    fs::write(&third, version(3)?)?;
+    done(sluicegate(["load", "files", "stamp", path(&third)?, "--admin", &url])?.run()?)?;
+    end(&mut other)?;
+    end(&mut running)?;
+
+    let mut running = setup.start()?;
+    let status = setup.status()?;
+    ensure!(status["paused"] == true && status["stages"][0]["version"] == "000002", "{status}");
+    end(&mut running)
+}
+
 #[test]
 fn changes_need_the_token_where_there_is_one() -> Result<()> {
     let setup = Setup::new("plugins/stamp.wasm", "", &format!("admin: {{ listen: '127.0.0.1:1', token: {TOKEN} }}\n"))?;
@@ -153,6 +184,8 @@ fn changes_need_the_token_where_there_is_one() -> Result<()> {
     ensure!(pause("Accept: */*")?.status == 401);
     ensure!(pause("Authorization: Bearer 0123456789abcdef012")?.status == 403);
     ensure!(setup.status()?["paused"] == false, "whoever looks needs no token");
+    let named = http::send(setup.admin, "GET", "/v1/pipelines", &["Host: gate.example"], b"")?;
+    ensure!(named.status == 200, "where there is a token, it may have any name: {named:?}");
     let refused = setup.cli(&["pause", "files"])?;
     ensure!(refused.code == Some(1) && refused.stderr.contains("SLUICEGATE_ADMIN_TOKEN"), "{refused:?}");
     ensure!(pause(&format!("Authorization: Bearer {TOKEN}"))?.status == 200);
@@ -171,6 +204,12 @@ fn a_page_in_a_browser_changes_nothing_and_the_document_is_there() -> Result<()>
     let mut running = setup.start()?;
     let answer = http::send(setup.admin, "POST", "/v1/pipelines/files/pause", &["Origin: http://evil.example"], b"")?;
     ensure!(answer.status == 403 && answer.body.contains("a page in a browser"), "{answer:?}");
+    // Nor does one see anything that has had its own name lead here.
+    for path in ["/v1/pipelines", "/v1/pipelines/files/history", "/v1/openapi.json"] {
+        let answer = http::send(setup.admin, "GET", path, &["Host: evil.example"], b"")?;
+        ensure!(answer.status == 403 && answer.body.contains("ask for localhost"), "{answer:?}");
+    }
+    ensure!(http::send(setup.admin, "GET", "/ready", &["Host: probe.example"], b"")?.status == 200);
     let document: Value = serde_json::from_str(&http::get(setup.admin, "/v1/openapi.json")?.body)?;
     // Each path and method of the document is one that the endpoint knows.
     for (path, methods) in document["paths"].as_object().context("paths")? {
@@ -184,6 +223,19 @@ fn a_page_in_a_browser_changes_nothing_and_the_document_is_there() -> Result<()>
     ensure!(answer.status == 404 && answer.body.contains("those that do: files"), "{answer:?}");
     let nobody = sluicegate(["status", "--admin", "http://127.0.0.1:1"])?.run()?;
     ensure!(nobody.code == Some(1) && nobody.stderr.contains("admin.listen"), "{nobody:?}");
+    end(&mut running)
+}
+
+#[test]
+fn whoever_connects_and_says_nothing_keeps_nobody_out() -> Result<()> {
+    let setup = Setup::new("plugins/stamp.wasm", "", "")?;
+    setup.put("stamp.wasm", &version(1)?)?;
+    let mut running = setup.start()?;
+    let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(setup.admin)).collect::<Result<_, _>>()?;
+    ensure!(http::get(setup.admin, "/ready")?.status == 200);
+    let mut oldest = silent.first().context("a connection")?;
+    oldest.set_read_timeout(Some(DRAINED_WITHIN))?;
+    ensure!(oldest.read(&mut [0])? == 0, "it was answered");
     end(&mut running)
 }
 

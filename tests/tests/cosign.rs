@@ -12,8 +12,10 @@ use sluicegate_tests::program::free_address;
 use sluicegate_tests::registry::Registry;
 use sluicegate_tests::user::{User, clear};
 use sluicegate_tests::wait::eventually;
+use sluicegate_tests::web::{Answer, Web};
 
 const BAD: i32 = 2;
+const UNREACHABLE: i32 = 3;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const TRUST: &str = "trust: { keys: [{ key: '${file:cosign.pub}' }] }\n";
 
@@ -56,6 +58,25 @@ fn what_is_signed_beside_it_is_loaded_and_nothing_else() -> Result<()> {
     for (user, tag) in known {
         let checked = user.validate(&tag, TRUST)?;
         ensure!(checked.code == Some(0), "a restart needs no registry: {checked:?}");
+    }
+    Ok(())
+}
+
+/// Registries from before OCI 1.1 have more words than 404 for a list that they do not know.
+#[test]
+fn where_a_registry_does_not_list_what_refers_to_a_plugin_a_tag_does() -> Result<()> {
+    let (registry, cosign) = (Registry::start()?, Cosign::new()?);
+    let (_, manifest) = pushed(&user(&cosign)?, &registry, "live")?;
+    cosign.sign_bundle(&registry, "live", &manifest, SIGNED)?;
+    let real = registry.address();
+    for (status, code) in [(400, 0), (405, 0), (406, 0), (501, 0), (403, BAD), (500, UNREACHABLE)] {
+        let front = Web::start(move |request| match request.path.contains("/referrers/") {
+            true => Answer::status(status),
+            false => Answer::status(307).with("Location", format!("http://{real}{}", request.path)),
+        })?;
+        // Who has seen it signed before would not ask.
+        let checked = user(&cosign)?.validate(&format!("oci://{}/live:1", front.address()), TRUST)?;
+        ensure!(checked.code == Some(code), "{status}: {checked:?}");
     }
     Ok(())
 }

@@ -94,6 +94,26 @@ fn an_empty_folder_is_waited_for_and_one_that_is_not_there_is_an_error() -> Resu
     Ok(())
 }
 
+/// As where a machine starts before its brokers do, or topics are made later than pipelines.
+#[test]
+fn a_pipeline_that_found_no_topic_is_tried_again() -> Result<()> {
+    let setup = Setup::new()?;
+    let mut running = setup.start()?;
+    setup.write("a.yaml", &pipeline("a", "v1.wasm", "out", "").replace("[in]", "[later]"))?;
+    setup.wait_for_refusal("a.yaml", "topic 'later'")?;
+    ensure!(http::get(setup.admin, "/metrics")?.body.contains("sluicegate_files_refused 1"));
+    setup.run(&["topics", "create", "later", "--local", "log"], "")?;
+    setup.run(&["produce", "later", "--local", "log"], "{\"value\":\"x\"}\n")?;
+    let is_taken_up = |file: &Value| named(file, "a.yaml") && file["refused"].is_null();
+    eventually(WITHIN, "another try", || Ok(setup.files()?.iter().any(is_taken_up).then_some(())))?;
+    let out = setup.run(&["consume", "out", "--local", "log", "--follow", "-n", "1"], "")?;
+    ensure!(out.contains("000001:x"), "{out}");
+    running.signal(Signal::Term)?;
+    let ended = running.wait(ENDED_WITHIN)?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    Ok(())
+}
+
 /// A pipeline from the embedded log's topic `in` with the stage `stamp`, and what else is said.
 fn pipeline(name: &str, plugin: &str, sink: &str, rest: &str) -> String {
     let (stages, rest) = if rest.starts_with("  -") { (rest, "") } else { ("", rest) };

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Digest;
 use crate::files;
+use crate::state::PipelineFolder;
 
 /// So much of the history is kept.
 const ENTRIES_MAX: usize = 200;
@@ -22,7 +23,7 @@ const FILE: &str = "state.json";
 pub(crate) struct Journal {
     kept: Mutex<Kept>,
     counts: Mutex<BTreeMap<(Action, Ended), u64>>,
-    folder: Option<PathBuf>,
+    folder: Option<PipelineFolder>,
     changing: Mutex<()>,
 }
 
@@ -151,15 +152,14 @@ impl Ended {
 }
 
 impl Journal {
-    /// The journal of this pipeline in a folder for all of them.
+    /// The journal of a pipeline in its folder.
     ///
     /// # Errors
-    /// The folder cannot be made, or what is in it cannot be read.
-    pub(crate) fn open(folder: &Path, pipeline: &str) -> Result<Journal, Broken> {
-        let folder = folder.join(pipeline);
-        let fail = |error: std::io::Error| Broken::Folder(format!("state folder {}: {error}", folder.display()));
-        std::fs::create_dir_all(folder.join("plugins")).map_err(fail)?;
-        let file = folder.join(FILE);
+    /// What is in the folder cannot be read, or nothing can be made there.
+    pub(crate) fn open(folder: PipelineFolder) -> Result<Journal, Broken> {
+        let fail = |error: std::io::Error| Broken::Folder(format!("state folder {}: {error}", folder.path.display()));
+        std::fs::create_dir_all(folder.path.join("plugins")).map_err(fail)?;
+        let file = folder.path.join(FILE);
         let kept = match files::read(&file, FILE_BYTES_MAX) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 Broken::Content(format!("{}: {error}; remove it to forget what was changed", file.display()))
@@ -278,7 +278,7 @@ impl Journal {
         let Some(file) = self.plugin_file(Digest::of(bytes).hex()) else {
             return Ok(());
         };
-        if file.exists() { Ok(()) } else { keep_file(&file, bytes) }
+        if file.exists() { Ok(()) } else { self.own()?.map_or(Ok(()), |_| keep_file(&file, bytes)) }
     }
 
     /// The bytes of a plugin that was kept.
@@ -296,9 +296,9 @@ impl Journal {
 
     /// Removes the plugins that none of these digests names, nor any change that is kept.
     pub(crate) fn forget_plugins_but(&self, mut digests: BTreeSet<String>) {
-        let Some(folder) = &self.folder else { return };
+        let Ok(Some(folder)) = self.own() else { return };
         digests.extend(lock(&self.kept).stages.values().map(|change| change.digest.clone()));
-        let files = std::fs::read_dir(folder.join("plugins")).into_iter().flatten().flatten();
+        let files = std::fs::read_dir(folder.path.join("plugins")).into_iter().flatten().flatten();
         for file in files.map(|entry| entry.path()) {
             let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
             if stem.is_none_or(|stem| !digests.contains(&stem))
@@ -309,14 +309,20 @@ impl Journal {
         }
     }
 
+    /// The folder, to change it.
+    fn own(&self) -> Result<Option<&PipelineFolder>, String> {
+        let Some(folder) = &self.folder else { return Ok(None) };
+        folder.take().map(|()| Some(folder))
+    }
+
     fn plugin_file(&self, digest: &str) -> Option<PathBuf> {
-        Some(self.folder.as_ref()?.join("plugins").join(format!("{digest}.wasm")))
+        Some(self.folder.as_ref()?.path.join("plugins").join(format!("{digest}.wasm")))
     }
 
     fn write(&self, kept: &Kept) -> Result<(), String> {
-        let Some(folder) = &self.folder else { return Ok(()) };
+        let Some(folder) = self.own()? else { return Ok(()) };
         let bytes = serde_json::to_vec_pretty(kept).map_err(|error| error.to_string())?;
-        keep_file(&folder.join(FILE), &bytes)
+        keep_file(&folder.path.join(FILE), &bytes)
     }
 }
 
@@ -337,6 +343,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Claims;
+
+    fn open(parent: &Path) -> Result<Journal, Broken> {
+        Journal::open(PipelineFolder::new(parent.join("p"), &Claims::default()))
+    }
 
     fn entry(number: usize, ended: Ended) -> Entry {
         Entry {
@@ -354,8 +365,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_there_after_a_restart_and_bounded() {
-        let folder = tempfile::tempdir().unwrap();
-        let open = || Journal::open(folder.path(), "p").unwrap();
+        let (folder, claims) = (tempfile::tempdir().unwrap(), Claims::default());
+        let open = || Journal::open(PipelineFolder::new(folder.path().join("p"), &claims)).unwrap();
         let journal = open();
         let change = RunTimeChange { digest: "d".into(), file: "f".into() };
         journal.keep("s", Some(change.clone())).unwrap();
@@ -374,7 +385,7 @@ mod tests {
     #[test]
     fn kept_plugins_are_what_their_digests_say() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path(), "p").unwrap();
+        let journal = open(folder.path()).unwrap();
         let digest = Digest::of(b"wasm").hex().to_owned();
         assert!(journal.plugin(&digest, 100).is_err());
         journal.keep_plugin(b"wasm").unwrap();
@@ -391,7 +402,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("p")).unwrap();
         std::fs::write(folder.path().join("p/state.json"), "{").unwrap();
-        let broken = Journal::open(folder.path(), "p").err().unwrap();
+        let broken = open(folder.path()).err().unwrap();
         assert!(matches!(broken, Broken::Content(error) if error.contains("remove it to forget")));
     }
 }

@@ -1,4 +1,7 @@
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::app::{App, LoadedPipeline};
 use crate::exit::Exit;
@@ -6,19 +9,37 @@ use crate::journal::{Broken, Journal};
 
 /// Where what is changed at run time is kept over a restart.
 #[derive(Clone, Debug)]
-pub(crate) struct StateFolder(Option<PathBuf>);
+pub(crate) struct StateFolder {
+    path: Option<PathBuf>,
+    claims: Claims,
+}
+
+/// The folders of pipelines that this process may change. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claims(Arc<Mutex<BTreeMap<PathBuf, Weak<File>>>>);
+
+/// A pipeline's folder. All its processes may read it; one at a time changes it: the first that asks, until it ends.
+#[derive(Debug)]
+pub(crate) struct PipelineFolder {
+    pub(crate) path: PathBuf,
+    claims: Claims,
+    /// The operating system frees it when a process ends, however it ends.
+    lock: Mutex<Option<Arc<File>>>,
+}
+
+const LOCK: &str = "lock";
 
 impl StateFolder {
     /// This folder, or the user's own for such things.
     pub(crate) fn new(given: Option<&Path>) -> Self {
-        let folder = given.map(Path::to_owned).or_else(|| {
+        let path = given.map(Path::to_owned).or_else(|| {
             let folders = directories::ProjectDirs::from("", "", "sluicegate")?;
             Some(folders.state_dir().unwrap_or_else(|| folders.data_local_dir()).to_owned())
         });
-        if folder.is_none() {
+        if path.is_none() {
             tracing::warn!("no folder is known for changes made at run time: a restart forgets them; give --state-dir");
         }
-        StateFolder(folder)
+        StateFolder { path, claims: Claims::default() }
     }
 
     /// A pipeline that is about to start, with what was changed in it at run time before.
@@ -26,12 +47,93 @@ impl StateFolder {
     /// # Errors
     /// What is kept makes no sense.
     pub(crate) fn go_on(&self, app: &App, mut pipeline: LoadedPipeline) -> Result<LoadedPipeline, Exit> {
-        let Some(folder) = &self.0 else { return Ok(pipeline) };
-        match Journal::open(folder, &pipeline.config.name) {
+        let Some(path) = &self.path else { return Ok(pipeline) };
+        let folder = PipelineFolder::new(path.join(&pipeline.config.name), &self.claims);
+        if let Err(why) = folder.take() {
+            let pipeline = &pipeline.config.name;
+            tracing::warn!(%pipeline, "{why}; a restart forgets what is changed in this process");
+        }
+        match Journal::open(folder) {
             Ok(journal) => pipeline.restore(app, journal),
             Err(Broken::Content(error)) => return Err(Exit::usage(error)),
             Err(Broken::Folder(error)) => tracing::warn!("{error}; a restart forgets changes made at run time"),
         }
         Ok(pipeline)
+    }
+}
+
+impl PipelineFolder {
+    pub(crate) fn new(path: PathBuf, claims: &Claims) -> Self {
+        PipelineFolder { path, claims: claims.clone(), lock: Mutex::default() }
+    }
+
+    /// Makes it this process's to change, if it is not: it may have been another's until now.
+    ///
+    /// # Errors
+    /// It still is, or it cannot be made.
+    pub(crate) fn take(&self) -> Result<(), String> {
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            *held = Some(self.claims.claim(&self.path)?);
+        }
+        Ok(())
+    }
+}
+
+impl Claims {
+    /// The lock of a pipeline's folder, which is made where it is not there. The process may have it already: of a pipeline
+    /// that was removed and comes again, the last worker may hang, or the last change go on.
+    fn claim(&self, path: &Path) -> Result<Arc<File>, String> {
+        let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match claimed.get(path).and_then(Weak::upgrade) {
+            Some(file) => file,
+            None => Arc::new(lock(path)?),
+        };
+        claimed.insert(path.to_owned(), Arc::downgrade(&file));
+        Ok(file)
+    }
+}
+
+fn lock(folder: &Path) -> Result<File, String> {
+    let failed = |error: std::io::Error| format!("state folder {}: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(format!(
+                "state folder {}: another process of this pipeline keeps its changes there; give each its own --state-dir",
+                folder.display()
+            ));
+        }
+        // Some network file systems have no locks; most pipelines have one process.
+        Err(TryLockError::Error(error)) => {
+            let folder = folder.display();
+            tracing::warn!("state folder {folder} cannot be locked: {error}; let one process of its pipeline use it");
+        }
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time_changes_a_pipelines_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        // Locks are of open files, so that what has its own claims is as good as another process.
+        let (here, elsewhere) = (Claims::default(), Claims::default());
+        let of = |pipeline: &str, claims: &Claims| PipelineFolder::new(folder.path().join(pipeline), claims);
+        let (first, second, other) = (of("p", &here), of("p", &here.clone()), of("p", &elsewhere));
+        first.take().unwrap();
+        second.take().unwrap();
+        assert!(other.take().unwrap_err().contains("--state-dir"));
+        of("q", &elsewhere).take().unwrap();
+        drop(first);
+        assert!(other.take().is_err(), "the second has it still");
+        drop(second);
+        other.take().unwrap();
+        assert!(of("p", &here).take().is_err());
     }
 }

@@ -107,6 +107,11 @@ impl Running {
         lock(&self.states).iter().any(WorkerState::is_ended)
     }
 
+    /// Why it ended by itself, if it did.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        lock(&self.failure).clone().filter(|_| self.has_ended())
+    }
+
     fn has_ended(&self) -> bool {
         lock(&self.states).iter().all(WorkerState::is_ended)
     }
@@ -221,7 +226,7 @@ impl Supervisor {
     /// Has a pipeline's workers go on with this in place of what they have, as the same members of their group.
     pub(crate) fn change(&self, running: &Running, next: LoadedPipeline) {
         let before = std::mem::replace(&mut *lock(&running.pipeline), Arc::new(next));
-        self.course.changed.notify_all();
+        self.course.change(|_| {});
         let behind = before.hand_over();
         if behind > 0 {
             tracing::warn!(pipeline = %running.name, "{behind} workers have not come to the changed configuration yet");
@@ -231,7 +236,8 @@ impl Supervisor {
     /// Has a pipeline finish what is in flight and leave its group. Waits until it has, or hangs for too long.
     pub(crate) fn remove(&self, running: &Arc<Running>) {
         running.stop.request();
-        self.course.changed.notify_all();
+        self.course.change(|_| {});
+        running.pipeline().abandon_tryout();
         if !self.course.wait_until(|| running.has_ended(), STOP_MAX) {
             tracing::warn!(pipeline = %running.name, "its workers did not end within {STOP_MAX:?}, and are left alone");
         }
@@ -263,8 +269,8 @@ impl Supervisor {
         let left = self.course.wait();
         if left > 0 {
             tracing::warn!(
-                "{left} workers did not end within {STOP_MAX:?}, as brokers do not answer; the next start goes on from the \
-                 committed offsets"
+                "{left} workers did not end within {STOP_MAX:?}: brokers do not answer, or calls of plugins last too long; the \
+                 next start goes on from the committed offsets"
             );
         }
         for running in self.running() {
@@ -303,6 +309,10 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
             && pipeline.go_back_from(culprit, &error.message)
         {
             tracing::warn!(pipeline = %name, worker, "{error}; the version before runs again");
+            if pipeline.is_succeeded() {
+                // What takes its place is not there yet.
+                course.wait_until(|| running.stop.requested() || !running.is_still(&pipeline), BACKOFF_MAX);
+            }
             continue;
         }
         let may_pass = may_pass(&error, running);

@@ -1,8 +1,13 @@
-//! Who may change something.
+//! Who may change something, and who may look.
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use std::net::IpAddr;
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use sha2::{Digest, Sha256};
 
 use super::tls::{Certificates, Peer, Shown};
@@ -28,6 +33,17 @@ impl FromRequestParts<Admin> for Permit {
     }
 }
 
+/// Before whatever is asked for, be it to look alone: see [`Access::check_host`].
+pub(super) async fn check_host(
+    State(admin): State<Admin>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    admin.access.check_host(&peer, request.headers())?;
+    Ok(next.run(request).await)
+}
+
 /// What guards an endpoint.
 pub struct Guard {
     pub(super) access: Access,
@@ -42,9 +58,11 @@ impl Guard {
     /// A file of `admin.tls` is no good; told by its place.
     pub fn of(admin: Option<&config::Admin>) -> Result<Self, Exit> {
         let tls = admin.and_then(|admin| Some((&admin.origin, admin.tls.clone()?)));
+        let open = admin.filter(|admin| admin.token.is_none() && admin.tls.is_none());
         let access = Access {
             token: admin.and_then(|admin| admin.token.clone()),
             client_ca: tls.as_ref().is_some_and(|(_, tls)| tls.client_ca.is_some()),
+            open_at: open.map(|admin| admin.listen.ip()),
         };
         let read = tls.map(|(origin, tls)| {
             Certificates::read(tls).map_err(|fault| origin.error(&["tls", fault.key], fault.message))
@@ -64,9 +82,31 @@ pub(super) struct Access {
     token: Option<Secret>,
     /// Whether a client certificate that admin.tls.client-ca trusts is as good.
     client_ca: bool,
+    /// Where it listens, if nothing but the place of a request says whose it is. Where there is TLS, no page gets by
+    /// the certificate, which is not one of its own name.
+    open_at: Option<IpAddr>,
 }
 
 impl Access {
+    /// Whether a request from this machine is for this machine. A page in a browser may have had its own name lead
+    /// here: the browser then takes the endpoint for the page's own server, and shows it the answers.
+    ///
+    /// # Errors
+    /// It is for another name.
+    fn check_host(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(listen) = self.open_at.filter(|_| is_loopback(peer.address.ip())) else {
+            return Ok(());
+        };
+        // No browser leaves it out.
+        match headers.get_all(header::HOST).iter().find(|host| !is_own(host, listen)) {
+            Some(host) => refuse(format!(
+                "the request is for the host {host:?}, as one of a page in a browser is whose name was made to lead \
+                 here: ask for localhost or 127.0.0.1, or set admin.token or admin.tls, with which any name will do"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a request that changes something is allowed.
     ///
     /// # Errors
@@ -124,7 +164,7 @@ fn check_place(peer: &Peer, headers: &HeaderMap) -> Result<(), Problem> {
         refuse(format!("{why}, and no admin.token is set; without one, changes are allowed on this machine alone"))
     };
     let from = peer.address.ip();
-    if !from.to_canonical().is_loopback() {
+    if !is_loopback(from) {
         return refuse(&format!("the request comes from {from}"));
     }
     if FORWARDED.iter().any(|name| headers.contains_key(*name)) {
@@ -136,12 +176,30 @@ fn check_place(peer: &Peer, headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether a host is no name that somebody else can have lead elsewhere.
+fn is_own(host: &HeaderValue, listen: IpAddr) -> bool {
+    let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let name = authority.host();
+    match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(address) => address == listen || is_loopback(address),
+        Err(_) => name.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
 fn refuse(message: impl Into<String>) -> Result<(), Problem> {
     Err(Problem(StatusCode::FORBIDDEN, message.into()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     type Headers<'a> = &'a [(&'static str, &'static str)];
@@ -153,7 +211,7 @@ mod tests {
     }
 
     fn access(token: Option<&str>, client_ca: bool) -> Access {
-        Access { token: token.map(|token| Secret::from(token.to_owned())), client_ca }
+        Access { token: token.map(|token| Secret::from(token.to_owned())), client_ca, open_at: None }
     }
 
     #[test]
@@ -193,5 +251,29 @@ mod tests {
             assert_eq!(judge(&access, Shown::Nothing, "127.0.0.1:1", shown_token), alone);
             assert_eq!(judge(&access, Shown::Refused("expired"), "127.0.0.1:1", shown_token), beside_a_bad_one);
         }
+    }
+
+    #[test]
+    fn a_page_whose_name_was_made_to_lead_here_sees_nothing() {
+        let admin = config::Admin::at("192.168.0.7:9644".parse().unwrap());
+        let judge = |admin: &config::Admin, from: &str, host: &str| {
+            let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
+            let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+            let checked = Guard::of(Some(admin)).unwrap().access.check_host(&peer, &headers);
+            checked.map_err(|Problem(status, message)| (status.as_u16(), message))
+        };
+        for own in ["127.0.0.1:9644", "127.0.0.1", "[::1]:9644", "LocalHost:9644", "localhost", "192.168.0.7:9644"] {
+            assert_eq!(judge(&admin, "127.0.0.1:1", own), Ok(()), "{own}");
+        }
+        for other in ["evil.example:9644", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.0.8", ""] {
+            for here in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+                let (status, message) = judge(&admin, here, other).unwrap_err();
+                assert!(status == 403 && message.contains("ask for localhost"), "{other}: {message}");
+            }
+        }
+        // A probe, which asks by the address or name of its own network.
+        assert_eq!(judge(&admin, "10.0.0.1:1", "gate.example:9644"), Ok(()));
+        let with_token = config::Admin { token: Some(Secret::from("0123456789abcdef".to_owned())), ..admin };
+        assert_eq!(judge(&with_token, "127.0.0.1:1", "gate.example:9644"), Ok(()));
     }
 }

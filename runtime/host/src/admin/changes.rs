@@ -6,7 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::access::Permit;
 use super::{Admin, Problem};
@@ -61,24 +61,47 @@ pub(super) async fn load(
 ) -> Answer {
     let running = admin.pipeline(&pipeline)?;
     let (digest, asker) = (asked.digest()?, asked.asker(&permit));
-    let bytes = receive(&admin, &running, &stage, body).await?;
+    let upload = receive(&admin, &running, &stage, body).await?;
     let app = Arc::clone(&admin.app);
-    on_own_thread(move || running.pipeline().load_plugin(&app, &stage, bytes, digest.as_ref(), &asker)).await
+    upload.change(move |bytes| running.pipeline().load_plugin(&app, &stage, bytes, digest.as_ref(), &asker)).await
+}
+
+/// A plugin that came in.
+pub(super) struct Upload {
+    bytes: Vec<u8>,
+    /// Its place among those that are held in memory.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Upload {
+    /// Makes a change with the plugin, which has its place until the change has ended, also where whoever asked for it
+    /// is gone by then.
+    pub(super) async fn change(
+        self,
+        change: impl FnOnce(Vec<u8>) -> Result<Changed, Refusal> + Send + 'static,
+    ) -> Answer {
+        let Upload { bytes, place } = self;
+        on_own_thread(move || {
+            let _place = place;
+            change(bytes)
+        })
+        .await
+    }
 }
 
 /// The plugin that comes in for a stage. None of one that there is not: the refusal will name those that there are.
-pub(super) async fn receive(admin: &Admin, running: &Running, stage: &str, body: Body) -> Result<Vec<u8>, Problem> {
+pub(super) async fn receive(admin: &Admin, running: &Running, stage: &str, body: Body) -> Result<Upload, Problem> {
     let pipeline = running.pipeline();
     let Some(config) = pipeline.config.stages.iter().find(|config| config.name == stage) else {
-        return Ok(Vec::new());
+        return Ok(Upload { bytes: Vec::new(), place: None });
     };
     let max = config.limits.file_size.0;
-    let busy = |_| Problem(StatusCode::SERVICE_UNAVAILABLE, "the endpoint is closing".into());
-    let _permit = admin.uploads.acquire().await.map_err(busy)?;
+    let closing = |_| Problem(StatusCode::SERVICE_UNAVAILABLE, "the endpoint is closing".into());
+    let place = Arc::clone(&admin.uploads).acquire_owned().await.map_err(closing)?;
     let received =
         tokio::time::timeout(UPLOAD_WITHIN, to_bytes(body, usize::try_from(max).unwrap_or(usize::MAX))).await;
     match received {
-        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Ok(bytes)) => Ok(Upload { bytes: bytes.into(), place: Some(place) }),
         Ok(Err(error)) => {
             let message =
                 format!("cannot take the plugin: {error}; limits.file-size of the stage allows {}", Size(max));
@@ -145,5 +168,32 @@ impl From<Refusal> for Problem {
             Refusal::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Problem(status, refusal.message().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upload_counts_until_its_change_has_ended_whoever_waits_for_it() {
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).try_acquire_owned().ok();
+        let upload = Upload { bytes: b"plugin".to_vec(), place };
+        let (begin, begun) = oneshot::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let asked = tokio::spawn(upload.change(move |bytes| {
+            begin.send(bytes).unwrap();
+            ended.recv().unwrap();
+            Err(Refusal::Conflict("it was only tried".into()))
+        }));
+        assert_eq!(begun.await.unwrap(), b"plugin");
+        asked.abort();
+        assert!(asked.await.is_err(), "whoever asked is gone");
+        assert!(places.try_acquire().is_err(), "the plugin is still held");
+        end.send(()).unwrap();
+        assert!(tokio::time::timeout(UPLOAD_WITHIN, places.acquire()).await.unwrap().is_ok());
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod changes;
+mod connections;
 mod status;
 mod tls;
 mod tryouts;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
@@ -26,10 +28,10 @@ use crate::watch::Files;
 use access::Access;
 pub use access::Guard;
 use status::{FileStatus, PipelineStatus};
-use tls::{Peer, TlsListener};
+use tls::TlsListener;
 
 const OPENAPI: &str = include_str!("openapi.json");
-/// So many plugins are received at a time: each is held in memory.
+/// So many plugins that come in are held in memory at a time, from their first byte to the end of the change.
 const UPLOADS_MAX: usize = 2;
 
 #[derive(Clone)]
@@ -61,22 +63,24 @@ pub(crate) async fn serve(
 ) {
     let Guard { access, certificates } = guard;
     let admin = Admin { app, supervisor, files, access, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) };
-    let service = router(admin).into_make_service_with_connect_info::<Peer>();
-    let ended = match certificates {
-        Some(certificates) => axum::serve(TlsListener::new(listener, certificates), service).await,
-        None => axum::serve(listener, service).await,
-    };
-    if let Err(error) = ended {
-        tracing::error!("admin endpoint: {error}");
+    let router = router(admin);
+    match certificates {
+        Some(certificates) => {
+            connections::serve(TlsListener::new(listener, certificates), router, connections::BOUNDS).await;
+        }
+        None => connections::serve(listener, router, connections::BOUNDS).await,
     }
 }
 
 fn router(admin: Admin) -> Router {
+    let routes = routes().into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
+    let routes = routes.route_layer(from_fn_with_state(admin.clone(), access::check_host));
+    // Probes and scrapes ask by whatever name they know.
     let plain = Router::new()
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .route("/metrics", get(prometheus));
-    routes().into_iter().fold(plain, |router, (path, methods)| router.route(path, methods)).with_state(admin)
+    plain.merge(routes).with_state(admin)
 }
 
 /// What `openapi.json` describes.

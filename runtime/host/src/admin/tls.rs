@@ -1,14 +1,12 @@
 //! TLS of the endpoint, by the OpenSSL that librdkafka links.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::ssl::{
@@ -19,9 +17,10 @@ use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509VerifyResult};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_openssl::SslStream;
 
+use super::connections::Tasks;
 use crate::config::AdminTls;
 use crate::pem;
 use crate::watch::notice::Stamp;
@@ -40,27 +39,20 @@ pub(super) struct TlsListener {
     tcp: TcpListener,
     certificates: Certificates,
     handshakes: JoinSet<Option<Secured>>,
-    /// Those that go on, the oldest first.
-    order: VecDeque<AbortHandle>,
+    /// Those that go on.
+    bounded: Tasks,
 }
 
 type Secured = (SslStream<TcpStream>, Peer);
 
 impl TlsListener {
     pub(super) fn new(tcp: TcpListener, certificates: Certificates) -> Self {
-        TlsListener { tcp, certificates, handshakes: JoinSet::new(), order: VecDeque::new() }
+        TlsListener { tcp, certificates, handshakes: JoinSet::new(), bounded: Tasks::new(HANDSHAKES_MAX) }
     }
 
-    /// Begins a handshake. Where there are too many, the oldest has had its chance.
     fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
-        self.order.retain(|handshake| !handshake.is_finished());
-        if self.order.len() >= HANDSHAKES_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            oldest.abort();
-        }
         let acceptor = self.certificates.current().clone();
-        self.order.push_back(self.handshakes.spawn(async move {
+        self.bounded.add(self.handshakes.spawn(async move {
             let done = tokio::time::timeout(HANDSHAKE_WITHIN, shake_hands(&acceptor, stream, address)).await;
             let failed = |error: anyhow::Error| tracing::debug!("admin endpoint: {address}: no handshake: {error}");
             done.unwrap_or_else(|late| Err(late.into())).map_err(failed).ok()
@@ -87,7 +79,7 @@ impl Listener for TlsListener {
     }
 
     fn local_addr(&self) -> io::Result<Peer> {
-        self.tcp.local_addr().map(Peer::plain)
+        self.tcp.local_addr().map(Peer::from)
     }
 }
 
@@ -122,8 +114,9 @@ pub(super) enum Shown {
     Refused(&'static str),
 }
 
-impl Peer {
-    pub(super) fn plain(address: SocketAddr) -> Self {
+/// Without TLS nobody shows anything.
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
         Peer { address, shown: Shown::Nothing }
     }
 }
@@ -135,18 +128,6 @@ impl fmt::Display for Peer {
             write!(f, "{name} at ")?;
         }
         write!(f, "{}", self.address.ip())
-    }
-}
-
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Peer::plain(*stream.remote_addr())
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        stream.remote_addr().clone()
     }
 }
 

@@ -82,9 +82,10 @@ pub(super) async fn begin(
     let begin = asked.begin()?;
     let asked = Asked { by: asked.by, why: asked.why, digest: asked.digest };
     let (digest, asker) = (asked.digest()?, asked.asker(&permit));
-    let bytes = receive(&admin, &running, &stage, body).await?;
+    let upload = receive(&admin, &running, &stage, body).await?;
     let app = Arc::clone(&admin.app);
-    on_own_thread(move || try_plugin(&running.pipeline(), &app, &stage, bytes, digest.as_ref(), begin, &asker)).await
+    let begin = move |bytes| try_plugin(&running.pipeline(), &app, &stage, bytes, digest.as_ref(), begin, &asker);
+    upload.change(begin).await
 }
 
 pub(super) async fn stop(

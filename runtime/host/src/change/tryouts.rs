@@ -211,6 +211,14 @@ impl LoadedPipeline {
         Some(behind)
     }
 
+    /// The pipeline ends, and with it what is tried out in it.
+    pub(crate) fn abandon_tryout(&self) {
+        let _one = self.journal.one_at_a_time();
+        if let Some(tryout) = self.tryout() {
+            self.end_tryout(&tryout, &Asker { who: "sluicegate".into(), why: Some("its pipeline ended".into()) });
+        }
+    }
+
     /// At a start: what was tried out before it is not any more.
     pub(super) fn forget_tryout(&self) {
         let Some(kept) = self.journal.candidate() else { return };

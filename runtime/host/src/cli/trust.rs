@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,6 +13,7 @@ use crate::files;
 use crate::registry::{PluginRef, Wanted};
 use crate::trust::{self, PublicKey, SecretKey};
 
+/// No key is longer.
 const KEY_BYTES_MAX: u64 = 16 << 10;
 
 #[derive(Args)]
@@ -63,9 +64,7 @@ pub(super) fn keygen(options: &Keygen) -> Result<(), Exit> {
     };
     let (secret_file, public_file) = (file(".key"), file(".pub"));
     let failed = |path: &Path, error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Exit::usage(format!("{} is there already: choose another name", path.display()))
-        }
+        ErrorKind::AlreadyExists => Exit::usage(format!("{} is there already: choose another name", path.display())),
         _ => Exit::failed(format!("cannot write {}: {error}", path.display())),
     };
     let secret = SecretKey::generate();
@@ -119,13 +118,32 @@ pub(super) fn read_public(path: &Path) -> Result<PublicKey, Exit> {
 
 fn read_key(path: &Path) -> Result<String, Exit> {
     let cannot = |why: &dyn std::fmt::Display| Exit::usage(format!("cannot read key {}: {why}", path.display()));
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| cannot(&error))?;
-    file.take(KEY_BYTES_MAX).read_to_string(&mut text).map_err(|error| cannot(&error))?;
-    Ok(text)
+    let bytes = files::read(path, KEY_BYTES_MAX).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => cannot(&format_args!("more than {KEY_BYTES_MAX} bytes are too long for a key")),
+        _ => cannot(&error),
+    })?;
+    String::from_utf8(bytes).map_err(|error| cannot(&error))
 }
 
 fn read(plugin: &Path) -> Result<Vec<u8>, Exit> {
     // Whoever signs or asks has the file; a pipeline has limits of its own.
     Ok(Plugin::read(plugin, &LoadOptions { file_size_max: u64::MAX, ..LoadOptions::default() })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_long_for_a_key_is_refused_and_not_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ops.pub");
+        let mut text = SecretKey::generate().public().to_pem();
+        text.push_str(&"#".repeat(KEY_BYTES_MAX as usize - text.len()));
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(read_key(&path).unwrap(), text);
+        std::fs::write(&path, text + "#").unwrap();
+        let message = read_public(&path).err().unwrap().message;
+        assert!(message.contains("ops.pub: more than 16384 bytes are too long for a key"), "{message}");
+    }
 }

@@ -38,8 +38,11 @@ impl Checked<'_> {
     /// Names appear in metrics, files and topics: letters that are safe in all of them.
     fn name(&self, path: Path<'_>, what: &str, name: &str) -> Result<(), ConfigError> {
         let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-        if name.is_empty() || name.len() > NAME_LENGTH_MAX || !name.chars().all(legal) {
-            let rule = format!("1 to {NAME_LENGTH_MAX} characters of a-z, 0-9, '-', '_' and '.'");
+        // Folders and files are called by it: '..' would be another's.
+        if name.is_empty() || name.len() > NAME_LENGTH_MAX || !name.chars().all(legal) || name.starts_with('.') {
+            let rule = format!(
+                "1 to {NAME_LENGTH_MAX} characters of a-z, 0-9, '-', '_' and '.', of which '.' is not the first"
+            );
             return self.refuse(path, format!("{what} '{name}' is no name: {rule}"));
         }
         Ok(())

@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::reference::OciRef;
 use super::seals::Kept;
@@ -14,8 +15,17 @@ use crate::trust::{Seal, Signature};
 pub(super) struct Cache {
     /// None where the user has no cache folder.
     folder: Option<PathBuf>,
+    /// What is kept in all, beside tags, which are small and do not grow in number as they move.
+    bytes_max: u64,
 }
 
+/// A tag that moves every hour would fill the disk. What was used least recently goes, and costs a download, no more.
+const BYTES_MAX: u64 = 1 << 30;
+
+/// The folder of what is kept by digest: plugins and manifests.
+const BLOBS: &str = "sha256";
+/// The folder of signatures.
+const SEALS: &str = "seals";
 /// The longest text that a file of a tag holds: a digest.
 const TAG_BYTES_MAX: u64 = 128;
 /// A manifest and as many signatures as are looked at, in base64.
@@ -23,7 +33,7 @@ const SEAL_BYTES_MAX: u64 = 128 << 20;
 
 impl Cache {
     pub(super) fn new(folder: Option<PathBuf>) -> Self {
-        Cache { folder }
+        Cache { folder, bytes_max: BYTES_MAX }
     }
 
     /// The bytes of this digest, if they are here, are no more than `size_max`, and are what they should be.
@@ -31,6 +41,7 @@ impl Cache {
         let path = self.blob(digest)?;
         let bytes = files::read(&path, size_max).ok()?;
         if Digest::of(&bytes) == *digest {
+            touch(&path);
             return Some(bytes);
         }
         tracing::warn!("{} is damaged, and is fetched again", path.display());
@@ -41,6 +52,7 @@ impl Cache {
     pub(super) fn keep(&self, digest: &Digest, bytes: &[u8]) {
         if let Some(path) = self.blob(digest) {
             write(&path, bytes);
+            self.make_room_for(&path);
         }
     }
 
@@ -59,7 +71,9 @@ impl Cache {
 
     /// The signatures that were found beside this plugin, if their manifest is its own.
     pub(super) fn seal(&self, plugin: &Digest) -> Option<Seal> {
-        let bytes = files::read(&self.seal_file(plugin)?, SEAL_BYTES_MAX).ok()?;
+        let path = self.seal_file(plugin)?;
+        let bytes = files::read(&path, SEAL_BYTES_MAX).ok()?;
+        touch(&path);
         serde_json::from_slice::<Kept>(&bytes).ok()?.seal(plugin)
     }
 
@@ -69,15 +83,39 @@ impl Cache {
             && let Ok(bytes) = serde_json::to_vec(&Kept::new(manifest, signatures.to_vec()))
         {
             write(&path, &bytes);
+            self.make_room_for(&path);
+        }
+    }
+
+    /// Drops what was used least recently, until the rest is within bounds; never what was just kept.
+    fn make_room_for(&self, kept: &Path) {
+        let Some(folder) = &self.folder else { return };
+        let files = [BLOBS, SEALS].into_iter().flat_map(|name| fs::read_dir(folder.join(name))).flatten().flatten();
+        let mut entries: Vec<(SystemTime, u64, PathBuf)> = files
+            .filter_map(|entry| {
+                let metadata = entry.metadata().ok()?;
+                Some((metadata.modified().ok()?, metadata.len(), entry.path()))
+            })
+            .collect();
+        let mut bytes: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
+        entries.sort();
+        for (_, size, path) in entries.iter().filter(|(_, _, path)| path != kept) {
+            if bytes <= self.bytes_max {
+                return;
+            }
+            match fs::remove_file(path) {
+                Ok(()) => bytes -= size,
+                Err(error) => tracing::debug!("cannot remove {}: {error}", path.display()),
+            }
         }
     }
 
     fn seal_file(&self, plugin: &Digest) -> Option<PathBuf> {
-        Some(self.folder.as_ref()?.join("seals").join(plugin.hex()))
+        Some(self.folder.as_ref()?.join(SEALS).join(plugin.hex()))
     }
 
     fn blob(&self, digest: &Digest) -> Option<PathBuf> {
-        Some(self.folder.as_ref()?.join("sha256").join(digest.hex()))
+        Some(self.folder.as_ref()?.join(BLOBS).join(digest.hex()))
     }
 
     fn tag_file(&self, oci: &OciRef) -> Option<PathBuf> {
@@ -94,6 +132,13 @@ fn write(path: &Path, bytes: &[u8]) {
     }
 }
 
+/// Counts as used now.
+fn touch(path: &Path) {
+    if let Err(error) = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now())) {
+        tracing::debug!("cannot touch {}: {error}", path.display());
+    }
+}
+
 /// Makes a folder that only its owner can use: whoever writes there says where tags lead while registries do not answer.
 fn create(folder: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
@@ -104,6 +149,8 @@ fn create(folder: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -127,6 +174,30 @@ mod tests {
         cache.keep_tag(&one, &Digest::of(b"1"));
         cache.keep_tag(&one, &Digest::of(b"2"));
         assert_eq!((cache.tag(&one), cache.tag(&other)), (Some(Digest::of(b"2")), None));
+    }
+
+    #[test]
+    fn what_was_used_least_recently_makes_room_for_what_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { folder: Some(folder.path().to_owned()), bytes_max: 10 };
+        let [one, two, six] = [b"one!", b"two!", b"six!"].map(|bytes| Digest::of(bytes));
+        let age = |digest: &Digest, seconds: u64| {
+            let file = fs::File::open(cache.blob(digest).unwrap()).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+        };
+        let is_kept = |digest: &Digest| cache.blob(digest).unwrap().exists();
+        cache.keep(&one, b"one!");
+        cache.keep(&two, b"two!");
+        age(&one, 20);
+        age(&two, 10);
+        assert!(cache.read(&one, 4).is_some(), "which counts as used");
+        cache.keep(&six, b"six!");
+        assert_eq!([&one, &two, &six].map(is_kept), [true, false, true]);
+        let large = Digest::of(b"more than all may have");
+        cache.keep(&large, b"more than all may have");
+        assert_eq!([&one, &six, &large].map(is_kept), [false, false, true], "what was just kept stays");
+        cache.keep_seal(&one, b"a manifest", &[]);
+        assert!(!is_kept(&large) && cache.seal_file(&one).unwrap().exists(), "signatures count too");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::exit::Exit;
 
 /// What the distribution specification asks registries to take.
 pub(super) const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+/// How registries from before OCI 1.1 answer who asks for referrers: what they would list is under a tag then.
+const NO_REFERRERS: &[u16] = &[400, 404, 405, 406, 501];
 const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// One artifact of a registry, by the OCI distribution protocol.
@@ -74,25 +76,38 @@ impl<'a> Oci<'a> {
     /// The manifest or index of this tag or digest in the same repository; none where there is none.
     pub(super) fn beside(&mut self, target: &str, media_type: &str) -> Result<Option<Vec<u8>>, Exit> {
         let response = self.ask(Method::GET, &format!("manifests/{target}"), Some(media_type))?;
-        let what = format!("{target} beside {}", self.oci);
-        response.map(|response| http::body(response, MANIFEST_BYTES_MAX, &what, ": none has so many")).transpose()
+        Self::list(response, &format!("{target} beside {}", self.oci))
     }
 
     /// The index of what refers to this manifest and is of this type; none where the registry keeps no such lists.
     pub(super) fn referrers(&mut self, manifest: &Digest, artifact_type: &str) -> Result<Option<Vec<u8>>, Exit> {
         let path = format!("referrers/{manifest}?artifactType={artifact_type}");
-        let response = self.ask(Method::GET, &path, Some(INDEX))?;
-        let what = format!("the list of what refers to {}", self.oci);
-        response.map(|response| http::body(response, MANIFEST_BYTES_MAX, &what, ": none has so many")).transpose()
+        let response = self.ask_unless(NO_REFERRERS, Method::GET, &path, Some(INDEX))?;
+        Self::list(response, &format!("the list of what refers to {}", self.oci))
+    }
+
+    fn list(response: Option<Response<Body>>, what: &str) -> Result<Option<Vec<u8>>, Exit> {
+        response.map(|response| http::body(response, MANIFEST_BYTES_MAX, what, ": none has so many")).transpose()
     }
 
     /// Asks for something of the repository; none where there is none.
     fn ask(&mut self, method: Method, path: &str, accept: Option<&str>) -> Result<Option<Response<Body>>, Exit> {
+        self.ask_unless(&[404], method, path, accept)
+    }
+
+    /// The same; the statuses of `none` say that there is none.
+    fn ask_unless(
+        &mut self,
+        none: &[u16],
+        method: Method,
+        path: &str,
+        accept: Option<&str>,
+    ) -> Result<Option<Response<Body>>, Exit> {
         let header = accept.map(|media_type| (header::ACCEPT, media_type));
         let response = self.send(&Asked { method, url: self.url(path), header, body: None })?;
         match response.status().as_u16() {
             200 => Ok(Some(response)),
-            404 => Ok(None),
+            status if none.contains(&status) => Ok(None),
             status => Err(self.refusal(status)),
         }
     }

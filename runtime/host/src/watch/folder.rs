@@ -6,6 +6,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use sluicegate_core::{Error, ErrorKind};
+
 use super::notice::{News, Notice, Stamp, folders};
 use crate::app::App;
 use crate::config::{self, ConfigError, Pipeline};
@@ -31,12 +33,20 @@ pub(crate) struct Found {
     pub(crate) refused: Option<String>,
     stamp: Option<Stamp>,
     tried: Option<Instant>,
+    /// Only another file mends it.
+    is_final: bool,
 }
 
 impl Found {
-    /// A file may not run for a reason outside it: its plugin comes later, a registry does not answer.
+    /// A file may not run for a reason outside it: its plugin comes later, a registry or a broker does not answer.
     fn is_to_be_tried_again(&self) -> bool {
-        self.refused.is_some() && self.tried.is_none_or(|tried| tried.elapsed() >= TRIED_EVERY)
+        self.refused.is_some() && !self.is_final && self.tried.is_none_or(|tried| tried.elapsed() >= TRIED_EVERY)
+    }
+
+    /// Why its pipeline has ended by itself, unless that is known already.
+    fn failure(&self, supervisor: &Supervisor) -> Option<Error> {
+        let running = self.pipeline.as_ref().filter(|_| self.refused.is_none())?;
+        supervisor.find(running)?.failure()
     }
 
     fn tell(&self) {
@@ -139,12 +149,18 @@ impl Folder {
             .map(|(file, found)| (file.clone(), found.clone()))
             .collect();
         for file in &there {
-            let before = known.get(file).cloned().unwrap_or_default();
+            let mut before = known.get(file).cloned().unwrap_or_default();
+            if let Some(failure) = before.failure(supervisor) {
+                before.is_final = !matches!(failure.kind, ErrorKind::Unreachable | ErrorKind::Config);
+                (before.refused, before.tried) = (Some(failure.message), Some(Instant::now()));
+                self.files.lock().insert(file.clone(), before.clone());
+            }
             let stamp = Stamp::of(file);
             if stamp.is_none() || stamp == before.stamp && !before.is_to_be_tried_again() {
                 continue;
             }
-            let mut found = Found { stamp, refused: None, tried: Some(Instant::now()), ..before.clone() };
+            let mut found =
+                Found { stamp, refused: None, tried: Some(Instant::now()), is_final: false, ..before.clone() };
             if let Err(error) = self.take_up(app, supervisor, file, &mut found, &mut gone) {
                 found.refused = Some(error.message);
                 if found.refused != before.refused {
@@ -186,14 +202,14 @@ impl Folder {
             found.pipeline = Some(name.clone());
         }
         match supervisor.find(&name) {
-            Some(running) if found.pipeline.as_ref() == Some(&name) => {
+            Some(running) if found.pipeline.as_ref() == Some(&name) && running.failure().is_none() => {
                 self.change(app, supervisor, &running, config)?
             }
-            Some(_) => {
+            Some(_) if found.pipeline.as_ref() != Some(&name) => {
                 let message = format!("there is another pipeline named '{name}'; names are unique in a process");
                 return Err(ConfigError::of_file(file, message).into());
             }
-            None => {
+            _ => {
                 let loaded = self.state.go_on(app, app.load(config)?)?;
                 if let Some(before) = before {
                     supervisor.remove(&before);
@@ -219,9 +235,10 @@ impl Folder {
     /// Has a pipeline that runs go on as its file now has it: with the members that it has, where that can be.
     fn change(&self, app: &App, supervisor: &Supervisor, running: &Arc<Running>, config: Pipeline) -> Result<(), Exit> {
         let before = running.pipeline();
-        let keeps_members = config.keeps_members_of(&before.config) && !running.lacks_workers();
+        let keeps_members = config.keeps_members_of(&before.config);
         let next = before.successor(app, config)?;
-        if keeps_members {
+        // Asked last: loading takes its time, in which a worker may end.
+        if keeps_members && !running.lacks_workers() {
             supervisor.change(running, next);
             return Ok(());
         }
