@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 
 	sluicegate "github.com/sluicegate/sluicegate/plugins/sdk/go"
@@ -24,7 +23,15 @@ func configure(config config, _ sluicegate.Outputs) (sluicegate.Process, error) 
 }
 
 func rewrite(record *sluicegate.Record) sluicegate.Outcome {
-	return record.Emit().Value(bytes.ToUpper(record.Value())).Done()
+	value, output := record.Value(), record.Emit()
+	capitals := output.WriteValue(len(value))
+	for i, b := range value {
+		if 'a' <= b && b <= 'z' {
+			b -= 'a' - 'A'
+		}
+		capitals[i] = b
+	}
+	return output.Done()
 }
 
 func changeField(record *sluicegate.Record) sluicegate.Outcome {

@@ -1,5 +1,7 @@
 package sluicegate
 
+import "slices"
+
 // Output is a record being written, straight into the columns that go back to the runtime. It inherits key, value,
 // headers and timestamp of its record, and takes the default output; what is inherited never crosses the boundary.
 // Setting something twice keeps the last. It is good until the next one is begun.
@@ -31,6 +33,19 @@ func (o *Output) Write(more []byte) (int, error) {
 	w.values.data = append(w.values.data, more...)
 	w.values.lengths[w.outputs-1] += int32(len(more))
 	return len(more), nil
+}
+
+// WriteValue sets the value to so many bytes, zeros at first, and gives them to be written: they lie in the column that goes
+// back, so nothing is copied or allocated. They are good until anything else is set or written, or Process returns.
+func (o *Output) WriteValue(size int) []byte {
+	w := o.writer()
+	w.values.reach(w.outputs)
+	start := len(w.values.data)
+	w.values.data = slices.Grow(w.values.data, size)[:start+size]
+	w.values.lengths = append(w.values.lengths, int32(size))
+	value := w.values.data[start:]
+	clear(value)
+	return value
 }
 
 // Key sets the key; nil is null, and not the same as empty.

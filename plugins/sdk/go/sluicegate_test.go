@@ -86,3 +86,16 @@ func TestColumnsStayEmptyWhereAllIsInherited(t *testing.T) {
 		t.Error(w.headerNames.lengths)
 	}
 }
+
+func TestAValueIsWrittenInPlace(t *testing.T) {
+	b := &batch{offsets: []uint64{0}, timestamps: []int64{7}}
+	record := &Record{batch: b}
+	output := record.Emit().Text("gone")
+	copy(output.WriteValue(3), "ab")
+	output.Write([]byte("!"))
+	record.Emit().WriteValue(0)
+	w := &b.writer
+	if string(w.values.data) != "ab\x00!" || !slices.Equal(w.values.lengths, []int32{4, 0}) {
+		t.Errorf("%q %v", w.values.data, w.values.lengths)
+	}
+}
