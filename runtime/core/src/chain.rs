@@ -8,7 +8,7 @@ use crate::maker::PluginHeader;
 use crate::outcome::Emission;
 use crate::output::{Destination, Output};
 use crate::seams::Clock;
-use crate::stage::{Stage, StageResult};
+use crate::stage::{Stage, StageResult, TURN_MAX};
 
 /// The stages of a pipeline, in order.
 ///
@@ -136,7 +136,11 @@ impl Chain {
         passage: &mut Passage,
         clock: &dyn Clock,
     ) -> Result<Option<Duration>, Error> {
+        let start = clock.now();
         while let Some(stage) = self.stages.get_mut(passage.stage) {
+            if passage.stage > 0 && clock.now().saturating_sub(start) >= TURN_MAX {
+                return Ok(Some(Duration::ZERO));
+            }
             let began = std::mem::replace(&mut passage.began, true);
             let (input, result) = passage.present(batch);
             if !began {

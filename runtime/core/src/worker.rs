@@ -44,6 +44,10 @@ pub struct Worker {
     resumed: u32,
     /// When the oldest uncommitted batch set out; none if there is none.
     open_since: Option<Duration>,
+    /// Whether there was nothing to read when the source was asked last.
+    lull: bool,
+    /// How long the last transaction took to be committed.
+    commit_took: Duration,
     /// Input since the last commit.
     fresh: Amount,
     /// Input whose offsets are not committed: what a crash now would repeat.
@@ -138,6 +142,8 @@ impl Worker {
             progress: Progress::default(),
             batch: Batch::default(),
             open_since: None,
+            lull: false,
+            commit_took: Duration::ZERO,
             fresh: Amount::default(),
             uncommitted: Amount::default(),
             lag: BTreeMap::new(),
@@ -198,11 +204,13 @@ impl Worker {
         }
         if let Some(index) = self.due().filter(|_| self.resumed < RESUMED_MAX) {
             self.resumed += 1;
+            self.lull = false;
             self.resume(index)?;
         } else {
             self.resumed = 0;
             match self.poll()? {
                 Polled::Batch => {
+                    self.lull = false;
                     self.passage.restart();
                     self.process()?;
                 }
@@ -215,10 +223,17 @@ impl Worker {
     }
 
     fn poll(&mut self) -> Result<Polled, Error> {
-        // Where outputs count as soon as they are written, none is kept waiting for records that do not come.
-        if self.settings.delivery == Delivery::AtLeastOnce && !self.progress.is_idle() {
+        self.lull = false;
+        // No output is kept waiting for records that do not come: see also `commit_is_due`.
+        if !self.progress.is_idle() {
             match self.source.poll(&mut self.batch, Duration::ZERO)? {
-                Polled::Idle => self.sink.send_now(),
+                Polled::Idle if self.settings.delivery == Delivery::AtLeastOnce => self.sink.send_now(),
+                Polled::Idle => {
+                    self.lull = true;
+                    if self.commit_is_due() {
+                        return Ok(Polled::Idle);
+                    }
+                }
                 polled => return Ok(polled),
             }
         }

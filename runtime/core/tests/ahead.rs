@@ -2,7 +2,9 @@
 
 mod script;
 
-use script::{Event, Stamp, run_committing, tell};
+use std::time::Duration;
+
+use script::{Event, Stamp, run_committing, run_every, tell};
 use sluicegate_core::*;
 
 #[test]
@@ -20,6 +22,20 @@ fn what_is_run_during_a_commit_is_written_after_it_and_in_order() {
     assert_eq!(of(&["a.1", "b.1", "d.1"]), ["a.1", "b.1", "d.1"]);
     assert_eq!(of(&["c.1", "e.1"]), ["c.1", "e.1"]);
     assert_eq!(meters.tally().records_in, 5);
+}
+
+#[test]
+fn where_nothing_waits_a_transaction_is_committed_sooner() {
+    let batch = |value| Event::Records(0, vec![value]);
+    let lull = || tell(|| Command::Resume);
+    // Nothing comes for a moment, twice: for no time, and for as long as the worker waits before it commits.
+    let script = || vec![batch("a"), batch("b"), lull(), lull(), batch("c"), lull(), batch("d")];
+    let (result, world, _) = run_every(Duration::from_millis(100), script());
+    result.unwrap();
+    assert_eq!(world.borrow().committed, [2, 4], "with c, d came before its time");
+    let (result, world, _) = run_every(Duration::from_secs(10), script());
+    result.unwrap();
+    assert_eq!(world.borrow().committed, [4], "a quarter of the interval has not passed");
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! What was changed in a pipeline while it ran: who did, when, why, and how it ended. Kept in a folder, so that a restart
 //! goes on with it.
 
+mod entry;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Digest;
 use crate::files;
 use crate::state::PipelineFolder;
+
+pub(crate) use entry::{Action, Ended, Entry, time};
 
 /// So much of the history is kept.
 const ENTRIES_MAX: usize = 200;
@@ -60,24 +63,6 @@ pub(crate) struct RunTimeChange {
     pub(crate) file: String,
 }
 
-/// One change, or the attempt of one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    /// RFC 3339.
-    pub(crate) time: String,
-    pub(crate) action: Action,
-    pub(crate) stage: Option<String>,
-    /// What was to run, and does unless it was refused.
-    pub(crate) digest: Option<String>,
-    /// What ran before.
-    pub(crate) before: Option<String>,
-    pub(crate) who: String,
-    pub(crate) why: Option<String>,
-    pub(crate) ended: Ended,
-    /// Why it was refused.
-    pub(crate) reason: Option<String>,
-}
-
 /// Why there is no journal.
 #[derive(Debug)]
 pub(crate) enum Broken {
@@ -85,70 +70,6 @@ pub(crate) enum Broken {
     Folder(String),
     /// What is kept in it makes no sense.
     Content(String),
-}
-
-/// What was to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Action {
-    /// A plugin was given.
-    Load,
-    /// The stage's file has changed.
-    File,
-    /// Back to what the stage's file has.
-    Reset,
-    /// Back to the version before.
-    Rollback,
-    Pause,
-    Resume,
-    /// At a start, what was changed before it.
-    Restore,
-    /// The pipeline's file has changed.
-    Configure,
-    /// A shadow beside a stage's plugin.
-    Shadow,
-    /// The end of it.
-    ShadowEnd,
-    /// A canary beside a stage's plugin; ends as promote or rollback.
-    Canary,
-    /// A canary became the stage's plugin.
-    Promote,
-}
-
-/// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Ended {
-    Done,
-    Refused,
-}
-
-impl Action {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Action::Load => "load",
-            Action::File => "file",
-            Action::Reset => "reset",
-            Action::Rollback => "rollback",
-            Action::Pause => "pause",
-            Action::Resume => "resume",
-            Action::Restore => "restore",
-            Action::Configure => "configure",
-            Action::Shadow => "shadow",
-            Action::ShadowEnd => "shadow-end",
-            Action::Canary => "canary",
-            Action::Promote => "promote",
-        }
-    }
-}
-
-impl Ended {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Ended::Done => "done",
-            Ended::Refused => "refused",
-        }
-    }
 }
 
 impl Journal {
@@ -326,11 +247,6 @@ impl Journal {
     }
 }
 
-/// Now, as the history has it.
-pub(crate) fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
-}
-
 /// The file is there as a whole or as it was, whatever happens meanwhile.
 fn keep_file(file: &Path, bytes: &[u8]) -> Result<(), String> {
     files::keep(file, bytes).map_err(|error| format!("{}: {error}", file.display()))
@@ -342,6 +258,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::state::Claims;
 

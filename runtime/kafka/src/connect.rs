@@ -23,7 +23,7 @@ use crate::transaction::KafkaTransaction;
 
 /// How long brokers may take to answer at all.
 pub(crate) const REACH_WAIT: Duration = Duration::from_secs(10);
-/// How long a new producer waits for its first answer, which only makes it ready sooner.
+/// How long a new producer waits for an answer that only makes it ready sooner.
 const READY_WAIT: Duration = Duration::from_secs(1);
 /// The largest batch a topic takes by default (1 MiB and 12 bytes).
 const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
@@ -136,10 +136,13 @@ fn producer(sink: &KafkaSinkConfig, admin: Topics) -> Result<(SharedProducer, Ar
         .client(bytes_max)?
         .create_with_context(ProducerState::default())
         .map_err(|error| failed_call("make a producer", &error).within("sink"))?;
-    // librdkafka asks for an idempotent producer's id half a second after it is made, or with the first answer about
-    // topics: without this, the first records of a process wait for that half second. A failure tells nothing new:
-    // the brokers answered above, and what sends waits and reports by itself.
-    let _ = producer.client().fetch_metadata(Some(&sink.topic), READY_WAIT);
+    // librdkafka asks for an idempotent producer's id half a second after it is made, or when it hears of topics from a
+    // broker that it then still has a connection to: without this, the first records of a process wait for that half
+    // second. The first to answer may be the address it was given, which it drops for the brokers that it learns of;
+    // the second is one of those. A failure tells nothing new: what sends waits and reports by itself.
+    for _ in 0..2 {
+        let _ = producer.client().fetch_metadata(Some(&sink.topic), READY_WAIT);
+    }
     let producer: SharedProducer = Arc::new(Bounded::new(producer));
     let events = EventQueue::of_producer(&producer);
     let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;

@@ -22,7 +22,7 @@ const STUCK: Duration = Duration::from_millis(5);
 /// For so long librdkafka is told to send without regard to `linger.ms`: its threads take a moment to hear of it.
 const SEND_MS: i32 = 1;
 /// And not more often than this: a request for every few records keeps brokers busier than it makes outputs earlier.
-const SEND_EVERY: Duration = Duration::from_millis(5);
+const SEND_EVERY: Duration = Duration::from_millis(2);
 
 /// A producer, as a [`Sink`]. To be used on one thread.
 pub struct KafkaSink {

@@ -11,7 +11,7 @@ use super::Terms;
 use super::result::Part;
 
 /// Calls that took as long together let the worker look after its group, its commit and its commands before the next.
-const TURN_MAX: Duration = Duration::from_secs(1);
+pub(crate) const TURN_MAX: Duration = Duration::from_secs(1);
 /// What the failed calls of a candidate may take of a worker's time: it has no right to more.
 const LOST_MAX: Duration = Duration::from_secs(5);
 

@@ -9,6 +9,12 @@ use crate::error::{Error, ErrorKind};
 /// written, and both together are what a crash repeats.
 const PARTS: usize = 2;
 
+/// Where nothing waits to be read, a transaction is committed after this part of the interval already, as readers of committed
+/// records see nothing of it before.
+const LULL_PART: u32 = 4;
+/// But not sooner than after so many times what the last commit took: commits are not to become most of what brokers do.
+const LULL_COMMITS: u32 = 4;
+
 /// When to commit: whichever comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitEvery {
@@ -102,8 +108,10 @@ impl Worker {
         let mut ahead = None;
         match self.settings.delivery {
             Delivery::ExactlyOnce => {
+                let began = self.clock.now();
                 let committed;
                 (committed, ahead) = self.commit_outputs(meanwhile);
+                self.commit_took = self.clock.now().saturating_sub(began);
                 // What cannot go on counts for more than what could be done again.
                 committed.map_err(|error| ahead.take().unwrap_or(error))?;
                 self.progress.settle();
@@ -138,7 +146,8 @@ impl Worker {
     }
 
     pub(super) fn commit_interval(&self) -> Duration {
-        self.settings.commit.interval / self.parts() as u32
+        let interval = self.settings.commit.interval / self.parts() as u32;
+        if self.lull { (interval / LULL_PART).max(self.commit_took * LULL_COMMITS).min(interval) } else { interval }
     }
 
     /// In how many parts a commit's worth is committed.

@@ -217,8 +217,16 @@ pub(crate) fn run_committing(
     retries: u32,
     script: Vec<Event>,
 ) -> (Result<(), Error>, Shared, Arc<Meters>) {
-    run_settings(records, &["1"], retries, script, |worker| worker)
+    run_settings(CommitEvery { records, ..NEVER }, &["1"], retries, script, |worker| worker)
 }
+
+/// The same, with a commit at this interval.
+pub(crate) fn run_every(interval: Duration, script: Vec<Event>) -> (Result<(), Error>, Shared, Arc<Meters>) {
+    run_settings(CommitEvery { interval, ..NEVER }, &["1"], 0, script, |worker| worker)
+}
+
+/// Not before the end.
+const NEVER: CommitEvery = CommitEvery { interval: Duration::from_secs(3600), records: usize::MAX, bytes: usize::MAX };
 
 /// The same with these stages, and a worker that is made as `made` says; once it is told to hand over, one goes on whose
 /// stages are all of version `heir`.
@@ -228,11 +236,11 @@ pub(crate) fn run_stages(
     script: Vec<Event>,
     made: impl FnOnce(Worker) -> Worker,
 ) -> (Result<(), Error>, Shared, Arc<Meters>) {
-    run_settings(usize::MAX, stages, retries, script, made)
+    run_settings(NEVER, stages, retries, script, made)
 }
 
 fn run_settings(
-    commit_records: usize,
+    commit: CommitEvery,
     stages: &[&str],
     retries: u32,
     script: Vec<Event>,
@@ -251,7 +259,7 @@ fn run_settings(
     let settings = WorkerSettings {
         pipeline: "p".into(),
         delivery: Delivery::ExactlyOnce,
-        commit: CommitEvery { interval: Duration::from_secs(3600), records: commit_records, bytes: usize::MAX },
+        commit,
         budget: 1 << 20,
         drain: Duration::from_secs(1),
     };

@@ -15,9 +15,10 @@ use crate::watch::notice::Stamp;
 const BAD: Style = AnsiColor::Red.on_default();
 /// So many files and folders of a project are looked at.
 const ENTRIES_MAX: usize = 10_000;
-/// What tools make, and what no plugin is built from. Hidden ones are passed over too.
+/// What tools make, and what no plugin is built from. Hidden ones are passed over too. A log may be what this writes itself: as
+/// a source it would be built from again with every line.
 const NO_SOURCES: [&str; 6] = ["target", "build", "cases", "node_modules", "__pycache__", "Cargo.lock"];
-const NO_SOURCE_ENDINGS: [&str; 6] = ["wasm", "yaml", "yml", "md", "pyc", "sum"];
+const NO_SOURCE_ENDINGS: [&str; 7] = ["wasm", "yaml", "yml", "md", "pyc", "sum", "log"];
 
 /// A plugin's project, and the stages that run what is built of it.
 pub(super) struct Project {
@@ -38,6 +39,15 @@ pub(super) struct Project {
 struct Snapshot {
     files: BTreeMap<PathBuf, Option<Stamp>>,
     folders: BTreeSet<PathBuf>,
+}
+
+impl Snapshot {
+    /// A file that one has and the other has not, or has otherwise.
+    fn first_other<'a>(&'a self, other: &'a Snapshot) -> Option<&'a Path> {
+        let differs = |one: &Snapshot, other: &Snapshot, file: &Path| one.files.get(file) != other.files.get(file);
+        let mut all = other.files.keys().chain(self.files.keys());
+        all.find(|file| differs(self, other, file)).map(PathBuf::as_path)
+    }
 }
 
 impl Project {
@@ -108,9 +118,13 @@ impl Project {
 
     /// Builds it, and tells how that went. Whether the stages' file is what was built.
     pub(super) fn build(&mut self) -> bool {
-        say!("building {}", self.folder.display());
         // As they are before: what is saved meanwhile is built next.
-        self.built = Some(self.sources());
+        let sources = self.sources();
+        match self.built.as_ref().and_then(|built| built.first_other(&sources)) {
+            Some(saved) => say!("building {}: {} has changed", self.folder.display(), saved.display()),
+            None => say!("building {}", self.folder.display()),
+        }
+        self.built = Some(sources);
         match self.build_plugin() {
             Ok(built) => {
                 say!("built {built}");
@@ -216,7 +230,9 @@ mod tests {
         project.built = Some(project.sources());
         // The log is made when the pipeline starts for the first time.
         fs::create_dir(at("data")).unwrap();
-        for name in ["target/x", "data/log.db", "cases/a.yaml", ".git/x", "p.wasm", "pipeline.yaml", "README.md"] {
+        for name in
+            ["target/x", "data/log.db", "cases/a.yaml", ".git/x", "p.wasm", "pipeline.yaml", "README.md", "dev.log"]
+        {
             fs::write(at(name), "x").unwrap();
             assert!(!project.has_changed(), "{name}");
         }
@@ -226,6 +242,7 @@ mod tests {
             project.built = Some(project.sources());
         }
         fs::write(at("src/lib.rs"), "longer").unwrap();
-        assert!(project.has_changed());
+        let (built, now) = (project.built.as_ref().unwrap(), project.sources());
+        assert!(project.has_changed() && built.first_other(&now) == Some(&at("src/lib.rs")));
     }
 }
