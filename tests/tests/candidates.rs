@@ -20,6 +20,8 @@ use sluicegate_tests::wait::eventually;
 const PARTITIONS: i32 = 4;
 const WITHIN: Duration = Duration::from_secs(60);
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
+/// A group gives up the dead after 45 seconds, and one that died while it was joining only in the generation after.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(150);
 const RECORDS: usize = 2_000;
 /// Of so many records one is odd.
 const ODD_EVERY: usize = 101;
@@ -132,6 +134,8 @@ fn a_canary_has_its_share_of_the_partitions() -> Result<()> {
     running.wait(DRAINED_WITHIN)?;
     let running = setup.start(&version(1)?)?;
     setup.produce(RECORDS..RECORDS + 100)?;
+    let consumed = setup.client.wait_until_consumed(&setup.name, &setup.name, TAKEN_OVER_WITHIN);
+    consumed.with_context(|| running.stderr().unwrap_or_default())?;
     setup.judge(RECORDS + 100, |output, version| {
         version == if is_canarys(output.partition) && index(output).is_ok_and(|index| index < RECORDS) { 2 } else { 1 }
     })?;

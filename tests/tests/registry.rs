@@ -124,12 +124,17 @@ fn a_tag_that_moves_is_taken_up_by_what_runs() -> Result<()> {
     let pushed = user.done(&["push", other.to_str().context("UTF-8")?, &tag, "--json"])?;
     let pushed: Value = serde_json::from_str(&pushed)?;
     eventually(READY_WITHIN, "the other plugin", || Ok((digest()? == pushed["digest"]).then_some(())))?;
+    // By hand, from where it is: that stays until the tag moves again.
+    user.pushed(&registry, "plugin:kept")?;
+    let kept = format!("oci://{}/plugin:kept", registry.address());
+    user.done(&["load", "p", "s", &kept, "--admin", &admin.to_string()])?;
+    assert_eq!(digest()?, first["digest"]);
     registry.stop()?;
     eventually(READY_WITHIN, "a look at what is gone", || {
         ensure!(running.is_running()?, "{}", running.stderr()?);
         Ok(running.stderr()?.contains("Connection refused").then_some(()))
     })?;
-    assert_eq!(digest()?, pushed["digest"]);
+    assert_eq!(digest()?, first["digest"]);
     Ok(())
 }
 

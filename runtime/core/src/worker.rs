@@ -292,6 +292,10 @@ impl Worker {
             }
         }
         let drained = if self.paused && !was_paused { self.finish() } else { Ok(()) };
+        if self.paused {
+            // It would stand still while the topic grows.
+            self.meters.forget_lag(self.lag.keys());
+        }
         self.inbox.done();
         drained
     }

@@ -336,7 +336,8 @@ mod tests {
 
     #[test]
     fn imports_and_exports_are_limited_in_number() {
-        let cases: [(&str, fn(usize) -> String, &str); 4] = [
+        type Text = fn(usize) -> String;
+        let cases: [(&str, Text, &str); 4] = [
             ("(component", |i| format!("(import \"i{i}\" (instance))"), "imports"),
             ("(component (instance $i)", |i| format!("(export \"e{i}\" (instance $i))"), "exports"),
             ("(module", |i| format!("(import \"m\" \"i{i}\" (func))"), "imports"),

@@ -1,7 +1,6 @@
 //! The commands that look at a running process, and change it, by its admin endpoint.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -9,10 +8,12 @@ use serde_json::Value;
 use ureq::http::{Method, Request};
 
 use super::tls::Tls;
+use crate::app::App;
 use crate::config::{Digest, Secret};
 use crate::console::say;
 use crate::exit::Exit;
 use crate::files;
+use crate::registry::{PluginRef, Wanted};
 
 /// An answer may take as long as compiling a plugin does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(660);
@@ -46,6 +47,10 @@ fn url(text: &str) -> Result<String, String> {
     }
 }
 
+pub(super) fn digest(text: &str) -> Result<Digest, String> {
+    Digest::parse(text).ok_or_else(|| "expected sha256: and 64 hexadecimal digits".into())
+}
+
 /// What is written into the history.
 #[derive(Args)]
 pub(super) struct Words {
@@ -63,15 +68,15 @@ pub(super) struct Load {
     pipeline: String,
     /// The stage's name.
     stage: String,
-    /// The plugin's .wasm file, on this machine.
+    /// The plugin: a .wasm file on this machine, oci://…, or https://… with --digest. It is read here, and sent.
     #[arg(required_unless_present = "configured", conflicts_with = "configured")]
-    plugin: Option<PathBuf>,
+    plugin: Option<PluginRef>,
     /// Drop what was loaded at run time: run what the stage's file has.
     #[arg(long)]
     configured: bool,
     /// Refuse the plugin if its digest is another than this, sha256:….
-    #[arg(long, conflicts_with = "configured")]
-    digest: Option<String>,
+    #[arg(long, conflicts_with = "configured", value_parser = digest)]
+    digest: Option<Digest>,
     #[command(flatten)]
     words: Words,
     #[command(flatten)]
@@ -123,23 +128,30 @@ pub(super) fn load(options: &Load) -> Result<(), Exit> {
     let changed = match &options.plugin {
         None => endpoint.ask(Method::DELETE, &path, &words.query(None), Vec::new())?,
         Some(plugin) => {
-            let bytes = read(plugin)?;
-            // Sent along, so that what arrives is what was read.
-            let digest = options.digest.clone().unwrap_or_else(|| Digest::of(&bytes).to_string());
+            let (bytes, digest) = read(plugin, options.digest.as_ref())?;
             endpoint.ask(Method::PUT, &path, &words.query(Some(digest)), bytes)?
         }
     };
     endpoint.tell_change(&changed)
 }
 
-/// The bytes of a plugin that is to be sent.
-pub(super) fn read(plugin: &Path) -> Result<Vec<u8>, Exit> {
-    files::read(plugin, PLUGIN_BYTES_MAX).map_err(|error| match error.kind() {
-        ErrorKind::FileTooLarge => {
-            Exit::usage(format!("plugin {} has more than 128 MiB, which no stage takes", plugin.display()))
+/// The bytes of a plugin that is to be sent, and the digest to send along: the asked one, or theirs, so that what arrives is
+/// what was read. Whoever gets them checks them.
+pub(super) fn read(plugin: &PluginRef, asked: Option<&Digest>) -> Result<(Vec<u8>, String), Exit> {
+    let bytes = match plugin.file() {
+        Some(file) => files::read(file, PLUGIN_BYTES_MAX).map_err(|error| match error.kind() {
+            ErrorKind::FileTooLarge => {
+                Exit::usage(format!("plugin {plugin} has more than 128 MiB, which no stage takes"))
+            }
+            _ => Exit::usage(format!("cannot read plugin {plugin}: {error}")),
+        })?,
+        None => {
+            let wanted = Wanted { digest: asked, size_max: PLUGIN_BYTES_MAX, plain_http: false };
+            App::new()?.registry().fetch(plugin, &wanted)?.bytes
         }
-        _ => Exit::usage(format!("cannot read plugin {}: {error}", plugin.display())),
-    })
+    };
+    let digest = asked.map_or_else(|| Digest::of(&bytes).to_string(), Digest::to_string);
+    Ok((bytes, digest))
 }
 
 /// Lets the version before take over again.

@@ -1,17 +1,16 @@
 //! The commands that try a plugin out beside one that runs.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use ureq::http::Method;
 
-use super::control::{Endpoint, Words, behind, read, text};
+use super::control::{Endpoint, Words, behind, digest, read, text};
 use crate::change::parse_share;
 use crate::config::{Digest, Time};
 use crate::console::say;
 use crate::dev::diff::Difference;
 use crate::exit::Exit;
+use crate::registry::PluginRef;
 
 /// Which stage, and with what.
 #[derive(Args)]
@@ -20,14 +19,14 @@ struct Place {
     pipeline: String,
     /// The stage's name.
     stage: String,
-    /// The plugin's .wasm file, on this machine. Without it, shows what was found out.
-    plugin: Option<PathBuf>,
+    /// The plugin: a .wasm file on this machine, oci://…, or https://… with --digest. Without it, shows what was found out.
+    plugin: Option<PluginRef>,
     /// End it: what runs goes on alone.
     #[arg(long, conflicts_with = "plugin")]
     stop: bool,
     /// Refuse the plugin if its digest is another than this, sha256:….
-    #[arg(long, conflicts_with = "stop")]
-    digest: Option<String>,
+    #[arg(long, conflicts_with = "stop", value_parser = digest)]
+    digest: Option<Digest>,
     #[command(flatten)]
     words: Words,
     #[command(flatten)]
@@ -91,8 +90,7 @@ impl Place {
         let Some(plugin) = &self.plugin else {
             return self.show_report(&path);
         };
-        let bytes = read(plugin)?;
-        let digest = self.digest.clone().unwrap_or_else(|| Digest::of(&bytes).to_string());
+        let (bytes, digest) = read(plugin, self.digest.as_ref())?;
         let mut query = words.query(Some(digest));
         query.push(("role", role.to_owned()));
         query.extend(plan);
