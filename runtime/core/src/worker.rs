@@ -44,7 +44,7 @@ pub struct Worker {
     resumed: u32,
     /// When the oldest uncommitted batch set out; none if there is none.
     open_since: Option<Duration>,
-    /// Whether there was nothing to read when the source was asked last.
+    /// Whether there is nothing to read, as far as this turn has seen.
     lull: bool,
     /// How long the last transaction took to be committed.
     commit_took: Duration,
@@ -202,9 +202,9 @@ impl Worker {
         if self.is_full() {
             return self.make_room();
         }
+        self.lull = false;
         if let Some(index) = self.due().filter(|_| self.resumed < RESUMED_MAX) {
             self.resumed += 1;
-            self.lull = false;
             self.resume(index)?;
         } else {
             self.resumed = 0;
@@ -223,7 +223,6 @@ impl Worker {
     }
 
     fn poll(&mut self) -> Result<Polled, Error> {
-        self.lull = false;
         // No output is kept waiting for records that do not come: see also `commit_is_due`.
         if !self.progress.is_idle() {
             match self.source.poll(&mut self.batch, Duration::ZERO)? {
