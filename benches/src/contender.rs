@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use sluicegate_tests::{build, plugins};
 
+use crate::ours;
 use crate::peers::{connect, flink, python, streams};
 use crate::workload::Workload;
 
@@ -138,7 +138,35 @@ pub const ALL: &[Contender] = &[
         title: "**sluicegate**, plugin in Rust",
         deliveries: &[AtLeastOnce, ExactlyOnce],
         works: Works::All,
-        command: sluicegate,
+        command: ours::rust,
+    },
+    Contender {
+        name: "sluicegate-c",
+        title: "sluicegate, plugin in C",
+        deliveries: &[AtLeastOnce, ExactlyOnce],
+        works: Works::Uppercase,
+        command: ours::c,
+    },
+    Contender {
+        name: "sluicegate-go",
+        title: "sluicegate, plugin in Go",
+        deliveries: &[AtLeastOnce, ExactlyOnce],
+        works: Works::Uppercase,
+        command: ours::go,
+    },
+    Contender {
+        name: "sluicegate-js",
+        title: "sluicegate, plugin in JavaScript",
+        deliveries: &[AtLeastOnce, ExactlyOnce],
+        works: Works::Uppercase,
+        command: ours::js,
+    },
+    Contender {
+        name: "sluicegate-python",
+        title: "sluicegate, plugin in Python",
+        deliveries: &[AtLeastOnce, ExactlyOnce],
+        works: Works::Uppercase,
+        command: ours::python,
     },
     Contender {
         name: "streams",
@@ -201,40 +229,4 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name(name);
     ensure!(program.is_file(), "{} is missing: cargo build --release --workspace --bins", program.display());
     Ok(program)
-}
-
-fn sluicegate(task: &Task<'_>) -> Result<Command> {
-    let mut command = Command::new(build::program()?);
-    command.arg("run");
-    for output in task.setup.outputs(task.output) {
-        let file = task.folder.join(format!("{output}.yaml"));
-        std::fs::write(&file, pipeline(task, &output)?)?;
-        command.arg(file);
-    }
-    Ok(command)
-}
-
-fn pipeline(task: &Task<'_>, output: &str) -> Result<String> {
-    let Task { workload, brokers, input, setup, .. } = task;
-    let Setup { delivery, commit, workers, .. } = setup;
-    let plugin = plugins::plugin(workload.plugin)?;
-    let outputs: Vec<String> = workload.outputs.iter().map(|name| format!("{name}: {output}-{name}")).collect();
-    let (outputs, commit, stages) = (outputs.join(", "), commit.as_millis(), stages(workload, &plugin, setup.stages));
-    Ok(format!(
-        "name: {output}\n\
-         source: {{ kafka: {{ brokers: '{brokers}', topics: [{input}] }} }}\n\
-         sink: {{ kafka: {{ topic: {output}, outputs: {{ {outputs} }}, id-header: false }} }}\n\
-         delivery: {delivery}\n\
-         commit: {{ interval: {commit}ms }}\n\
-         workers: {workers}\n\
-         {stages}"
-    ))
-}
-
-/// The workload's stage, so many times.
-fn stages(workload: &Workload, plugin: &Path, count: u32) -> String {
-    let Workload { plugin: name, config, .. } = workload;
-    let plugin = plugin.display();
-    let stage = |number| format!("  - {{ name: {name}-{number}, plugin: '{plugin}', config: {config} }}\n");
-    format!("stages:\n{}", (1..=count).map(stage).collect::<String>())
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
 use sluicegate_core::{Batch, Outcomes, PASS};
 use sluicegate_tests::build::project;
-use sluicegate_tests::languages::{build, sdk};
+use sluicegate_tests::languages::{build, once_for, sdk};
 use sluicegate_tests::program::sluicegate;
 
 /// A language that plugins are written in.
@@ -52,13 +52,36 @@ impl Language {
     pub fn build(&self, parent: &Path) -> Result<Built> {
         let folder = self.make(parent)?;
         build(&folder)?;
+        let file = folder.join(self.component_name());
         let mut source = OpenOptions::new().append(true).open(folder.join(self.source))?;
         writeln!(source, "{} changed", self.comment)?;
         let began = Instant::now();
         build(&folder)?;
         let took = began.elapsed();
-        let file = folder.join(format!("bench-{}.wasm", self.name));
         Ok(Built { bytes: file.metadata()?.len(), file, took })
+    }
+
+    /// The component, built if the cache has none of these sources.
+    ///
+    /// # Errors
+    /// As of [`Language::build`].
+    pub fn component(&self) -> Result<PathBuf> {
+        let name = self.component_name();
+        let built = once_for("bench", self.name, &self.sources(), |made| {
+            let parent = tempfile::tempdir()?;
+            let folder = self.make(parent.path())?;
+            build(&folder)?;
+            Ok(fs::copy(folder.join(&name), made.join(&name)).map(drop)?)
+        })?;
+        Ok(built.join(name))
+    }
+
+    fn component_name(&self) -> String {
+        format!("bench-{}.wasm", self.name)
+    }
+
+    fn sources(&self) -> PathBuf {
+        project().join("benches/languages").join(self.name)
     }
 
     fn make(&self, parent: &Path) -> Result<PathBuf> {
@@ -67,7 +90,7 @@ impl Language {
         let made = sluicegate(new)?.folder(parent).run()?;
         ensure!(made.code == Some(0), "{made:?}");
         let folder = parent.join(name);
-        let source = project().join("benches/languages").join(self.name).join(self.source);
+        let source = self.sources().join(self.source);
         fs::copy(&source, folder.join(self.source)).with_context(|| source.display().to_string())?;
         if self.name == "rust" {
             let manifest = fs::read_to_string(folder.join("Cargo.toml"))?;

@@ -1,7 +1,7 @@
 //! Sluicegate beside what people use today: the same work, on the same broker, in turn, each output verified.
 //!
-//! [`workload`] is the work, [`ground`] the broker with the input, [`contender`] says who takes part, [`peers`] gets those
-//! that are not ours, [`measure`] runs one of them, [`report`] compares. `side-by-side` is the command. `growth` is the
+//! [`workload`] is the work, [`ground`] the broker with the input, [`contender`] says who takes part, `ours` how sluicegate does, [`peers`]
+//! gets those that are not ours, [`measure`] runs one of them, [`report`] compares. `side-by-side` is the command. `growth` is the
 //! command that makes one thing grow at a time, and [`curve`] what it draws.
 //! [`boundary`] is the path from columns to columns alone, and [`language`] the plugins of each language for it.
 
@@ -12,6 +12,7 @@ pub mod curve;
 pub mod ground;
 pub mod language;
 pub mod measure;
+mod ours;
 pub mod peers;
 pub mod report;
 pub mod workload;

@@ -1,6 +1,7 @@
 //! What is to be done: the records, the plugin that does it, and what a bare program does instead.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use anyhow::{Context as _, Result};
@@ -23,9 +24,20 @@ pub struct Workload {
     pub plugin: &'static str,
     /// The plugin's configuration, as YAML in one line.
     pub config: &'static str,
+    /// The file that the configuration names.
+    pub table: Option<Table>,
     /// Topics beside the first, by the names that the plugin has for them.
     pub outputs: &'static [&'static str],
     native: fn() -> Native,
+}
+
+/// A file that a plugin's configuration reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// Its name, in the folder of the pipeline.
+    pub name: &'static str,
+    /// What is in it.
+    pub text: fn() -> String,
 }
 
 /// What a bare program does with a value.
@@ -83,6 +95,15 @@ pub const ALL: &[Workload] = &[
         ..BASE
     },
     Workload {
+        name: "enrich",
+        title: "add to 200 B one of 10,000 rows, by a JSON field; the plugin is in Python",
+        plugin: "enrich",
+        config: "{ table: { csv: '${file:accounts.csv}' }, match: account, field: account }",
+        table: Some(Table { name: "accounts.csv", text: accounts }),
+        native: enriching,
+        ..BASE
+    },
+    Workload {
         name: "route",
         title: "route 200 B with a header to 3 topics",
         headers: true,
@@ -104,6 +125,7 @@ const fn uppercase(name: &'static str, title: &'static str, bytes: usize) -> Wor
         headers: false,
         plugin: "uppercase",
         config: "{}",
+        table: None,
         outputs: &[],
         native: || Box::new(|value| Made::Value(value.to_ascii_uppercase().into(), 0)),
     }
@@ -114,6 +136,8 @@ const fn uppercase(name: &'static str, title: &'static str, bytes: usize) -> Wor
 struct Trade<'a> {
     symbol: &'a str,
     quantity: u64,
+    #[serde(default)]
+    account: u64,
 }
 
 fn kept(value: &[u8], keep: impl Fn(&Trade<'_>) -> bool) -> Made<'_> {
@@ -135,6 +159,33 @@ fn routed(value: &[u8]) -> Made<'_> {
 fn redacting() -> Native {
     let card = Regex::new(r"(?-u:\b)[0-9]{16}(?-u:\b)").expect("a pattern that was tried");
     Box::new(move |value| Made::Value(card.replace_all(value, &b"***"[..]), 0))
+}
+
+/// What accounts there are in [`Workload::value`].
+const ACCOUNTS: u64 = 10_000;
+
+fn accounts() -> String {
+    let row = |account| format!("{account},{}\n", account_row(account).join(","));
+    format!("account,owner,tier\n{}", (0..ACCOUNTS).map(row).collect::<String>())
+}
+
+fn account_row(account: u64) -> [String; 2] {
+    [format!("Owner {account}"), ["basic", "silver", "gold"][(account % 3) as usize].to_owned()]
+}
+
+fn enriching() -> Native {
+    let members = |account| {
+        let [owner, tier] = account_row(account);
+        format!(r#","owner":"{owner}","tier":"{tier}"}}"#).into_bytes()
+    };
+    let table: HashMap<u64, Vec<u8>> = (0..ACCOUNTS).map(|account| (account, members(account))).collect();
+    Box::new(move |value| match serde_json::from_slice::<Trade<'_>>(value) {
+        Ok(trade) => {
+            let members = table.get(&trade.account).map_or(&b"}"[..], Vec::as_slice);
+            Made::Value([&value[..value.len() - 1], members].concat().into(), 0)
+        }
+        Err(_) => Made::Value(value.into(), 0),
+    })
 }
 
 impl Workload {
@@ -177,7 +228,8 @@ impl Workload {
         let symbol = ["acme", "bolt", "core"][(id % 3) as usize];
         let mut value = format!(r#"{{"id":{id},"symbol":"{symbol}","quantity":{},"#, id % 1000).into_bytes();
         if self.bytes >= 200 {
-            value.extend_from_slice(br#""card":"4111111111111111","#);
+            let account = id % ACCOUNTS;
+            value.extend_from_slice(format!(r#""card":"4111111111111111","account":{account},"#).as_bytes());
         }
         value.extend_from_slice(br#""note":""#);
         value.resize((self.bytes - 2).max(value.len()), b'x');
@@ -242,6 +294,8 @@ mod tests {
         assert_eq!(made("filter-half", 500)?.1, None);
         let (bytes, masked) = made("redact-1k", 5)?;
         assert!(masked.is_some_and(|(value, _)| value.contains(r#""card":"***""#) && value.len() == bytes - 13));
+        let enriched = made("enrich", 10_007)?.1.map(|(value, _)| value);
+        assert!(enriched.is_some_and(|value| value.ends_with(r#"x","owner":"Owner 7","tier":"silver"}"#)));
         let topics: Vec<_> = (0..3).map(|id| Ok(made("route", id)?.1.map(|(_, to)| to))).collect::<Result<_>>()?;
         assert_eq!(topics, [Some(0), Some(1), Some(2)]);
         Ok(())

@@ -46,13 +46,8 @@ pub(crate) fn of(source: &Path) -> Option<&'static str> {
 /// The component `name` of the project in `source`; built when its sources, its SDK, the boundary or the way of building have
 /// changed.
 pub(crate) fn component(name: &str, language: &str, source: &Path) -> Result<PathBuf> {
-    let ways = project().join("runtime/host/src/dev/build");
-    let mut files = Vec::new();
-    for folder in [source, &sdk(language), &ways, &project().join("wit")] {
-        add(folder, &mut files)?;
-    }
     let file = format!("{name}.wasm");
-    let built = cache::once_for(&format!("{name}-{language}"), &files, |folder| {
+    let built = once_for(name, language, source, |folder| {
         // What is installed there may be an older SDK.
         for environment in [".venv", "node_modules"].map(|name| source.join(name)) {
             if environment.exists() {
@@ -63,6 +58,17 @@ pub(crate) fn component(name: &str, language: &str, source: &Path) -> Result<Pat
         Ok(fs::rename(source.join(&file), folder.join(&file))?)
     })?;
     Ok(built.join(file))
+}
+
+/// The cache's folder of what `make` makes of a plugin's sources: made anew when they, the language's SDK, the boundary or the way
+/// of building change.
+pub fn once_for(name: &str, language: &str, source: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let ways = project().join("runtime/host/src/dev/build");
+    let mut files = Vec::new();
+    for folder in [source, &sdk(language), &ways, &project().join("wit")] {
+        add(folder, &mut files)?;
+    }
+    cache::once_for(&format!("{name}-{language}"), &files, make)
 }
 
 /// What tools make beside sources.

@@ -31,7 +31,8 @@ struct Arguments {
     /// What is to be done, or `all`
     #[arg(long, value_delimiter = ',', default_value = "uppercase")]
     workload: Vec<String>,
-    /// These contenders and the bare loop: batch, sluicegate, streams, flink, connect, connect-wasm, python
+    /// These contenders and the bare loop: batch, sluicegate, sluicegate-c, sluicegate-go, sluicegate-js, sluicegate-python,
+    /// streams, flink, connect, connect-wasm, python
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// This promise alone

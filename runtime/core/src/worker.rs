@@ -46,8 +46,8 @@ pub struct Worker {
     open_since: Option<Duration>,
     /// Whether there is nothing to read, as far as this turn has seen.
     lull: bool,
-    /// How long the last transaction took to be committed.
-    commit_took: Duration,
+    /// How long transactions take to be committed, of late.
+    commits_take: Duration,
     /// Input since the last commit.
     fresh: Amount,
     /// Input whose offsets are not committed: what a crash now would repeat.
@@ -143,7 +143,7 @@ impl Worker {
             batch: Batch::default(),
             open_since: None,
             lull: false,
-            commit_took: Duration::ZERO,
+            commits_take: Duration::ZERO,
             fresh: Amount::default(),
             uncommitted: Amount::default(),
             lag: BTreeMap::new(),

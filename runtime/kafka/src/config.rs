@@ -120,7 +120,7 @@ impl KafkaSourceConfig {
             // The default of a second stalls a partition whose queue was full once.
             .set("fetch.queue.backoff.ms", "5")
             // A fetch comes whole, whatever room the queue has left. A larger record is fetched all the same.
-            .set("fetch.message.max.bytes", (fetch_bytes / 3).clamp(1024, 1_000_000_000).to_string())
+            .set("fetch.message.max.bytes", (fetch_bytes / 2).clamp(1024, 1_000_000_000).to_string())
             .set("queued.min.messages", "100000")
             .set("queued.max.messages.kbytes", (fetch_bytes / 1024).clamp(1, 2_097_151).to_string());
         apply(&mut config, Role::Source(delivery), &self.properties)?;
@@ -151,11 +151,19 @@ impl KafkaSinkConfig {
         topics
     }
 
-    /// librdkafka's configuration of the producer. `largest` is the smallest `max.message.bytes` of the topics.
+    /// librdkafka's configuration of the producer. `largest` is the smallest `max.message.bytes` of the topics, which have so
+    /// many partitions together.
     ///
     /// # Errors
     /// A property that may not be set.
-    pub(crate) fn client(&self, largest: usize) -> Result<ClientConfig, Error> {
+    pub(crate) fn client(&self, largest: usize, partitions: usize) -> Result<ClientConfig, Error> {
+        let (batch_records, queue_records) = match self.delivery {
+            Delivery::AtLeastOnce => {
+                (BATCH_RECORDS, BATCH_RECORDS.saturating_mul(2 * partitions.max(PARTITIONS_FEW)).min(QUEUE_RECORDS_MAX))
+            }
+            // There are no reports to walk, and what was made during a commit goes out at once.
+            Delivery::ExactlyOnce => (QUEUE_RECORDS_MAX, QUEUE_RECORDS_MAX),
+        };
         let mut config = ClientConfig::new();
         config
             .set("client.id", format!("sluicegate-{}", self.pipeline))
@@ -163,11 +171,11 @@ impl KafkaSinkConfig {
             // it and a batch of theirs is on its way, librdkafka's thread asks without pause whether that has arrived: with
             // 10 ms that took a fifth of the CPU time. With 100 ms, commits wait for it.
             .set("linger.ms", "30")
-            .set("batch.num.messages", "100000")
+            .set("batch.num.messages", batch_records.to_string())
             // A batch above the topic's limit is refused as a whole.
             .set("batch.size", largest.saturating_sub(BATCH_OVERHEAD).clamp(1, BATCH_BYTES_MAX).to_string())
             .set("message.max.bytes", largest.clamp(1000, 1_000_000_000).to_string())
-            .set("queue.buffering.max.messages", "1000000")
+            .set("queue.buffering.max.messages", queue_records.to_string())
             .set("queue.buffering.max.kbytes", (self.queue_bytes / 1024).clamp(1024, 2_097_151).to_string());
         if self.delivery == Delivery::ExactlyOnce {
             config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
@@ -194,6 +202,12 @@ impl KafkaSinkConfig {
     }
 }
 
+/// The most outputs of one batch at least once, and half of those that may wait for each partition. Two threads walk them in turn,
+/// three times: as long as they and librdkafka's 250 bytes for each are in a processor's cache, this takes a fifth less CPU
+/// time than with 2,500 and 20,000. With 600, the rate falls.
+const BATCH_RECORDS: usize = 1250;
+/// No bound: bytes decide. More than librdkafka takes in a batch is an error.
+const QUEUE_RECORDS_MAX: usize = 1_000_000;
 /// The most bytes of one batch of outputs, whatever the topic takes: a batch that is full is sent, and of each partition one
 /// is on its way at a time. With half of it, or twice as much, the rate is a fifth lower.
 const BATCH_BYTES_MAX: usize = 512 << 10;

@@ -62,11 +62,11 @@ pub struct SinkConnection {
 /// a topic that is not there, an access that is refused.
 pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Patience) -> Result<Connection, Error> {
     let (consumer, partitions) = consumer(source, sink.delivery)?;
-    let admin = check_sink(sink, partitions.most)?;
+    let found = check_sink(sink, partitions.most)?;
     if sink.delivery == Delivery::ExactlyOnce && source.brokers != sink.brokers {
-        check_same_cluster(&consumer, &admin)?;
+        check_same_cluster(&consumer, &found.admin)?;
     }
-    let (producer, events, bytes_per_output) = producer(sink, admin)?;
+    let (producer, events, bytes_per_output) = producer(sink, found)?;
     let transaction = match sink.delivery {
         Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer), patience.clone()),
         Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &producer, &events, sink, &patience)?,
@@ -128,12 +128,13 @@ fn record_bytes_max(admin: &Topics, sink: &KafkaSinkConfig) -> usize {
 }
 
 /// The producer, its events, and [`Connection::bytes_per_output`]. Asks for the limits of the sink's topics, for which
-/// `admin` is not needed any more then.
-fn producer(sink: &KafkaSinkConfig, admin: Topics) -> Result<(SharedProducer, Arc<EventQueue>, usize), Error> {
+/// `found` is not needed any more then.
+fn producer(sink: &KafkaSinkConfig, found: FoundSink) -> Result<(SharedProducer, Arc<EventQueue>, usize), Error> {
+    let FoundSink { admin, partitions } = found;
     let bytes_max = record_bytes_max(&admin, sink);
     admin.leave();
     let producer: Producer = sink
-        .client(bytes_max)?
+        .client(bytes_max, partitions)?
         .create_with_context(ProducerState::default())
         .map_err(|error| failed_call("make a producer", &error).within("sink"))?;
     // librdkafka asks for an idempotent producer's id half a second after it is made, or when it hears of topics from a
@@ -225,9 +226,17 @@ fn matching(metadata: &Metadata, expressions: &[&String]) -> usize {
     found.map(|topic| topic.partitions().len()).sum()
 }
 
+/// A sink whose topics are there.
+struct FoundSink {
+    admin: Topics,
+    /// How many its topics have together.
+    partitions: usize,
+}
+
 /// Checks that the sink's topics exist, and have as many partitions as they need.
-fn check_sink(sink: &KafkaSinkConfig, source_partitions: usize) -> Result<Topics, Error> {
-    let admin = Topics::over(&sink.client(MESSAGE_BYTES_DEFAULT)?, &sink.brokers)?;
+fn check_sink(sink: &KafkaSinkConfig, source_partitions: usize) -> Result<FoundSink, Error> {
+    let admin = Topics::over(&sink.client(MESSAGE_BYTES_DEFAULT, 0)?, &sink.brokers)?;
+    let mut partitions = 0;
     for topic in sink.topics() {
         let count = admin.partitions(topic).map_err(|error| error.within("sink"))?;
         let by_number = sink.partition == PartitionBy::Same && sink.dead_letter.as_deref() != Some(topic);
@@ -240,8 +249,9 @@ fn check_sink(sink: &KafkaSinkConfig, source_partitions: usize) -> Result<Topics
                 ),
             ));
         }
+        partitions += count;
     }
-    Ok(admin)
+    Ok(FoundSink { admin, partitions })
 }
 
 fn check_same_cluster(consumer: &SharedConsumer, admin: &Topics) -> Result<(), Error> {

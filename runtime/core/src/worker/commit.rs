@@ -12,8 +12,11 @@ const PARTS: usize = 2;
 /// Where nothing waits to be read, a transaction is committed after this part of the interval already, as readers of committed
 /// records see nothing of it before.
 const LULL_PART: u32 = 4;
-/// But not sooner than after so many times what the last commit took: commits are not to become most of what brokers do.
+/// But not sooner than after so many times what a commit takes: commits are not to become most of what brokers do.
 const LULL_COMMITS: u32 = 4;
+/// What a commit takes is a mean in which the last one counts for one in so many: after a single slow one, readers do not wait for
+/// the next.
+const COMMITS_KNOWN: u32 = 8;
 
 /// When to commit: whichever comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +114,8 @@ impl Worker {
                 let began = self.clock.now();
                 let committed;
                 (committed, ahead) = self.commit_outputs(meanwhile);
-                self.commit_took = self.clock.now().saturating_sub(began);
+                let took = self.clock.now().saturating_sub(began);
+                self.commits_take = (self.commits_take * (COMMITS_KNOWN - 1) + took) / COMMITS_KNOWN;
                 // What cannot go on counts for more than what could be done again.
                 committed.map_err(|error| ahead.take().unwrap_or(error))?;
                 self.progress.settle();
@@ -147,7 +151,10 @@ impl Worker {
 
     pub(super) fn commit_interval(&self) -> Duration {
         let interval = self.settings.commit.interval / self.parts() as u32;
-        if self.lull { (interval / LULL_PART).max(self.commit_took * LULL_COMMITS).min(interval) } else { interval }
+        if !self.lull {
+            return interval;
+        }
+        (interval / LULL_PART).max(self.commits_take * LULL_COMMITS).min(interval)
     }
 
     /// In how many parts a commit's worth is committed.
