@@ -76,12 +76,3 @@ pub fn send(producer: &BaseProducer, topic: &str, key: Option<&[u8]>, value: &[u
 pub fn flush(producer: &BaseProducer) -> Result<()> {
     Ok(producer.flush(WAIT)?)
 }
-
-/// Waits until the first output is in the log. An idempotent producer gets its id half a second after it was made; a loop that
-/// worked meanwhile would have done a part of its work before it is measured, which begins with the first output.
-///
-/// # Errors
-/// It takes longer than [`WAIT`].
-pub fn begun(producer: &BaseProducer) -> Result<()> {
-    flush(producer)
-}

@@ -138,7 +138,7 @@ pub const ALL: &[Contender] = &[
         title: "**sluicegate**, plugin in Rust",
         deliveries: &[AtLeastOnce, ExactlyOnce],
         works: Works::All,
-        command: ours::rust,
+        command: ours::own,
     },
     Contender {
         name: "sluicegate-c",

@@ -8,10 +8,7 @@ use sluicegate_tests::{build, plugins};
 
 use crate::contender::{Setup, Task};
 use crate::language::{self, LANGUAGES};
-use crate::workload::Workload;
-
-/// What an interpreter asks for beyond the defaults: it is large, and what a plugin in Python made stays with its instance.
-const INTERPRETER: &str = "{ compile-time: 10m, memory: 256MiB }";
+use crate::workload::{INTERPRETER, Workload};
 
 /// What each stage runs.
 struct Stage {
@@ -22,12 +19,12 @@ struct Stage {
     limits: &'static str,
 }
 
-pub(crate) fn rust(task: &Task<'_>) -> Result<Command> {
-    let Workload { plugin, config, table, .. } = task.workload;
+/// With the workload's own plugin.
+pub(crate) fn own(task: &Task<'_>) -> Result<Command> {
+    let Workload { plugin, config, limits, table, .. } = task.workload;
     if let Some(table) = table {
         std::fs::write(task.folder.join(table.name), (table.text)())?;
     }
-    let limits = if *plugin == "enrich" { INTERPRETER } else { "{}" };
     command(task, &Stage { plugin: plugins::plugin(plugin)?, config: (*config).to_owned(), limits })
 }
 

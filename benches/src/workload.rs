@@ -24,6 +24,8 @@ pub struct Workload {
     pub plugin: &'static str,
     /// The plugin's configuration, as YAML in one line.
     pub config: &'static str,
+    /// The limits of its stage, as YAML in one line.
+    pub limits: &'static str,
     /// The file that the configuration names.
     pub table: Option<Table>,
     /// Topics beside the first, by the names that the plugin has for them.
@@ -51,6 +53,9 @@ pub enum Made<'a> {
     /// A value for the topic of this index; the first is 0.
     Value(Cow<'a, [u8]>, usize),
 }
+
+/// What an interpreter asks for beyond the defaults: it is large, and what a plugin in Python made stays with its instance.
+pub(crate) const INTERPRETER: &str = "{ compile-time: 10m, memory: 256MiB }";
 
 /// The header of records that have one.
 pub const HEADER: (&str, &str) = ("origin", "bench");
@@ -99,6 +104,7 @@ pub const ALL: &[Workload] = &[
         title: "add to 200 B one of 10,000 rows, by a JSON field; the plugin is in Python",
         plugin: "enrich",
         config: "{ table: { csv: '${file:accounts.csv}' }, match: account, field: account }",
+        limits: INTERPRETER,
         table: Some(Table { name: "accounts.csv", text: accounts }),
         native: enriching,
         ..BASE
@@ -125,6 +131,7 @@ const fn uppercase(name: &'static str, title: &'static str, bytes: usize) -> Wor
         headers: false,
         plugin: "uppercase",
         config: "{}",
+        limits: "{}",
         table: None,
         outputs: &[],
         native: || Box::new(|value| Made::Value(value.to_ascii_uppercase().into(), 0)),
