@@ -17,8 +17,8 @@ use crate::deadline::Bounded;
 use crate::error::{failed, failed_call};
 use crate::native::{EventQueue, MessageBatch, OutputHeaders, PartitionQueue, TopicHandle};
 use crate::properties::{Role, is_of_connection, is_secret};
+use crate::queue::{failed_producer, serve};
 use crate::record::{BY_KEY, Produced, SharedConsumer, SharedProducer};
-use crate::sink::{failed_producer, serve};
 use crate::wake::Wake;
 
 /// How a command reaches Kafka.

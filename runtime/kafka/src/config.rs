@@ -159,7 +159,8 @@ impl KafkaSinkConfig {
     pub(crate) fn client(&self, largest: usize, partitions: usize) -> Result<ClientConfig, Error> {
         let (batch_records, queue_records) = match self.delivery {
             Delivery::AtLeastOnce => {
-                (BATCH_RECORDS, BATCH_RECORDS.saturating_mul(2 * partitions.max(PARTITIONS_FEW)).min(QUEUE_RECORDS_MAX))
+                let queued = (BATCH_RECORDS + QUEUED_BESIDE).saturating_mul(partitions.max(PARTITIONS_FEW));
+                (BATCH_RECORDS, queued.min(QUEUE_RECORDS_MAX))
             }
             // There are no reports to walk, and what was made during a commit goes out at once.
             Delivery::ExactlyOnce => (QUEUE_RECORDS_MAX, QUEUE_RECORDS_MAX),
@@ -167,10 +168,11 @@ impl KafkaSinkConfig {
         let mut config = ClientConfig::new();
         config
             .set("client.id", format!("sluicegate-{}", self.pipeline))
-            // The sink has outputs sent where there is no more to come, so nobody waits for this. But while some are older than
-            // it and a batch of theirs is on its way, librdkafka's thread asks without pause whether that has arrived: with
-            // 10 ms that took a fifth of the CPU time. With 100 ms, commits wait for it.
-            .set("linger.ms", "30")
+            // Nothing waits for this: the sink has outputs sent, and says why it does so itself (`Departures`); exactly once, a
+            // commit does.
+            .set("linger.ms", (self.transaction_timeout_ms() / 2).to_string())
+            // Outputs without a key keep to a partition for so long, so that they come to fill a batch: else it were twice that.
+            .set("sticky.partitioning.linger.ms", "50")
             .set("batch.num.messages", batch_records.to_string())
             // A batch above the topic's limit is refused as a whole.
             .set("batch.size", largest.saturating_sub(BATCH_OVERHEAD).clamp(1, BATCH_BYTES_MAX).to_string())
@@ -202,10 +204,12 @@ impl KafkaSinkConfig {
     }
 }
 
-/// The most outputs of one batch at least once, and half of those that may wait for each partition. Two threads walk them in turn,
-/// three times: as long as they and librdkafka's 250 bytes for each are in a processor's cache, this takes a fifth less CPU
-/// time than with 2,500 and 20,000. With 600, the rate falls.
-const BATCH_RECORDS: usize = 1250;
+/// The most outputs of one batch at least once. Two threads walk those that are under way in turn, three times: as long as they
+/// and librdkafka's 250 bytes for each are in a processor's cache, this takes a fifth less CPU time than with 2,500, and 20,000 under
+/// way. With 600, the rate falls.
+pub(crate) const BATCH_RECORDS: usize = 1250;
+/// So many more may wait for each partition: while a batch is on its way the next one fills, and some that do not fill take room.
+const QUEUED_BESIDE: usize = 1875;
 /// No bound: bytes decide. More than librdkafka takes in a batch is an error.
 const QUEUE_RECORDS_MAX: usize = 1_000_000;
 /// The most bytes of one batch of outputs, whatever the topic takes: a batch that is full is sent, and of each partition one

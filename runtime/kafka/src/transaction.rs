@@ -13,8 +13,8 @@ use crate::context::Producer;
 use crate::deadline::{Patience, until};
 use crate::error::{self, failed_call};
 use crate::native::{self, EventQueue};
+use crate::queue::{failed_producer, serve};
 use crate::record::{SharedConsumer, SharedProducer};
-use crate::sink::{failed_producer, serve};
 
 /// How long an abort may take; what is left of the transaction then is its successor's to fence.
 const ABORT_WAIT: Duration = Duration::from_secs(10);
@@ -22,6 +22,11 @@ const ABORT_WAIT: Duration = Duration::from_secs(10);
 const REBALANCE_WAIT: Duration = Duration::from_secs(3);
 /// How long a commit of offsets alone may take.
 const COMMIT_WAIT: Duration = Duration::from_secs(60);
+/// For so long librdkafka is told to flush at a time.
+const FLUSH_MS: i32 = 2;
+/// Then for this part of the time that it has taken already it is not, but not for longer than this.
+const FLUSH_PAUSE: u32 = 8;
+const FLUSH_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Between two tries of a call that librdkafka says may be repeated.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -155,7 +160,18 @@ impl ExactlyOnce {
     fn flush(&self, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
         let end = Instant::now() + self.timeout;
         let producer = Arc::clone(&self.producer);
-        let flush = move || native::flush(&producer, ms(end.saturating_duration_since(Instant::now())));
+        let flush = move || {
+            // While it is told to flush, librdkafka asks without pause whether a batch has arrived that another waits for: it is
+            // told again the less often the longer that takes.
+            let start = Instant::now();
+            while !native::flush(&producer, FLUSH_MS) {
+                if Instant::now() >= end {
+                    return false;
+                }
+                thread::sleep((start.elapsed() / FLUSH_PAUSE).min(FLUSH_PAUSE_MAX));
+            }
+            true
+        };
         let mut refused = None;
         let flushed = until(
             || self.patience.is_over(end),
@@ -287,10 +303,6 @@ impl ExactlyOnce {
 /// Nothing else to do.
 fn idle() -> bool {
     false
-}
-
-fn ms(time: Duration) -> i32 {
-    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
 }
 
 fn names(partitions: &TopicPartitionList) -> String {

@@ -1,0 +1,127 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::Producer as _;
+use sluicegate_core::{Error, ErrorKind, Output};
+
+use crate::context::Producer;
+use crate::deadline::Patience;
+use crate::departures::{Departures, Reason};
+use crate::error::{failed, kind};
+use crate::native::{self, EventQueue, OutputHeaders, TopicHandle};
+use crate::record::{Produced, SharedProducer};
+
+/// How long an output waits for room at most.
+const FULL_WAIT: Duration = Duration::from_secs(60);
+/// How often it looks whether there is room again.
+const FULL_TURN: Duration = Duration::from_millis(2);
+/// After so long it is not because of what is on its way that there is no room.
+const STUCK: Duration = Duration::from_millis(20);
+/// For so long librdkafka is told to send without regard to `linger.ms`: its threads take a moment to hear of it.
+const SEND_MS: i32 = 1;
+
+/// librdkafka's queue of outputs: where they wait until their batch is full, or told to go.
+pub(crate) struct Queue {
+    pub(crate) producer: SharedProducer,
+    pub(crate) events: Arc<EventQueue>,
+    departures: Departures,
+    patience: Patience,
+}
+
+impl Queue {
+    pub(crate) fn new(producer: SharedProducer, events: Arc<EventQueue>, patience: Patience) -> Self {
+        Queue { producer, events, departures: Departures::new(Instant::now()), patience }
+    }
+
+    /// Adds an output, and blocks while there is no room for it.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        topic: &TopicHandle,
+        output: &Output<'_>,
+        produced: &Produced<'_>,
+        headers: &mut Option<OutputHeaders>,
+    ) -> Result<(), Error> {
+        self.departures.write();
+        match topic.produce(produced, headers) {
+            Ok(()) => Ok(()),
+            Err(RDKafkaErrorCode::QueueFull) => self.push_when_there_is_room(topic, output, produced, headers),
+            Err(code) => Err(not_taken(&self.producer, topic, output, code)),
+        }
+    }
+
+    #[cold]
+    fn push_when_there_is_room(
+        &mut self,
+        topic: &TopicHandle,
+        output: &Output<'_>,
+        produced: &Produced<'_>,
+        headers: &mut Option<OutputHeaders>,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        loop {
+            self.events.wake().lower();
+            self.serve();
+            match topic.produce(produced, headers) {
+                Ok(()) => return Ok(()),
+                Err(RDKafkaErrorCode::QueueFull) if !self.patience.is_over(start + FULL_WAIT) => {
+                    // What takes the room may wait for company that has none.
+                    if start.elapsed() < STUCK || !self.send(Reason::Room) {
+                        self.events.wake().wait(FULL_TURN);
+                    }
+                }
+                Err(RDKafkaErrorCode::QueueFull) => {
+                    let message = format!("the queue of topic '{}' stayed full", topic.name());
+                    return Err(Error::new(ErrorKind::Retry, message));
+                }
+                Err(code) => return Err(not_taken(&self.producer, topic, output, code)),
+            }
+        }
+    }
+
+    /// Has sent what waits for company in its batch, which takes a millisecond, unless it is too early for that. Says whether it did.
+    pub(crate) fn send(&mut self, reason: Reason) -> bool {
+        let under_way = u64::try_from(self.producer.in_flight_count()).unwrap_or(0);
+        let due = self.departures.are_due(Instant::now(), under_way, reason);
+        if due {
+            native::flush(&self.producer, SEND_MS);
+        }
+        due
+    }
+
+    pub(crate) fn serve(&self) {
+        serve(&self.producer, &self.events);
+    }
+}
+
+/// Serves librdkafka's events: delivery reports, logs, errors.
+pub(crate) fn serve(producer: &Producer, events: &EventQueue) {
+    for _ in 0..4096 {
+        if events.is_empty() {
+            return;
+        }
+        // Handles one event, of all reports that came together.
+        producer.poll(Duration::ZERO);
+    }
+}
+
+#[cold]
+fn not_taken(producer: &Producer, topic: &TopicHandle, output: &Output<'_>, code: RDKafkaErrorCode) -> Error {
+    let Output { source, offset, .. } = output;
+    failed_producer(
+        producer,
+        &format!("produce what came of {source} offset {offset} to topic '{}'", topic.name()),
+        code,
+    )
+}
+
+/// An error of the producer's, by its cause where the producer is dead.
+pub(crate) fn failed_producer(producer: &Producer, doing: &str, code: RDKafkaErrorCode) -> Error {
+    match producer.client().fatal_error() {
+        Some((cause, reason)) if code == RDKafkaErrorCode::Fatal || kind(code) == ErrorKind::Retry => {
+            failed(&format!("{doing} ({reason})"), cause)
+        }
+        _ => failed(doing, code),
+    }
+}

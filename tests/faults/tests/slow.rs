@@ -1,0 +1,84 @@
+//! Brokers that are far away: what it takes to wait for them.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use sluicegate_faults::cluster::Cluster;
+use sluicegate_faults::network::Weather;
+use sluicegate_tests::client::{Client, Isolation};
+use sluicegate_tests::pipeline::Pipeline;
+use sluicegate_tests::plugins::plugin;
+use sluicegate_tests::program::sluicegate;
+use sluicegate_tests::record::Record;
+
+const INPUT: &str = "far.in";
+const RECORDS: i64 = 100_000;
+const PARTITIONS: i32 = 4;
+/// Each request, and each answer.
+const DELAY: Duration = Duration::from_millis(60);
+const WITHIN: Duration = Duration::from_secs(120);
+/// Of `/proc`, whatever the architecture.
+const TICKS: f64 = 100.0;
+
+/// librdkafka's thread asks without pause for the answer while outputs are older than `linger.ms`, and while it is told to
+/// flush: most of a core, where what is to be done takes a tenth.
+#[test]
+fn a_slow_broker_is_waited_for_asleep() -> Result<()> {
+    let cluster = Cluster::start(1)?;
+    let client = Client::connect_to(&cluster.direct(), &[])?;
+    client.create_topic(INPUT, PARTITIONS, &[])?;
+    let record = |number: i64| Record::new(&format!("{number}"), &"a".repeat(200)).in_partition((number % 4) as i32);
+    client.produce(INPUT, &(0..RECORDS).map(record).collect::<Vec<_>>())?;
+    cluster.network().set(Weather { delay: DELAY, ..Weather::default() });
+    for delivery in ["at-least-once", "exactly-once"] {
+        streams_asleep(&cluster, &client, delivery).context(delivery)?;
+    }
+    Ok(())
+}
+
+fn streams_asleep(cluster: &Cluster, client: &Client, delivery: &str) -> Result<()> {
+    let output = format!("{delivery}.out");
+    client.create_topic(&output, PARTITIONS, &[])?;
+    let pipeline = Pipeline::new(&format!(
+        "
+name: {delivery}
+source: {{ kafka: {{ brokers: '{brokers}', topics: [{INPUT}], start: earliest }} }}
+stages: [{{ plugin: {uppercase} }}]
+sink: {{ kafka: {{ topic: {output} }} }}
+delivery: {delivery}
+",
+        brokers = cluster.doors(),
+        uppercase = plugin("uppercase")?.display()
+    ))?;
+    let running = sluicegate(["run".as_ref(), pipeline.file().as_os_str()])?.spawn()?;
+    let flows = until(client, &output, 1)?;
+    let before = cpu_seconds(running.id())?;
+    let done = until(client, &output, RECORDS)?;
+    let (took, cpu) = ((done - flows).as_secs_f64(), cpu_seconds(running.id())? - before);
+    println!("{delivery}: {RECORDS} records took {took:.1} s, and {cpu:.2} s of a processor");
+    ensure!(took > 1.0, "the brokers were not slow: {took:.1} s");
+    ensure!(cpu < took / 2.0, "{cpu:.2} s of a processor in {took:.1} s");
+    Ok(())
+}
+
+/// When so many outputs were there.
+fn until(client: &Client, output: &str, records: i64) -> Result<Instant> {
+    let start = Instant::now();
+    while client.end_offsets(output, Isolation::ReadUncommitted)?.values().sum::<i64>() < records {
+        ensure!(start.elapsed() < WITHIN, "not {records} outputs within {WITHIN:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(Instant::now())
+}
+
+/// What all threads of a process have taken so far.
+fn cpu_seconds(process: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks = |at: usize| -> Result<f64> { Ok(fields.get(at).context("a short stat")?.parse()?) };
+    // `utime` and `stime`, the fields 14 and 15 of proc_pid_stat(5), of which two are before.
+    Ok((ticks(11)? + ticks(12)?) / TICKS)
+}
