@@ -12,7 +12,7 @@ const EVERY_FULL: Duration = Duration::from_millis(30);
 const EVERY_BUSY: Duration = Duration::from_millis(300);
 /// While those that were told to go have not arrived, others are told after so many times as long, as they may only wait behind
 /// them.
-const EVERY_GROWS: u32 = 4;
+const EVERY_GROWS: u32 = 2;
 /// But after this in any case: what is on its way may be to another broker, which stands still.
 const EVERY_MAX: Duration = Duration::from_millis(500);
 
@@ -106,13 +106,13 @@ mod tests {
 
     #[test]
     fn while_none_arrives_they_are_told_less_and_less_often() {
-        assert_eq!(told(1, Reason::Lull), [2, 10, 42, 170, 670]);
-        assert_eq!(told(100, Reason::Room), [2, 10, 42, 170, 670]);
+        assert_eq!(told(1, Reason::Lull), [2, 6, 14, 30, 62, 126, 254, 510]);
+        assert_eq!(told(100, Reason::Room), [2, 6, 14, 30, 62, 126, 254, 510]);
     }
 
     #[test]
     fn those_that_fill_batches_are_told_seldom() {
-        assert_eq!(told(BATCH_RECORDS, Reason::Lull), [30, 150, 630]);
+        assert_eq!(told(BATCH_RECORDS, Reason::Lull), [30, 90, 210, 450, 930]);
         assert_eq!(told(BATCH_RECORDS, Reason::Company), [300, 800]);
     }
 }
