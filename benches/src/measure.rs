@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use sluicegate_tests::process::{Process, tail};
+use sluicegate_tests::process::{Process, cpu_seconds, peak_memory, tail};
 use tempfile::TempDir;
 
 use crate::contender::{Contender, Setup, Task, program};
@@ -18,8 +18,6 @@ use crate::workload::{self, Workload};
 const LIMIT: Duration = Duration::from_secs(600);
 /// How often is looked: little beside the seconds that a run takes.
 const LOOK: Duration = Duration::from_millis(20);
-/// The kernel's clock tick, in which `/proc` counts CPU time: 100 a second on Linux, whatever the architecture.
-const TICKS: f64 = 100.0;
 
 /// What a run took.
 #[derive(Clone, Debug, Serialize)]
@@ -231,24 +229,10 @@ fn said(folder: &Path) -> String {
     tail(&folder.join("log"))
 }
 
-/// User and system time of all of the process's threads so far.
-///
-/// # Errors
-/// There is no such process, or it has ended.
-pub fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))?;
-    let fields: Vec<&str> = stat.rsplit_once(')').context("/proc/…/stat")?.1.split_whitespace().collect();
-    ensure!(fields.first() != Some(&"Z"), "the process has ended");
-    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-    Ok(ticks / TICKS)
-}
-
 /// The most memory of a process that was resident at once, in MiB.
 ///
 /// # Errors
 /// There is no such process.
-pub fn peak_memory_mib(pid: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+pub fn peak_memory_mib(process: u32) -> Result<f64> {
+    Ok(peak_memory(process)? as f64 / f64::from(1 << 20))
 }

@@ -6,9 +6,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{fs, io};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::wait::eventually;
+
+/// The kernel's clock tick, in which `/proc` counts CPU time: 100 a second on Linux, whatever the architecture.
+const TICKS: f64 = 100.0;
 
 /// A signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +174,25 @@ fn missing(program: &OsStr, error: io::Error, install: &str) -> anyhow::Error {
         io::ErrorKind::NotFound => anyhow!("`{program}` was not found; install {install}"),
         _ => anyhow::Error::new(error).context(format!("cannot run `{program}`")),
     }
+}
+
+/// User and system time of all of the process's threads so far, in seconds. An error if it has ended.
+pub fn cpu_seconds(process: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // After the name, which may hold anything: `state` is field 3 of proc_pid_stat(5), `utime` and `stime` are 14 and 15.
+    let (_, fields) = stat.rsplit_once(") ").context("no name in /proc/…/stat")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    ensure!(fields.first() != Some(&"Z"), "the process has ended");
+    let ticks = |at: usize| -> Result<f64> { Ok(fields.get(at).context("/proc/…/stat is short")?.parse()?) };
+    Ok((ticks(11)? + ticks(12)?) / TICKS)
+}
+
+/// The most memory of a process that was resident at once, in bytes.
+pub fn peak_memory(process: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in /proc/…/status")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024)
 }
 
 /// The last lines of a log, for an error's text.

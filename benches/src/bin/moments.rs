@@ -18,10 +18,11 @@ use sluicegate_benches::boundary::CALLS;
 use sluicegate_benches::clients::{WAIT, consumer};
 use sluicegate_benches::contender::{ALL, Contender, Delivery, Setup};
 use sluicegate_benches::ground::{Ground, Input, PARTITIONS};
-use sluicegate_benches::measure::{Run, cpu_seconds};
+use sluicegate_benches::measure::Run;
 use sluicegate_benches::report::Spread;
 use sluicegate_benches::workload;
 use sluicegate_core::Transform as _;
+use sluicegate_tests::process::cpu_seconds;
 
 #[derive(Parser)]
 struct Arguments {

@@ -44,40 +44,34 @@ impl Queue {
         headers: &mut Option<OutputHeaders>,
     ) -> Result<(), Error> {
         self.departures.write();
-        match topic.produce(produced, headers) {
-            Ok(()) => Ok(()),
-            Err(RDKafkaErrorCode::QueueFull) => self.push_when_there_is_room(topic, output, produced, headers),
-            Err(code) => Err(not_taken(&self.producer, topic, output, code)),
-        }
-    }
-
-    #[cold]
-    fn push_when_there_is_room(
-        &mut self,
-        topic: &TopicHandle,
-        output: &Output<'_>,
-        produced: &Produced<'_>,
-        headers: &mut Option<OutputHeaders>,
-    ) -> Result<(), Error> {
-        let start = Instant::now();
+        let mut full = None;
         loop {
-            self.events.wake().lower();
-            self.serve();
             match topic.produce(produced, headers) {
                 Ok(()) => return Ok(()),
-                Err(RDKafkaErrorCode::QueueFull) if !self.patience.is_over(start + FULL_WAIT) => {
-                    // What takes the room may wait for company that has none.
-                    if start.elapsed() < STUCK || !self.send(Reason::Room) {
-                        self.events.wake().wait(FULL_TURN);
-                    }
-                }
-                Err(RDKafkaErrorCode::QueueFull) => {
-                    let message = format!("the queue of topic '{}' stayed full", topic.name());
-                    return Err(Error::new(ErrorKind::Retry, message));
-                }
+                Err(RDKafkaErrorCode::QueueFull) => self.make_room(topic, &mut full)?,
                 Err(code) => return Err(not_taken(&self.producer, topic, output, code)),
             }
         }
+    }
+
+    /// Takes what has arrived out of the queue, and waits for more to where that was done before: since when, `full` says.
+    #[cold]
+    fn make_room(&mut self, topic: &TopicHandle, full: &mut Option<Instant>) -> Result<(), Error> {
+        if let Some(start) = *full {
+            if self.patience.is_over(start + FULL_WAIT) {
+                let message = format!("the queue of topic '{}' stayed full", topic.name());
+                return Err(Error::new(ErrorKind::Retry, message));
+            }
+            // What takes the room may wait for company that has none.
+            if start.elapsed() < STUCK || !self.send(Reason::Room) {
+                self.events.wake().wait(FULL_TURN);
+            }
+        } else {
+            *full = Some(Instant::now());
+        }
+        self.events.wake().lower();
+        self.serve();
+        Ok(())
     }
 
     /// Has sent what waits for company in its batch, which takes a millisecond, unless it is too early for that. Says whether it did.

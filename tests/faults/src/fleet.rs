@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sluicegate_tests::pipeline::Pipeline;
-use sluicegate_tests::process::Signal;
+use sluicegate_tests::process::{Signal, peak_memory};
 use sluicegate_tests::program::{Output, Running, free_address, sluicegate};
 use sluicegate_tests::wait::eventually;
 
@@ -125,7 +125,7 @@ impl Fleet {
 
     /// The most memory that each process has had, in bytes.
     pub fn memory(&self) -> Result<Vec<u64>> {
-        self.running.values().map(|running| memory(running.id())).collect()
+        self.running.values().map(|running| peak_memory(running.id())).collect()
     }
 
     /// What a process has said: its standard error.
@@ -144,11 +144,4 @@ impl Fleet {
         }
         Ok(fs::copy(self.pipeline.file(), folder.join("pipeline.yaml")).map(drop)?)
     }
-}
-
-fn memory(process: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1024)
 }

@@ -1,7 +1,5 @@
 //! Brokers that are far away: what it takes to wait for them.
 
-use std::fs;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,8 +8,10 @@ use sluicegate_faults::network::Weather;
 use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::pipeline::Pipeline;
 use sluicegate_tests::plugins::plugin;
+use sluicegate_tests::process::cpu_seconds;
 use sluicegate_tests::program::sluicegate;
 use sluicegate_tests::record::Record;
+use sluicegate_tests::wait::eventually;
 
 const INPUT: &str = "far.in";
 const RECORDS: i64 = 100_000;
@@ -19,8 +19,6 @@ const PARTITIONS: i32 = 4;
 /// Each request, and each answer.
 const DELAY: Duration = Duration::from_millis(60);
 const WITHIN: Duration = Duration::from_secs(120);
-/// Of `/proc`, whatever the architecture.
-const TICKS: f64 = 100.0;
 
 /// librdkafka's thread asks without pause for the answer while outputs are older than `linger.ms`, and while it is told to
 /// flush: most of a core, where what is to be done takes a tenth.
@@ -65,20 +63,8 @@ delivery: {delivery}
 
 /// When so many outputs were there.
 fn until(client: &Client, output: &str, records: i64) -> Result<Instant> {
-    let start = Instant::now();
-    while client.end_offsets(output, Isolation::ReadUncommitted)?.values().sum::<i64>() < records {
-        ensure!(start.elapsed() < WITHIN, "not {records} outputs within {WITHIN:?}");
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(Instant::now())
-}
-
-/// What all threads of a process have taken so far.
-fn cpu_seconds(process: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let ticks = |at: usize| -> Result<f64> { Ok(fields.get(at).context("a short stat")?.parse()?) };
-    // `utime` and `stime`, the fields 14 and 15 of proc_pid_stat(5), of which two are before.
-    Ok((ticks(11)? + ticks(12)?) / TICKS)
+    eventually(WITHIN, &format!("{records} outputs"), || {
+        let ends = client.end_offsets(output, Isolation::ReadUncommitted)?;
+        Ok((ends.values().sum::<i64>() >= records).then(Instant::now))
+    })
 }
