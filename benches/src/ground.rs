@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::BaseProducer;
-use sluicegate_tests::client::{Client, Isolation};
+use sluicegate_tests::client::Client;
 use sluicegate_tests::kafka::Kafka;
 
 use crate::clients::{self, WAIT};
@@ -105,8 +105,7 @@ impl Ground {
     pub fn offsets(&self, topics: &[String]) -> Result<u64> {
         let mut sum = 0;
         for topic in topics {
-            let ends = self.client.end_offsets(topic, Isolation::ReadUncommitted)?;
-            sum += ends.values().map(|end| end.cast_unsigned()).sum::<u64>();
+            sum += self.client.offsets_taken(topic)?.cast_unsigned();
         }
         Ok(sum)
     }

@@ -207,6 +207,11 @@ impl Client {
         offsets(&self.ask(&["end-offsets", topic, isolation.setting()])?)
     }
 
+    /// How many offsets the topic has ever had: of records, whether they are committed or not, and of marks of transactions.
+    pub fn offsets_taken(&self, topic: &str) -> Result<i64> {
+        Ok(self.end_offsets(topic, Isolation::ReadUncommitted)?.values().sum())
+    }
+
     /// The group's committed offsets; a partition without one is left out.
     pub fn committed(&self, group: &str, topic: &str) -> Result<Offsets> {
         offsets(&self.ask(&["committed", group, topic])?)

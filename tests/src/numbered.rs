@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::client::{Client, Isolation};
+use crate::client::Client;
 use crate::record::Record;
 use crate::stamp::take_apart;
 
@@ -36,7 +36,7 @@ pub fn feed<T>(
     during: impl FnOnce() -> Result<T>,
 ) -> Result<Fed<T>> {
     let slice = records_per_second * SLICE_EVERY.as_millis() as usize / 1000;
-    let first = writer.end_offsets(topic, Isolation::ReadCommitted)?.values().sum::<i64>() as usize;
+    let first = writer.offsets_taken(topic)? as usize;
     let (done, start) = (AtomicBool::new(false), Instant::now());
     thread::scope(|scope| {
         let feeding = scope.spawn(|| -> Result<usize> {

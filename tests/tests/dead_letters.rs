@@ -40,8 +40,9 @@ fn letters_are_listed_shown_and_replayed_once() -> Result<()> {
     a_letter_is_shown_whole(&pipeline)?;
 
     // A dry run says what would come, and writes nothing.
-    let ends =
-        || anyhow::Ok((topic_ends(client, &format!("{name}.clean"))?, topic_ends(client, &format!("{name}.dead"))?));
+    let ends = || {
+        anyhow::Ok((client.offsets_taken(&format!("{name}.clean"))?, client.offsets_taken(&format!("{name}.dead"))?))
+    };
     let before = ends()?;
     let mended = plugin("uppercase")?;
     let with = ["--with", mended.to_str().context("UTF-8")?];
@@ -168,19 +169,19 @@ fn a_replay_that_is_killed_goes_on_and_repeats_nothing() -> Result<()> {
 
     let mut random = Random::new(u64::from(std::process::id()));
     for kill in 1..=KILLS {
-        let until = topic_ends(client, &clean)? + 1 + random.below(COUNT as u64 / (KILLS + 2)) as i64;
+        let until = client.offsets_taken(&clean)? + 1 + random.below(COUNT as u64 / (KILLS + 2)) as i64;
         let mut running = sluicegate(&args)?.spawn()?;
         eventually(DONE_WITHIN, "outputs of the replay", || {
             ensure!(running.is_running()?, "it ended before kill {kill}: {}", running.stderr()?);
-            Ok((topic_ends(client, &clean)? >= until).then_some(()))
+            Ok((client.offsets_taken(&clean)? >= until).then_some(()))
         })?;
         ensure!(running.kill()?.signal == Some(9));
     }
     // One that was given up for dead comes back: its successor has fenced it. It has outputs of its own by then, and not
     // only ended what the last one had left open, which is a mark in each partition.
-    let until = topic_ends(client, &clean)? + i64::from(PARTITIONS) + 1;
+    let until = client.offsets_taken(&clean)? + i64::from(PARTITIONS) + 1;
     let mut zombie = sluicegate(&args)?.spawn()?;
-    eventually(DONE_WITHIN, "outputs of the replay", || Ok((topic_ends(client, &clean)? >= until).then_some(())))?;
+    eventually(DONE_WITHIN, "outputs of the replay", || Ok((client.offsets_taken(&clean)? >= until).then_some(())))?;
     zombie.signal(Signal::Stop)?;
     let told = summary(sluicegate(&args)?.run()?)?;
     ensure!(told["replayed"].as_u64().is_some_and(|last| last > 0 && last < COUNT as u64), "{told}");
@@ -316,11 +317,6 @@ fn values_of(client: &Client, topic: &str) -> Result<Vec<String>> {
     let seen = client.consume(topic, Isolation::ReadCommitted)?;
     let text = |record: Record| String::from_utf8_lossy(&record.value.unwrap_or_default()).into_owned();
     Ok(seen.into_iter().map(text).collect())
-}
-
-/// How many records, marks of transactions counted, a topic has ever had.
-fn topic_ends(client: &Client, topic: &str) -> Result<i64> {
-    Ok(client.end_offsets(topic, Isolation::ReadUncommitted)?.values().sum())
 }
 
 fn arguments(command: &str, pipeline: &Pipeline, args: &[&str]) -> Vec<String> {

@@ -116,7 +116,7 @@ fn kill_often(
 ) -> Result<Vec<Running>> {
     let mut random = Random::new(seed);
     let mut processes = vec![pipeline.start(free_address()?)?, pipeline.start(free_address()?)?];
-    let reached = || anyhow::Ok(watcher.end_offsets(output, Isolation::ReadUncommitted)?.values().sum::<i64>());
+    let reached = || watcher.offsets_taken(output);
     for kill in 0..KILLS {
         let until = reached()? + 100 + random.below(PORTION as u64 / 2) as i64;
         let mut seen = 0;

@@ -42,14 +42,14 @@ fn the_table_holds_each_record_once() -> Result<()> {
         ensure!(round < ROUNDS, "only {kills} kills came between output and commit in {ROUNDS} rounds");
         let trades: Vec<_> = (written..written + PORTION).map(trade).collect();
         client.produce("trades", &trades)?;
-        let before = ends(client, "trades.clean")?;
+        let before = client.offsets_taken("trades.clean")?;
         let mut sidecar = example.start()?;
-        eventually(WITHIN, "outputs", || Ok((ends(client, "trades.clean")? > before).then_some(())))?;
+        eventually(WITHIN, "outputs", || Ok((client.offsets_taken("trades.clean")? > before).then_some(())))?;
         sidecar.kill()?;
         written += PORTION;
         // What is in the topic and not committed will be there twice.
         let committed: i64 = client.committed("trades", "trades")?.values().sum();
-        kills += usize::from(ends(client, "trades.clean")? > committed);
+        kills += usize::from(client.offsets_taken("trades.clean")? > committed);
         if round % 2 == 0 {
             example.sh(FEED)?;
         }
@@ -78,10 +78,6 @@ fn the_table_holds_each_record_once() -> Result<()> {
 fn trade(number: usize) -> Record {
     let value = json!({ "id": number + 1, "symbol": "IT'S; --", "quantity": 10, "account": "4111111111111111" });
     Record::new(&format!("A-{}", number % 7), &value.to_string())
-}
-
-fn ends(client: &Client, topic: &str) -> Result<i64> {
-    Ok(client.end_offsets(topic, Isolation::ReadUncommitted)?.values().sum())
 }
 
 /// The example's folder, with the plugin built where it is looked for, and `sluicegate` on the path.

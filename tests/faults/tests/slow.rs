@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use sluicegate_faults::cluster::Cluster;
 use sluicegate_faults::network::Weather;
-use sluicegate_tests::client::{Client, Isolation};
+use sluicegate_tests::client::Client;
 use sluicegate_tests::pipeline::Pipeline;
 use sluicegate_tests::plugins::plugin;
 use sluicegate_tests::process::cpu_seconds;
@@ -64,7 +64,7 @@ delivery: {delivery}
 /// When so many outputs were there.
 fn until(client: &Client, output: &str, records: i64) -> Result<Instant> {
     eventually(WITHIN, &format!("{records} outputs"), || {
-        let ends = client.end_offsets(output, Isolation::ReadUncommitted)?;
-        Ok((ends.values().sum::<i64>() >= records).then(Instant::now))
+        let there = client.offsets_taken(output)?;
+        Ok((there >= records).then(Instant::now))
     })
 }
