@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::contender::{Contender, Setup, Task, program};
 use crate::ground::{Ground, Input, PARTITIONS};
+use crate::memory;
 use crate::workload::{self, Workload};
 
 /// How long a run may take.
@@ -189,6 +190,7 @@ fn start(contender: &Contender, task: &Task<'_>) -> Result<Process> {
     let mut command = (contender.command)(task)?;
     let log = File::create(task.folder.join("log"))?;
     command.current_dir(task.folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    memory::touch_free()?;
     Process::spawn(&mut command, task.folder)
 }
 
