@@ -15,9 +15,9 @@ use crate::connect::{partitions, reach};
 use crate::context::{Consumer, ConsumerState, Producer, ProducerState};
 use crate::deadline::Bounded;
 use crate::error::{failed, failed_call};
-use crate::native::{EventQueue, MessageBatch, OutputHeaders, PartitionQueue, TopicHandle};
+use crate::native::{MessageBatch, OutputHeaders, PartitionQueue, ProducerEvents, TopicHandle};
 use crate::properties::{Role, is_of_connection, is_secret};
-use crate::queue::{failed_producer, serve};
+use crate::queue::failed_producer;
 use crate::record::{BY_KEY, Produced, SharedConsumer, SharedProducer};
 use crate::wake::Wake;
 
@@ -57,7 +57,7 @@ impl std::fmt::Debug for ClientConfig {
 
 /// Writes records to one topic, in order. To be used on one thread.
 pub struct Writer {
-    events: EventQueue,
+    events: ProducerEvents,
     topic: TopicHandle,
     producer: SharedProducer,
 }
@@ -92,7 +92,7 @@ impl Writer {
         let producer: SharedProducer = Arc::new(Bounded::new(producer));
         let broken = || failed(&format!("produce to topic '{topic}'"), RDKafkaErrorCode::InvalidTopic);
         Ok(Writer {
-            events: EventQueue::of_producer(&producer).ok_or_else(broken)?,
+            events: ProducerEvents::new(&producer).ok_or_else(broken)?,
             topic: TopicHandle::new(&producer, topic).ok_or_else(broken)?,
             producer,
         })
@@ -119,7 +119,7 @@ impl Writer {
             match self.topic.produce(&produced, &mut headers) {
                 Ok(()) => return self.refused(),
                 Err(RDKafkaErrorCode::QueueFull) if Instant::now() < end => {
-                    serve(&self.producer, &self.events);
+                    self.events.serve();
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 Err(code) => {
@@ -147,7 +147,7 @@ impl Writer {
     }
 
     fn refused(&self) -> Result<(), Error> {
-        serve(&self.producer, &self.events);
+        self.events.serve();
         match self.producer.context().take_reports(&mut Vec::new()) {
             None => Ok(()),
             Some(refused) => {

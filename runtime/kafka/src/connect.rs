@@ -15,7 +15,7 @@ use crate::config::{KafkaSinkConfig, KafkaSourceConfig, PartitionBy};
 use crate::context::{Consumer, ConsumerState, Faults, Producer, ProducerState, is_authentication};
 use crate::deadline::{Bounded, Patience};
 use crate::error::{failed, failed_call, kind};
-use crate::native::EventQueue;
+use crate::native::ProducerEvents;
 use crate::record::{SharedConsumer, SharedProducer};
 use crate::sink::KafkaSink;
 use crate::source::KafkaSource;
@@ -129,7 +129,7 @@ fn record_bytes_max(admin: &Topics, sink: &KafkaSinkConfig) -> usize {
 
 /// The producer, its events, and [`Connection::bytes_per_output`]. Asks for the limits of the sink's topics, for which
 /// `found` is not needed any more then.
-fn producer(sink: &KafkaSinkConfig, found: FoundSink) -> Result<(SharedProducer, Arc<EventQueue>, usize), Error> {
+fn producer(sink: &KafkaSinkConfig, found: FoundSink) -> Result<(SharedProducer, Arc<ProducerEvents>, usize), Error> {
     let FoundSink { admin, partitions } = found;
     let bytes_max = record_bytes_max(&admin, sink);
     admin.leave();
@@ -145,7 +145,7 @@ fn producer(sink: &KafkaSinkConfig, found: FoundSink) -> Result<(SharedProducer,
         let _ = producer.client().fetch_metadata(Some(&sink.topic), READY_WAIT);
     }
     let producer: SharedProducer = Arc::new(Bounded::new(producer));
-    let events = EventQueue::of_producer(&producer);
+    let events = ProducerEvents::new(&producer);
     let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
     Ok((producer, Arc::new(events), bytes_max.saturating_sub(RECORD_OVERHEAD).max(bytes_max / 2)))
 }
@@ -153,7 +153,7 @@ fn producer(sink: &KafkaSinkConfig, found: FoundSink) -> Result<(SharedProducer,
 fn transaction(
     consumer: Option<SharedConsumer>,
     producer: &SharedProducer,
-    events: &Arc<EventQueue>,
+    events: &Arc<ProducerEvents>,
     sink: &KafkaSinkConfig,
     patience: &Patience,
 ) -> Result<KafkaTransaction, Error> {

@@ -9,7 +9,6 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
@@ -202,7 +201,7 @@ pub(crate) struct ProducerState {
 }
 
 #[derive(Debug, Default)]
-struct Reports {
+pub(crate) struct Reports {
     /// Tickets and how many of their outputs are durable; neighbours of the same ticket are one entry.
     durable: Vec<(usize, u64)>,
     refused: Option<Refused>,
@@ -216,12 +215,35 @@ pub(crate) struct Refused {
     pub(crate) partition: i32,
 }
 
+impl Reports {
+    #[inline]
+    pub(crate) fn add_durable(&mut self, ticket: usize) {
+        match self.durable.last_mut() {
+            Some((last, count)) if *last == ticket => *count += 1,
+            _ => self.durable.push((ticket, 1)),
+        }
+    }
+
+    pub(crate) fn add_refused(&mut self, refused: Refused) {
+        // Purged: by an abort, which knows.
+        let purged = matches!(refused.code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
+        if !purged && self.refused.is_none() {
+            self.refused = Some(refused);
+        }
+    }
+}
+
 impl ProducerState {
     /// Moves the reports since the last call into `durable`, which must be empty. Returns the first refusal.
     pub(crate) fn take_reports(&self, durable: &mut Vec<(usize, u64)>) -> Option<Refused> {
         let mut reports = locked(&self.reports);
         std::mem::swap(durable, &mut reports.durable);
         reports.refused.clone()
+    }
+
+    /// For all reports of an event.
+    pub(crate) fn reports(&self) -> MutexGuard<'_, Reports> {
+        locked(&self.reports)
     }
 
     /// Forgets a refusal: its transaction was aborted.
@@ -244,25 +266,8 @@ impl ClientContext for ProducerState {
 }
 
 impl ProducerContext for ProducerState {
-    /// The output's ticket.
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, report: &DeliveryResult<'_>, ticket: usize) {
-        let mut reports = locked(&self.reports);
-        match report {
-            Ok(_) => match reports.durable.last_mut() {
-                Some((last, count)) if *last == ticket => *count += 1,
-                _ => reports.durable.push((ticket, 1)),
-            },
-            Err((error, message)) => {
-                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                // Purged: by an abort, which knows.
-                let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
-                if !purged && reports.refused.is_none() {
-                    let (topic, partition) = (message.topic().to_owned(), message.partition());
-                    reports.refused = Some(Refused { code, topic, partition });
-                }
-            }
-        }
-    }
+    /// Reports are noted by [`ProducerEvents`](crate::native::ProducerEvents). Those that come here are of a client that is dropped.
+    fn delivery(&self, _: &DeliveryResult<'_>, _: usize) {}
 }

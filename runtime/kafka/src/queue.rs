@@ -9,7 +9,7 @@ use crate::context::Producer;
 use crate::deadline::Patience;
 use crate::departures::{Departures, Reason};
 use crate::error::{failed, kind};
-use crate::native::{self, EventQueue, OutputHeaders, TopicHandle};
+use crate::native::{self, OutputHeaders, ProducerEvents, TopicHandle};
 use crate::record::{Produced, SharedProducer};
 
 /// How long an output waits for room at most.
@@ -24,13 +24,13 @@ const SEND_MS: i32 = 1;
 /// librdkafka's queue of outputs: where they wait until their batch is full, or told to go.
 pub(crate) struct Queue {
     pub(crate) producer: SharedProducer,
-    pub(crate) events: Arc<EventQueue>,
+    pub(crate) events: Arc<ProducerEvents>,
     departures: Departures,
     patience: Patience,
 }
 
 impl Queue {
-    pub(crate) fn new(producer: SharedProducer, events: Arc<EventQueue>, patience: Patience) -> Self {
+    pub(crate) fn new(producer: SharedProducer, events: Arc<ProducerEvents>, patience: Patience) -> Self {
         Queue { producer, events, departures: Departures::new(Instant::now()), patience }
     }
 
@@ -70,7 +70,7 @@ impl Queue {
             *full = Some(Instant::now());
         }
         self.events.wake().lower();
-        self.serve();
+        self.events.serve();
         Ok(())
     }
 
@@ -82,21 +82,6 @@ impl Queue {
             native::flush(&self.producer, SEND_MS);
         }
         due
-    }
-
-    pub(crate) fn serve(&self) {
-        serve(&self.producer, &self.events);
-    }
-}
-
-/// Serves librdkafka's events: delivery reports, logs, errors.
-pub(crate) fn serve(producer: &Producer, events: &EventQueue) {
-    for _ in 0..4096 {
-        if events.is_empty() {
-            return;
-        }
-        // Handles one event, of all reports that came together.
-        producer.poll(Duration::ZERO);
     }
 }
 

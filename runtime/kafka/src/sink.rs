@@ -3,13 +3,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::Producer as _;
-use sluicegate_core::{Delivery, Destination, Error, ErrorKind, Output, Progress, Sink, Ticket};
+use sluicegate_core::{Destination, Error, ErrorKind, Output, Progress, Sink, Ticket};
 
 use crate::config::{KafkaSinkConfig, PartitionBy};
 use crate::deadline::Patience;
 use crate::departures::Reason;
 use crate::error::failed;
-use crate::native::{EventQueue, OutputHeaders, TopicHandle};
+use crate::native::{OutputHeaders, ProducerEvents, TopicHandle};
 use crate::queue::{Queue, failed_producer};
 use crate::record::{BY_KEY, Produced, SharedProducer};
 
@@ -21,7 +21,6 @@ pub struct KafkaSink {
     dead_letter: Option<TopicHandle>,
     partition: PartitionBy,
     id: Option<IdHeader>,
-    delivery: Delivery,
     durable: Vec<(usize, u64)>,
 }
 
@@ -35,7 +34,7 @@ struct IdHeader {
 impl KafkaSink {
     pub(crate) fn new(
         producer: SharedProducer,
-        events: Arc<EventQueue>,
+        events: Arc<ProducerEvents>,
         config: &KafkaSinkConfig,
         patience: Patience,
     ) -> Result<Self, Error> {
@@ -50,7 +49,6 @@ impl KafkaSink {
             dead_letter: config.dead_letter.as_deref().map(handle).transpose()?,
             partition: config.partition,
             id: id.map(|name| IdHeader { name, pipeline: config.pipeline.clone(), value: String::new() }),
-            delivery: config.delivery,
             durable: Vec::new(),
             queue: Queue::new(producer, events, patience),
         })
@@ -91,7 +89,7 @@ impl Sink for KafkaSink {
         let mut end = None;
         loop {
             self.queue.events.wake().lower();
-            self.queue.serve();
+            self.queue.events.serve();
             self.durable.clear();
             let refused = self.queue.producer.context().take_reports(&mut self.durable);
             for (ticket, outputs) in &self.durable {
@@ -101,7 +99,7 @@ impl Sink for KafkaSink {
                 let doing = format!("make an output durable in {}[{}]", refused.topic, refused.partition);
                 return Err(failed_producer(&self.queue.producer, &doing, refused.code));
             }
-            if !self.durable.is_empty() || self.delivery == Delivery::ExactlyOnce || wait.is_zero() {
+            if !self.durable.is_empty() || wait.is_zero() {
                 return Ok(());
             }
             let now = Instant::now();

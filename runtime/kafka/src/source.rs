@@ -12,7 +12,7 @@ use crate::config::{KafkaSourceConfig, OnMissingOffset, Start};
 use crate::context::{self, Rebalance};
 use crate::deadline::CLOSE_WAIT;
 use crate::error::{self, failed, failed_call};
-use crate::native::{EventQueue, MessageBatch, PartitionQueue};
+use crate::native::{ConsumerEvents, MessageBatch, PartitionQueue};
 use crate::presence::Presence;
 use crate::record::{ReadError, SharedConsumer};
 use crate::wake::Wake;
@@ -23,7 +23,7 @@ use crate::wake::Wake;
 /// answered here, between batches.
 pub struct KafkaSource {
     consumer: SharedConsumer,
-    events: EventQueue,
+    events: ConsumerEvents,
     wake: Arc<Wake>,
     group: String,
     /// To be subscribed to by the first poll: a member that does not poll would only hold the others up.
@@ -60,7 +60,7 @@ const BACK: &str = "go back to the committed offsets";
 impl KafkaSource {
     pub(crate) fn new(consumer: SharedConsumer, config: &KafkaSourceConfig) -> Result<Self, Error> {
         let wake = Arc::new(Wake::default());
-        let events = EventQueue::of_consumer(&consumer, Arc::clone(&wake));
+        let events = ConsumerEvents::new(&consumer, Arc::clone(&wake));
         let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the consumer has no queue of events"))?;
         Ok(KafkaSource {
             events,

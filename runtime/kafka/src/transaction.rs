@@ -12,8 +12,8 @@ use sluicegate_core::{Error, ErrorKind, Positions, Transaction};
 use crate::context::Producer;
 use crate::deadline::{Patience, until};
 use crate::error::{self, failed_call};
-use crate::native::{self, EventQueue};
-use crate::queue::{failed_producer, serve};
+use crate::native::{self, ProducerEvents};
+use crate::queue::failed_producer;
 use crate::record::{SharedConsumer, SharedProducer};
 
 /// How long an abort may take; what is left of the transaction then is its successor's to fence.
@@ -42,7 +42,7 @@ pub struct KafkaTransaction {
 struct ExactlyOnce {
     /// The sink's topics, for an error of which the coordinator does not say to which it belongs.
     topics: String,
-    events: Arc<EventQueue>,
+    events: Arc<ProducerEvents>,
     producer: SharedProducer,
     patience: Patience,
     /// How long a transaction may be open.
@@ -64,7 +64,7 @@ impl KafkaTransaction {
     pub(crate) fn exactly_once(
         consumer: Option<SharedConsumer>,
         producer: SharedProducer,
-        events: Arc<EventQueue>,
+        events: Arc<ProducerEvents>,
         topics: String,
         timeout: Duration,
         patience: Patience,
@@ -177,12 +177,12 @@ impl ExactlyOnce {
             || self.patience.is_over(end),
             flush,
             || {
-                serve(&self.producer, &self.events);
+                self.events.serve();
                 refused = refused.take().or_else(|| self.producer.context().take_reports(&mut Vec::new()));
                 meanwhile()
             },
         );
-        serve(&self.producer, &self.events);
+        self.events.serve();
         refused = refused.or_else(|| self.producer.context().take_reports(&mut Vec::new()));
         if let Some(refused) = refused {
             let doing = format!("produce to {}[{}]", refused.topic, refused.partition);
@@ -221,7 +221,7 @@ impl ExactlyOnce {
     }
 
     fn was_disconnected(&self) -> bool {
-        serve(&self.producer, &self.events);
+        self.events.serve();
         self.producer.context().faults.disconnects() > 0
     }
 
@@ -246,14 +246,14 @@ impl ExactlyOnce {
             }
         };
         let meanwhile = || {
-            serve(&self.producer, &self.events);
+            self.events.serve();
             meanwhile()
         };
         match until(|| self.patience.is_over(end), work, meanwhile) {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(self.failed(doing, &error)),
             None => {
-                serve(&self.producer, &self.events);
+                self.events.serve();
                 let last = self.producer.context().faults.last();
                 let last = last.map_or(String::new(), |fault| format!(" ({})", fault.reason));
                 Err(Error::new(ErrorKind::Retry, format!("cannot {doing} in time{last}")))

@@ -9,9 +9,10 @@ use crate::config::{self, Partitioning, Pipeline};
 
 /// The sink's own bound on one record where it has none: the embedded log.
 pub(super) const LOCAL_OUTPUT_BYTES_MAX: usize = 64 << 20;
-/// What librdkafka fetches ahead, of all partitions. A quarter of it makes for fetches so small that the rate falls by a fifth; more
-/// costs memory, two to three times as much as is fetched, as librdkafka keeps some 300 bytes of its own a record.
-const FETCH_BYTES: usize = 6 << 20;
+/// What librdkafka fetches ahead, of all partitions. A third of it makes for fetches so small that the rate falls by a fifth; more
+/// costs memory, two to three times as much as is fetched, as librdkafka keeps some 300 bytes of its own a record, and CPU time once all
+/// that is more than a processor's cache.
+const FETCH_BYTES: usize = 3 << 20;
 /// What a worker's outputs may take in librdkafka before the source has to wait.
 const SEND_BYTES: usize = 4 << 20;
 

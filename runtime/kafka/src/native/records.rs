@@ -1,0 +1,197 @@
+use std::ffi::{CStr, CString, c_void};
+use std::ptr;
+use std::sync::Arc;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka_sys as sys;
+use rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+use sluicegate_core::{Batch, NO_TIMESTAMP};
+
+use super::queue::Queue;
+use crate::record::{ReadError, SharedConsumer};
+use crate::wake::Wake;
+
+/// The records of one partition that were fetched but not read.
+pub(crate) struct PartitionQueue {
+    queue: Queue,
+    topic: CString,
+    number: i32,
+    client: SharedConsumer,
+}
+
+impl PartitionQueue {
+    /// Splits the partition's records off the consumer's own queue. Before `assign`, so that none of them gets there.
+    pub(crate) fn split(client: &SharedConsumer, topic: &str, number: i32, wake: Arc<Wake>) -> Option<Self> {
+        let topic = CString::new(topic).ok()?;
+        // SAFETY: client and name are valid; a null destination keeps the records in the queue itself.
+        let queue = unsafe {
+            let queue = sys::rd_kafka_queue_get_partition(client.client().native_ptr(), topic.as_ptr(), number);
+            let queue = Queue::new(queue, wake)?;
+            sys::rd_kafka_queue_forward(queue.native(), ptr::null_mut());
+            queue
+        };
+        Some(PartitionQueue { queue, topic, number, client: Arc::clone(client) })
+    }
+
+    /// Whether something came since the last call; reading on until the queue is empty is up to the caller.
+    pub(crate) fn take_ready(&self) -> bool {
+        self.queue.take_ready()
+    }
+
+    /// Makes the next [`PartitionQueue::take_ready`] true.
+    pub(crate) fn set_ready(&self) {
+        self.queue.set_ready();
+    }
+
+    /// The end of the partition's log as the last fetch told it. No network.
+    pub(crate) fn log_end(&self) -> Option<u64> {
+        let (mut low, mut high) = (-1i64, -1i64);
+        // SAFETY: client and name are valid, and the two places outlive the call.
+        let err = unsafe {
+            let native = self.client.client().native_ptr();
+            sys::rd_kafka_get_watermark_offsets(native, self.topic.as_ptr(), self.number, &raw mut low, &raw mut high)
+        };
+        (err == RD_KAFKA_RESP_ERR_NO_ERROR).then_some(high).and_then(|high| u64::try_from(high).ok())
+    }
+}
+
+/// Records as librdkafka gave them, of one partition and in order, until they are copied.
+pub(crate) struct MessageBatch {
+    messages: Vec<*mut sys::rd_kafka_message_t>,
+    /// Those of `next..filled` are ours.
+    next: usize,
+    filled: usize,
+    _client: SharedConsumer,
+}
+
+// SAFETY: librdkafka's messages may be read and destroyed on any thread.
+unsafe impl Send for MessageBatch {}
+
+impl MessageBatch {
+    /// Room for this many records.
+    pub(crate) fn new(client: &SharedConsumer, records: usize) -> Self {
+        let messages = vec![ptr::null_mut(); records.max(1)];
+        MessageBatch { messages, next: 0, filled: 0, _client: Arc::clone(client) }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next == self.filled
+    }
+
+    /// Drops what is left.
+    pub(crate) fn clear(&mut self) {
+        while self.take().is_some() {}
+    }
+
+    /// Replaces what is left by the next records of the queue, without waiting. Says whether more may be there.
+    pub(crate) fn fill(&mut self, queue: &PartitionQueue) -> bool {
+        self.clear();
+        let room = self.messages.len();
+        // SAFETY: queue and array are valid, and `room` is the array's length. What is written is ours to destroy.
+        let got =
+            unsafe { sys::rd_kafka_consume_batch_queue(queue.queue.native(), 0, self.messages.as_mut_ptr(), room) };
+        (self.next, self.filled) = (0, usize::try_from(got).unwrap_or(0));
+        self.filled == room
+    }
+
+    /// Copies records into `batch` until it holds `bytes`, passing over those before offset `from`.
+    ///
+    /// # Errors
+    /// The next record is none, but an error of the partition. Records before it are in `batch`: it comes alone.
+    pub(crate) fn copy_into(&mut self, batch: &mut Batch, bytes: usize, from: u64) -> Result<(), ReadError> {
+        while batch.bytes() < bytes && !self.is_empty() {
+            // SAFETY: not empty, hence the message at `next` is ours and valid.
+            if unsafe { (*self.messages[self.next]).err } != RD_KAFKA_RESP_ERR_NO_ERROR && !batch.is_empty() {
+                return Ok(());
+            }
+            let Some(message) = self.take() else { return Ok(()) };
+            message.copy_into(batch, from)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        if self.is_empty() {
+            return None;
+        }
+        self.next += 1;
+        Some(Message(self.messages[self.next - 1]))
+    }
+}
+
+impl Drop for MessageBatch {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// One record, destroyed with this.
+struct Message(*mut sys::rd_kafka_message_t);
+
+impl Message {
+    #[inline]
+    fn copy_into(&self, batch: &mut Batch, from: u64) -> Result<(), ReadError> {
+        // SAFETY: the message is valid until it is dropped.
+        let message = unsafe { &*self.0 };
+        if message.err != RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(self.error(message));
+        }
+        let Ok(offset) = u64::try_from(message.offset) else { return Ok(()) };
+        if offset < from {
+            return Ok(());
+        }
+        // SAFETY: pointers and lengths are the message's own, which stays valid while they are copied.
+        let (timestamp, key, value) = unsafe {
+            let timestamp = sys::rd_kafka_message_timestamp(self.0, ptr::null_mut());
+            (timestamp, bytes(message.key, message.key_len), bytes(message.payload, message.len))
+        };
+        batch.push(offset, if timestamp < 0 { NO_TIMESTAMP } else { timestamp }, key, value);
+        self.copy_headers(batch);
+        Ok(())
+    }
+
+    #[inline]
+    fn copy_headers(&self, batch: &mut Batch) {
+        let mut headers = ptr::null_mut();
+        // SAFETY: the message is valid; what is returned stays its own.
+        if unsafe { sys::rd_kafka_message_headers(self.0, &raw mut headers) } != RD_KAFKA_RESP_ERR_NO_ERROR {
+            return;
+        }
+        for index in 0.. {
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: the headers are valid; index is checked there; name is a C string and value has `size` bytes.
+            let (name, value) = unsafe {
+                let err = sys::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size);
+                if err != RD_KAFKA_RESP_ERR_NO_ERROR {
+                    return;
+                }
+                (CStr::from_ptr(name), bytes(value.cast_mut(), size))
+            };
+            batch.push_header(name.to_bytes(), value);
+        }
+    }
+
+    #[cold]
+    fn error(&self, message: &sys::rd_kafka_message_t) -> ReadError {
+        // SAFETY: the message is valid and an error, which has a text that lives as long.
+        let reason = unsafe { CStr::from_ptr(sys::rd_kafka_message_errstr(self.0)) }.to_string_lossy().into_owned();
+        ReadError { code: message.err.into(), offset: message.offset, reason }
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        // SAFETY: the message is valid and ours, and is not used after this.
+        unsafe { sys::rd_kafka_message_destroy(self.0) }
+    }
+}
+
+/// The bytes at `pointer`, where null means none.
+///
+/// # Safety
+/// `pointer` is null or points to `length` bytes that stay as they are for the lifetime that the caller uses.
+#[inline]
+unsafe fn bytes<'a>(pointer: *mut c_void, length: usize) -> Option<&'a [u8]> {
+    // SAFETY: not null, and the caller vouches for the rest.
+    (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
+}
