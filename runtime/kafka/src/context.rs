@@ -224,11 +224,14 @@ impl Reports {
         }
     }
 
-    pub(crate) fn add_refused(&mut self, refused: Refused) {
+    /// `place` tells the topic and the partition.
+    #[cold]
+    pub(crate) fn add_refused(&mut self, code: RDKafkaErrorCode, place: impl FnOnce() -> (String, i32)) {
         // Purged: by an abort, which knows.
-        let purged = matches!(refused.code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
+        let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
         if !purged && self.refused.is_none() {
-            self.refused = Some(refused);
+            let (topic, partition) = place();
+            self.refused = Some(Refused { code, topic, partition });
         }
     }
 }

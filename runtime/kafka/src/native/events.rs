@@ -11,7 +11,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 
 use super::queue::Queue;
-use crate::context::{ProducerState, Refused};
+use crate::context::ProducerState;
 use crate::record::{SharedConsumer, SharedProducer};
 use crate::wake::Wake;
 
@@ -108,9 +108,11 @@ impl Event {
             if message.err == RD_KAFKA_RESP_ERR_NO_ERROR {
                 reports.add_durable(message._private as usize);
             } else {
-                // SAFETY: a message has a topic, whose name is a C string and lives as long.
-                let topic = unsafe { text(sys::rd_kafka_topic_name(message.rkt)) };
-                reports.add_refused(Refused { code: message.err.into(), topic, partition: message.partition });
+                reports.add_refused(message.err.into(), || {
+                    // SAFETY: a message has a topic, whose name is a C string and lives as long.
+                    let topic = unsafe { text(sys::rd_kafka_topic_name(message.rkt)) };
+                    (topic, message.partition)
+                });
             }
         }
     }
