@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use sluicegate_core::Stop;
 
-/// How often `meanwhile` runs where it has no more to do at once: a flush ends once the reports that it serves are.
-const TURN: Duration = Duration::from_millis(2);
+/// How often `meanwhile` runs where it has no more to do at once.
+const TURN: Duration = Duration::from_millis(5);
 /// How long closing a client may hold up its thread; what is not done by then goes on beside it.
 pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(3);
 

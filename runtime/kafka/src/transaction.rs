@@ -23,8 +23,8 @@ const REBALANCE_WAIT: Duration = Duration::from_secs(3);
 /// How long a commit of offsets alone may take.
 const COMMIT_WAIT: Duration = Duration::from_secs(60);
 /// For so long librdkafka is told to flush at a time.
-const FLUSH_MS: i32 = 2;
-/// Then for this part of the time that it has taken already it is not, but not for longer than this.
+const FLUSH_MS: i32 = 1;
+/// Then for this part of the time that it has taken already it is not, unless something arrives, but not for longer than this.
 const FLUSH_PAUSE: u32 = 8;
 const FLUSH_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Between two tries of a call that librdkafka says may be repeated.
@@ -157,40 +157,28 @@ impl ExactlyOnce {
     }
 
     /// Waits until no output is in flight.
+    ///
+    /// While it is told to flush, librdkafka asks without pause whether a batch has arrived that another waits for: it is told
+    /// again when something has arrived, and else the less often the longer that takes.
     fn flush(&self, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
-        let end = Instant::now() + self.timeout;
-        let producer = Arc::clone(&self.producer);
-        let flush = move || {
-            // While it is told to flush, librdkafka asks without pause whether a batch has arrived that another waits for: it is
-            // told again the less often the longer that takes.
-            let start = Instant::now();
-            while !native::flush(&producer, FLUSH_MS) {
-                if Instant::now() >= end {
-                    return false;
-                }
-                thread::sleep((start.elapsed() / FLUSH_PAUSE).min(FLUSH_PAUSE_MAX));
+        let start = Instant::now();
+        loop {
+            let flushed = native::flush(&self.producer, FLUSH_MS);
+            self.events.wake().lower();
+            self.events.serve();
+            if let Some(refused) = self.producer.context().take_reports(&mut Vec::new()) {
+                let doing = format!("produce to {}[{}]", refused.topic, refused.partition);
+                return Err(self.own_timeout(failed_producer(&self.producer, &doing, refused.code)));
             }
-            true
-        };
-        let mut refused = None;
-        let flushed = until(
-            || self.patience.is_over(end),
-            flush,
-            || {
-                self.events.serve();
-                refused = refused.take().or_else(|| self.producer.context().take_reports(&mut Vec::new()));
-                meanwhile()
-            },
-        );
-        self.events.serve();
-        refused = refused.or_else(|| self.producer.context().take_reports(&mut Vec::new()));
-        if let Some(refused) = refused {
-            let doing = format!("produce to {}[{}]", refused.topic, refused.partition);
-            return Err(self.own_timeout(failed_producer(&self.producer, &doing, refused.code)));
-        }
-        match flushed {
-            Some(true) => Ok(()),
-            _ => Err(Error::new(ErrorKind::Retry, "outputs were not durable in time")),
+            if flushed {
+                return Ok(());
+            }
+            if self.patience.is_over(start + self.timeout) {
+                return Err(Error::new(ErrorKind::Retry, "outputs were not durable in time"));
+            }
+            if !meanwhile() {
+                self.events.wake().wait((start.elapsed() / FLUSH_PAUSE).min(FLUSH_PAUSE_MAX));
+            }
         }
     }
 
