@@ -43,7 +43,7 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Makes folder and topics.
+    /// Makes folder and topics, and has memory in place.
     ///
     /// # Errors
     /// The broker refuses.
@@ -58,6 +58,7 @@ impl<'a> Run<'a> {
         let output = topic(contender.name, folder.path());
         let run = Run { ground, contender, workload, setup, input, folder, output };
         run.outputs().concat().iter().try_for_each(|topic| ground.create(topic, input.partitions))?;
+        memory::touch_free()?;
         Ok(run)
     }
 
@@ -167,6 +168,7 @@ pub fn latency(ground: &Ground, contender: &Contender, setup: &Setup, rate: u32,
     let (brokers, records, folder) = (ground.brokers(), u64::MAX, folder.path());
     let workload = &workload::ALL[0];
     let task = Task { workload, brokers, input: &input, output: &output, setup, records, folder };
+    memory::touch_free()?;
     let running = start(contender, &task)?;
     let mut probe = Command::new(program("probe")?);
     probe.args([&task.brokers, &input, &output, &rate.to_string(), &seconds.to_string()]);
@@ -190,7 +192,6 @@ fn start(contender: &Contender, task: &Task<'_>) -> Result<Process> {
     let mut command = (contender.command)(task)?;
     let log = File::create(task.folder.join("log"))?;
     command.current_dir(task.folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    memory::touch_free()?;
     Process::spawn(&mut command, task.folder)
 }
 

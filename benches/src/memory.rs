@@ -1,8 +1,7 @@
 //! Free memory, which is not the same to whoever gets it.
 
-use std::fs;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use sluicegate_tests::process::kernel_size;
 
 /// So much is touched before a run: its outputs in the page cache, and what the contender takes itself.
 const TOUCHED: u64 = 3 << 30;
@@ -17,15 +16,7 @@ const TOUCHED: u64 = 3 << 30;
 /// The kernel does not say how much is free.
 pub fn touch_free() -> Result<()> {
     // Not more than half: the page cache, with the input in it, should stay.
-    let bytes = TOUCHED.min(free()? / 2);
+    let bytes = TOUCHED.min(kernel_size("/proc/meminfo", "MemFree")? / 2);
     drop(std::hint::black_box(vec![1_u8; usize::try_from(bytes)?]));
     Ok(())
-}
-
-/// The bytes that nobody has.
-fn free() -> Result<u64> {
-    let meminfo = fs::read_to_string("/proc/meminfo")?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemFree:")).context("no MemFree in /proc/meminfo")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1024)
 }

@@ -189,9 +189,14 @@ pub fn cpu_seconds(process: u32) -> Result<f64> {
 
 /// The most memory of a process that was resident at once, in bytes.
 pub fn peak_memory(process: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in /proc/…/status")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    kernel_size(&format!("/proc/{process}/status"), "VmHWM")
+}
+
+/// What a file of the kernel's says of a size, as `/proc/meminfo` and `/proc/…/status` do, in bytes.
+pub fn kernel_size(file: &str, name: &str) -> Result<u64> {
+    let text = fs::read_to_string(file)?;
+    let size = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let kib = size.with_context(|| format!("no {name} in {file}"))?.trim().trim_end_matches(" kB").parse::<u64>()?;
     Ok(kib * 1024)
 }
 

@@ -19,6 +19,7 @@ use clap::Parser;
 use sluicegate_benches::boundary::{RECORDS, batch, open, start};
 use sluicegate_benches::language::{LANGUAGES, Language, Task};
 use sluicegate_core::{Batch, Outcomes, Transform as _};
+use sluicegate_tests::process::kernel_size;
 use sluicegate_wasm::{Engine, EngineSettings, Instance, Plugin};
 
 #[derive(Parser)]
@@ -197,7 +198,5 @@ fn cpu() -> Result<Duration> {
 
 /// Memory of this process's own.
 fn resident_kib() -> Result<f64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("RssAnon")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
+    Ok(kernel_size("/proc/self/status", "RssAnon")? as f64 / 1024.0)
 }

@@ -99,13 +99,13 @@ impl Arguments {
 }
 
 fn throughputs(arguments: &Arguments, ground: &Ground) -> Result<()> {
-    let (mut comparisons, mut warm_runs) = (Vec::new(), WARM_RUNS);
-    for workload in arguments.workloads()? {
+    let mut comparisons = Vec::new();
+    for (number, workload) in arguments.workloads()?.into_iter().enumerate() {
         let input = ground.load(workload.name, PARTITIONS, workload, arguments.records)?;
+        let warm_runs = if number == 0 { WARM_RUNS } else { 0 };
         for _ in 0..warm_runs {
             throughput(ground, &ALL[0], workload, &Setup::new(Delivery::ExactlyOnce), &input)?;
         }
-        warm_runs = 0;
         for setup in arguments.setups() {
             let comparison = compare(ground, workload, &setup, &input, arguments)?;
             println!("\n{comparison}");

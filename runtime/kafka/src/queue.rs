@@ -64,12 +64,11 @@ impl Queue {
             }
             // What takes the room may wait for company that has none.
             if start.elapsed() < STUCK || !self.send(Reason::Room) {
-                self.events.wake().wait(FULL_TURN);
+                self.events.wait(FULL_TURN);
             }
         } else {
             *full = Some(Instant::now());
         }
-        self.events.wake().lower();
         self.events.serve();
         Ok(())
     }

@@ -88,7 +88,6 @@ impl Sink for KafkaSink {
         self.queue.send(if wait.is_zero() { Reason::Company } else { Reason::Lull });
         let mut end = None;
         loop {
-            self.queue.events.wake().lower();
             self.queue.events.serve();
             self.durable.clear();
             let refused = self.queue.producer.context().take_reports(&mut self.durable);
@@ -107,7 +106,7 @@ impl Sink for KafkaSink {
             if now >= end {
                 return Ok(());
             }
-            self.queue.events.wake().wait(end - now);
+            self.queue.events.wait(end - now);
         }
     }
 }

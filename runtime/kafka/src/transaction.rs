@@ -164,7 +164,6 @@ impl ExactlyOnce {
         let start = Instant::now();
         loop {
             let flushed = native::flush(&self.producer, FLUSH_MS);
-            self.events.wake().lower();
             self.events.serve();
             if let Some(refused) = self.producer.context().take_reports(&mut Vec::new()) {
                 let doing = format!("produce to {}[{}]", refused.topic, refused.partition);
@@ -177,7 +176,7 @@ impl ExactlyOnce {
                 return Err(Error::new(ErrorKind::Retry, "outputs were not durable in time"));
             }
             if !meanwhile() {
-                self.events.wake().wait((start.elapsed() / FLUSH_PAUSE).min(FLUSH_PAUSE_MAX));
+                self.events.wait((start.elapsed() / FLUSH_PAUSE).min(FLUSH_PAUSE_MAX));
             }
         }
     }

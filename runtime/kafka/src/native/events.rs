@@ -1,6 +1,6 @@
-use std::ffi::{CStr, c_char};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::ClientContext as _;
 use rdkafka::config::RDKafkaLogLevel;
@@ -11,6 +11,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 
 use super::queue::Queue;
+use super::text;
 use crate::context::ProducerState;
 use crate::record::{SharedConsumer, SharedProducer};
 use crate::wake::Wake;
@@ -68,13 +69,15 @@ impl ProducerEvents {
         Some(ProducerEvents { queue, client: Arc::clone(client) })
     }
 
-    /// Raised when something comes.
-    pub(crate) fn wake(&self) -> &Wake {
-        self.queue.wake()
+    /// Sleeps until something comes that [`ProducerEvents::serve`] has not seen, or for `time`.
+    pub(crate) fn wait(&self, time: Duration) {
+        self.queue.wake().wait(time);
     }
 
-    /// Has noted in the client's [`ProducerState`] what happened: reports, errors, logs. Does not wait for more.
+    /// Has noted in the client's [`ProducerState`] what happened: reports, errors, logs. Does not wait for more. To be called on the
+    /// thread that waits.
     pub(crate) fn serve(&self) {
+        self.queue.wake().lower();
         for _ in 0..EVENTS_MAX {
             // SAFETY: the queue is valid as long as `self`; what comes out of it is ours.
             let event = unsafe { sys::rd_kafka_queue_poll(self.queue.native(), 0) };
@@ -147,16 +150,4 @@ impl Drop for Event {
         // SAFETY: valid and ours, and not used after this.
         unsafe { sys::rd_kafka_event_destroy(self.0.as_ptr()) }
     }
-}
-
-/// A copy of a C string.
-///
-/// # Safety
-/// `text` is null or a valid C string.
-unsafe fn text(text: *const c_char) -> String {
-    if text.is_null() {
-        return String::new();
-    }
-    // SAFETY: not null, and the caller vouches for the rest.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

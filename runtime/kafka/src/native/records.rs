@@ -8,6 +8,7 @@ use rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 use sluicegate_core::{Batch, NO_TIMESTAMP};
 
 use super::queue::Queue;
+use super::text;
 use crate::record::{ReadError, SharedConsumer};
 use crate::wake::Wake;
 
@@ -174,7 +175,7 @@ impl Message {
     #[cold]
     fn error(&self, message: &sys::rd_kafka_message_t) -> ReadError {
         // SAFETY: the message is valid and an error, which has a text that lives as long.
-        let reason = unsafe { CStr::from_ptr(sys::rd_kafka_message_errstr(self.0)) }.to_string_lossy().into_owned();
+        let reason = unsafe { text(sys::rd_kafka_message_errstr(self.0)) };
         ReadError { code: message.err.into(), offset: message.offset, reason }
     }
 }
