@@ -202,7 +202,8 @@ impl KafkaSinkConfig {
 /// this is 160,000 outputs a second and partition.
 pub(crate) const BATCH_RECORDS: usize = 800;
 /// So many more may wait for each partition: while a batch is on its way the next one fills, and others that do not fill take room.
-const QUEUED_BESIDE: usize = 400;
+/// With a third of it the worker stands still where a broker takes a moment longer, for a tenth of the rate.
+const QUEUED_BESIDE: usize = 1200;
 /// However many partitions there are: bytes decide then.
 const QUEUE_RECORDS_MAX: usize = 1_000_000;
 /// The most bytes of one batch of outputs, whatever the topic takes: a batch that is full is sent, and of each partition one
