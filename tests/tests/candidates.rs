@@ -53,6 +53,14 @@ fn a_shadow_finds_exactly_the_records_that_differ_and_nothing_of_it_is_seen() ->
         "records are for those who may change: {status}"
     );
 
+    let counts =
+        ["records_total of=candidate", "records_total of=live", "failures_total of=live kind=trap", "differing_total"];
+    let counted = counts.map(|name| setup.metric(name)).into_iter().collect::<Result<Vec<_>>>()?;
+    ensure!(counted == [2000.0, 2000.0, 0.0, 20.0].map(Some), "{counts:?}: {counted:?}");
+    ensure!(
+        setup.metric("info role=shadow version=000001")? == Some(1.0) && setup.metric("record_seconds")? > Some(0.0)
+    );
+
     let second = setup.write("second.wasm", &version(3)?)?;
     let refused = setup.cli(&["canary", "shadowed", "stamp", &second, "--share", "10%"])?;
     ensure!(refused.code == Some(1) && refused.stderr.contains("has a shadow already"), "{refused:?}");
@@ -60,6 +68,7 @@ fn a_shadow_finds_exactly_the_records_that_differ_and_nothing_of_it_is_seen() ->
     setup.produce(RECORDS..RECORDS + 100)?;
     setup.judge(RECORDS + 100, |_, version| version == 1)?;
     ensure!(setup.report()?["candidate"]["records"] == RECORDS, "it has ended: {}", setup.report()?);
+    ensure!(setup.metric("info")?.is_none(), "nothing is tried out");
     ensure!(setup.actions()? == ["shadow done", "canary refused", "shadow-end done"], "{:?}", setup.actions()?);
     end(running)
 }
@@ -239,6 +248,19 @@ impl Setup {
 
     fn report(&self) -> Result<Value> {
         self.ask("GET", "stages/stamp/candidate", &[])
+    }
+
+    /// A metric of the candidate, with these labels among others; none while there is no candidate.
+    fn metric(&self, words: &str) -> Result<Option<f64>> {
+        let (name, labels) = words.split_once(' ').unwrap_or((words, ""));
+        let labels: Vec<String> = labels.split_whitespace().map(|label| label.replace('=', "=\"") + "\"").collect();
+        let has = |line: &&str| {
+            line.starts_with(&format!("sluicegate_candidate_{name}{{"))
+                && labels.iter().all(|label| line.contains(label))
+        };
+        let body = http::get(self.admin, "/metrics")?.body;
+        let value = body.lines().find(has).and_then(|line| line.rsplit_once(' '));
+        Ok(value.map(|(_, value)| value.parse()).transpose()?)
     }
 
     fn wait_for_report(&self, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics::{Label, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use sluicegate_core::{Conduct, FailureKind};
 
-use crate::app::LoadedPipeline;
+use crate::app::{LoadedPipeline, Tryout};
 use crate::supervisor::{Running, WorkerState};
 use crate::watch::Files;
 
@@ -21,6 +22,12 @@ const SWAPS: &str = "sluicegate_swaps_total";
 const SWAP_HELD_UP: &str = "sluicegate_swap_seconds_max";
 const CHANGES: &str = "sluicegate_changes_total";
 const PLUGIN_INFO: &str = "sluicegate_plugin_info";
+const CANDIDATE_INFO: &str = "sluicegate_candidate_info";
+const CANDIDATE_RECORDS: &str = "sluicegate_candidate_records_total";
+const CANDIDATE_FAILURES: &str = "sluicegate_candidate_failures_total";
+const CANDIDATE_OVERRUNS: &str = "sluicegate_candidate_overruns_total";
+const CANDIDATE_SECONDS: &str = "sluicegate_candidate_record_seconds";
+const CANDIDATE_DIFFERING: &str = "sluicegate_candidate_differing_total";
 const FILES_REFUSED: &str = "sluicegate_files_refused";
 const PAUSED: &str = "sluicegate_paused";
 const WORKERS_RUNNING: &str = "sluicegate_workers_running";
@@ -53,6 +60,18 @@ fn describe() {
     describe_counter!(SWAPS, "Exchanges of a plugin for another version, counted by each worker");
     describe_gauge!(SWAP_HELD_UP, "The longest that an exchange has held up a worker, in seconds");
     describe_counter!(CHANGES, "Changes at run time, by action and how they ended");
+    describe_gauge!(CANDIDATE_INFO, "1 for a shadow or canary while it is tried out, by name, version and digest");
+    describe_counter!(CANDIDATE_RECORDS, "Records given to a candidate, and to what runs beside it");
+    describe_counter!(CANDIDATE_FAILURES, "Records that a candidate, or what runs beside it, failed on, by kind");
+    describe_counter!(
+        CANDIDATE_OVERRUNS,
+        "Calls of a candidate, or of what runs beside it, that took longer than the deadline"
+    );
+    describe_gauge!(
+        CANDIDATE_SECONDS,
+        "The time of a call for each record of it, in seconds: the mean since the candidate began"
+    );
+    describe_counter!(CANDIDATE_DIFFERING, "Records of which a shadow made something else than what runs");
     describe_gauge!(FILES_REFUSED, "Files of the folder of pipelines that do not run as they are now");
     describe_gauge!(PAUSED, "1 while the pipeline is paused by request");
 }
@@ -83,6 +102,9 @@ fn record(running: &Running) {
     let streaming = running.states().iter().filter(|state| **state == WorkerState::Running).count();
     gauge!(WORKERS_RUNNING, "pipeline" => pipeline.clone()).set(streaming as f64);
     record_changes(&loaded);
+    if let Some(tryout) = loaded.tryout().filter(Tryout::goes_on) {
+        record_tryout(&loaded, &tryout);
+    }
     for stage in &loaded.stages {
         for (name, count) in stage.counters.read() {
             let labels = [("pipeline", pipeline.clone()), ("stage", stage.name.clone())];
@@ -112,5 +134,33 @@ fn record_changes(pipeline: &LoadedPipeline) {
             ("digest", format!("sha256:{}", version.digest())),
         ];
         gauge!(PLUGIN_INFO, &labels).set(1.0);
+    }
+}
+
+/// A candidate, and what runs beside it, since it began. There are none of one that has ended.
+fn record_tryout(pipeline: &LoadedPipeline, tryout: &Tryout) {
+    let stage = &pipeline.stages[tryout.stage].name;
+    let labels = |more: &[(&'static str, &str)]| {
+        let all = [("pipeline", pipeline.config.name.as_str()), ("stage", stage), ("role", tryout.role_name())];
+        all.iter().chain(more).map(|(key, value)| Label::new(*key, (*value).to_owned())).collect::<Vec<_>>()
+    };
+    let (description, digest) = (tryout.plugin.description(), format!("sha256:{}", tryout.digest()));
+    let plugin = [("name", &*description.name), ("version", &description.version), ("digest", &digest)];
+    gauge!(CANDIDATE_INFO, labels(&plugin)).set(1.0);
+    let report = tryout.findings.report();
+    for (who, Conduct { records, failures, overruns, time }) in [("live", report.live), ("candidate", report.candidate)]
+    {
+        let labels = |more: &[_]| labels(&[&[("of", who)], more].concat());
+        counter!(CANDIDATE_RECORDS, labels(&[])).absolute(records);
+        counter!(CANDIDATE_OVERRUNS, labels(&[])).absolute(overruns);
+        for kind in FailureKind::ALL {
+            counter!(CANDIDATE_FAILURES, labels(&[("kind", kind.name())])).absolute(failures[kind as usize]);
+        }
+        if records > 0 {
+            gauge!(CANDIDATE_SECONDS, labels(&[])).set(time.as_secs_f64() / records as f64);
+        }
+    }
+    if !tryout.is_canary() {
+        counter!(CANDIDATE_DIFFERING, labels(&[])).absolute(report.differing);
     }
 }

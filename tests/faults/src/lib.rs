@@ -18,6 +18,7 @@ pub mod feed;
 pub mod fleet;
 pub mod frame;
 pub mod judge;
+mod line;
 pub mod network;
 pub mod plan;
 pub mod report;

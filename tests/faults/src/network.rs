@@ -1,10 +1,8 @@
 //! The network between the program and the brokers: a door before each broker, through which every request and every
 //! answer passes, whole. It can be slow, hold everything back, cut all lines, and stop the one frame that is asked for.
 
-use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
@@ -12,12 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sluicegate_tests::random::Random;
-use socket2::SockRef;
 
 use crate::frame::{Api, Frame};
-
-/// How long a broker may take to accept a connection; a stopped one's kernel does so for it.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+use crate::line::{Asked, Line};
 
 /// Which way a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,22 +98,6 @@ impl Caught {
         self.let_go()?;
         Ok(receiver)
     }
-}
-
-/// One connection of the program to a broker.
-#[derive(Debug)]
-struct Line {
-    client: TcpStream,
-    broker: TcpStream,
-    /// Requests without an answer yet: a broker answers in their order.
-    open: Mutex<VecDeque<Asked>>,
-    cut: AtomicBool,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Asked {
-    api: Api,
-    client: String,
 }
 
 impl Network {
@@ -216,9 +195,9 @@ impl Shared {
             Way::Request => weather.hold_requests,
             Way::Answer => weather.hold_answers,
         };
-        let held = |weather: &mut Weather| held(weather) && !line.cut.load(SeqCst);
+        let held = |weather: &mut Weather| held(weather) && !line.is_cut();
         drop(self.changed.wait_while(lock(&self.weather), held));
-        anyhow::ensure!(!line.cut.load(SeqCst), "the line was cut");
+        anyhow::ensure!(!line.is_cut(), "the line was cut");
         Ok(())
     }
 
@@ -234,47 +213,14 @@ impl Shared {
     }
 }
 
-impl Line {
-    fn new(client: TcpStream, broker: SocketAddr) -> io::Result<Self> {
-        let broker = TcpStream::connect_timeout(&broker, CONNECT_WITHIN)?;
-        client.set_nodelay(true)?;
-        broker.set_nodelay(true)?;
-        Ok(Self { client, broker, open: Mutex::default(), cut: AtomicBool::new(false) })
-    }
-
-    /// One way has ended. A stream that ended in good order may still go on the other way. Whoever is told may have
-    /// gone already.
-    fn end(&self, way: Way, well: bool) {
-        if self.cut.load(SeqCst) {
-            return; // They hear of a reset instead.
-        }
-        let (from, to) = match way {
-            Way::Request => (&self.client, &self.broker),
-            Way::Answer => (&self.broker, &self.client),
-        };
-        let _gone = to.shutdown(if well { Shutdown::Write } else { Shutdown::Both });
-        if !well {
-            let _gone = from.shutdown(Shutdown::Both);
-        }
-    }
-
-    /// A socket that is closed without lingering is reset; it is closed once the threads that read from it have heard
-    /// the end, which this tells them and nobody else.
-    fn reset(&self) {
-        self.cut.store(true, SeqCst);
-        for stream in [&self.client, &self.broker] {
-            let _gone = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-            let _gone = stream.shutdown(Shutdown::Read);
-        }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::net::TcpStream;
     use std::time::Instant;
 
     use super::*;

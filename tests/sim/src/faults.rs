@@ -179,6 +179,11 @@ impl Faults {
         self.left > 0 && random.chance(self.rates.stumble)
     }
 
+    /// Something else that happened, and is no fault.
+    pub(crate) fn note(&mut self, kind: &'static str) {
+        self.struck.push(Struck { kind, at: None });
+    }
+
     fn happens(&mut self, per_mille: u64, kind: &'static str, at: Option<Step>, random: &mut Random) -> bool {
         let happens = self.left > 0 && random.chance(per_mille);
         if happens {

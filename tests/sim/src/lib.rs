@@ -4,8 +4,8 @@
 //! Plan → World (clock, events, Broker, Group, Observer) → Life after Life of sluicegate_core::Worker → the Auditor's Report
 //! ```
 //!
-//! A seed decides everything: the pipeline and its records (`plan.rs`), what goes wrong and when (`faults.rs`), how long
-//! each request takes (`state.rs`). The world moves on only inside the calls that a worker makes through its seams
+//! A seed decides everything: the pipeline and its records (`plan.rs`), what goes wrong and when (`faults.rs`), who
+//! changes the pipeline meanwhile (`changes.rs`), how long each request takes (`state.rs`). The world moves on only inside the calls that a worker makes through its seams
 //! (`source.rs`, `transform.rs`, `sink.rs`, `transaction.rs`). There it may crash the worker, lose what it sent, refuse
 //! it, take its partitions away; or let it sleep there while other workers of the group live out their lives
 //! (`world.rs`), so that it wakes up as a zombie.
@@ -18,6 +18,7 @@
 //! What comes of it is judged by `sluicegate-audit`, which is shown the topics and offsets as readers see them.
 
 mod broker;
+mod changes;
 mod clock;
 mod event;
 mod fate;

@@ -7,8 +7,10 @@ use sluicegate_core::{
 };
 
 use crate::broker::Status;
+use crate::changes::Changes;
 use crate::clock::SimClock;
 use crate::group::Member;
+use crate::seed::{Random, mix};
 use crate::sink::SimSink;
 use crate::source::SimSource;
 use crate::transaction::SimTransaction;
@@ -39,6 +41,7 @@ pub struct Seat {
     /// Steps from one handover to the next; none if there is none.
     handover_every: Option<usize>,
     steps: Cell<usize>,
+    changes: Changes,
 }
 
 impl Seat {
@@ -60,9 +63,20 @@ impl Seat {
         }
     }
 
+    /// Whoever runs the worker may change it at this step.
+    pub(crate) fn change(self: &Rc<Self>, world: &Rc<World>) {
+        if let Some(command) = self.changes.after(self.steps.get(), world, self) {
+            world.say(self, || format!("is told: {command:?}"));
+            self.commands.send([(self.inbox.get(), command)]);
+        }
+    }
+
     fn enlist(&self) -> Inbox {
         let inbox = self.commands.join();
         self.inbox.set(inbox.number());
+        if self.changes.is_paused() {
+            self.commands.send([(self.inbox.get(), Command::Pause)]);
+        }
         inbox
     }
 }
@@ -124,6 +138,7 @@ fn take_seat(world: &World, depth: usize, slot: usize, steps: Option<usize>) -> 
         inbox: Cell::default(),
         handover_every: world.plan.handover_every,
         steps: Cell::new(0),
+        changes: Changes::new(world.plan.changes_every, Random::new(mix(world.plan.salt ^ state.lives as u64))),
     }
 }
 
@@ -131,7 +146,7 @@ fn take_seat(world: &World, depth: usize, slot: usize, steps: Option<usize>) -> 
 fn worker(world: &Rc<World>, seat: &Rc<Seat>, handover: Option<Handover>) -> Worker {
     let plan = &world.plan;
     let stage = |(number, stage): (usize, &crate::plan::StagePlan)| {
-        let transform = Box::new(SimTransform::new(Rc::clone(world), Rc::clone(seat), number));
+        let transform = Box::new(SimTransform::new(Rc::clone(world), Rc::clone(seat), number, None));
         let made = Stage::new(&stage.name, transform, stage.policy, stage.limits, plan.named, stage.deadline);
         match stage.breaker {
             Some(most) if !world.state().tripped => made.with_breaker(most),

@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) salt: u64,
     /// Steps of a worker from one handover of its seams to the next; none in most worlds.
     pub(crate) handover_every: Option<usize>,
+    /// Steps of a worker from one change by whoever runs it to the next; none in most worlds.
+    pub(crate) changes_every: Option<usize>,
 }
 
 /// One input partition and its log.
@@ -73,6 +75,9 @@ pub(crate) struct StagePlan {
 /// The longest time that a broker in good health takes for an output.
 const LATENCY_MAX: Duration = ms(60);
 
+/// The time that a slow plugin takes for one record.
+const SLOW: Duration = ms(60);
+
 impl Plan {
     pub(crate) fn new(random: &mut Random) -> Self {
         let latency = random.pick(&[0, 1, 5, 30]);
@@ -97,10 +102,22 @@ impl Plan {
             session: ms(random.between(50, 400)),
             salt: random.number(),
             handover_every: None,
+            changes_every: None,
         };
         // Of what is drawn already, so that no other world becomes another.
+        plan.changes_every = (plan.salt >> 18).is_multiple_of(4).then(|| 3 + (plan.salt >> 24) as usize % 60);
+        if (plan.salt >> 32).is_multiple_of(8) {
+            plan.slow_down();
+        }
         plan.handover_every = plan.salt.is_multiple_of(4).then(|| 5 + (plan.salt >> 8) as usize % 60);
         plan
+    }
+
+    /// Plugins take longer for a batch than a worker may spend at a time.
+    fn slow_down(&mut self) {
+        let calls = (self.batch_records * self.stages.len()) as u32;
+        self.transaction_timeout += SLOW * 2 * calls;
+        self.stages.iter_mut().for_each(|stage| (stage.cost, stage.deadline) = (SLOW, SLOW * 4));
     }
 
     /// The records that a worker may have written and not committed: one commit interval's worth.

@@ -16,7 +16,7 @@ pub struct Outcome {
     pub report: Report,
     /// Workers that lived.
     pub lives: usize,
-    /// The faults that struck, by name.
+    /// The faults that struck, and the changes that were made, by name.
     pub faults: Vec<String>,
     /// Calls that they made through their seams.
     pub steps: usize,

@@ -2,8 +2,8 @@ use std::rc::Rc;
 
 use sluicegate_audit::Record;
 use sluicegate_core::{
-    Action, Batch, Column, Error, Failure, FailureKind, INHERIT, Identity, NO_TIMESTAMP, Outcomes, PASS, REJECT, Row,
-    Transform,
+    Action, Batch, Column, Error, Failure, FailureKind, INHERIT, Identity, NO_TIMESTAMP, Outcomes, PASS, REJECT, Role,
+    Row, Transform,
 };
 
 use crate::faults::Step;
@@ -12,17 +12,22 @@ use crate::plan::StagePlan;
 use crate::plugin::{Emission, Saying, fingerprint, say};
 use crate::world::World;
 
+/// Of a hundred records, those that a candidate fails on each time.
+const CANDIDATES_FAILING: u64 = 15;
+
 /// A simulated plugin in its stage.
 pub(crate) struct SimTransform {
     world: Rc<World>,
     seat: Rc<Seat>,
     stage: usize,
+    /// What a candidate is there for; none for the stage's own plugin.
+    role: Option<Role>,
     identity: Identity,
 }
 
 impl SimTransform {
-    pub(crate) fn new(world: Rc<World>, seat: Rc<Seat>, stage: usize) -> Self {
-        SimTransform { world, seat, stage, identity: Identity::default() }
+    pub(crate) fn new(world: Rc<World>, seat: Rc<Seat>, stage: usize, role: Option<Role>) -> Self {
+        SimTransform { world, seat, stage, role, identity: Identity::default() }
     }
 
     fn plan(&self) -> &StagePlan {
@@ -35,6 +40,9 @@ impl SimTransform {
         let state = &mut *self.world.state();
         if !state.faults.stumble(&mut state.random) {
             return false;
+        }
+        if self.role.is_some() {
+            return true;
         }
         let mut rows = batch.rows();
         let (Some(first), None) = (rows.next(), rows.next()) else { return true };
@@ -49,11 +57,19 @@ impl SimTransform {
         stumble
     }
 
-    /// What the plugin says of the record, unless it was mended.
+    /// What the plugin says of the record, unless it was mended. A shadow says anything. A canary says what the stage's own plugin
+    /// would, or fails.
     fn say(&self, record: &Record) -> Saying {
+        let named = self.world.plan.named;
+        let other_print = fingerprint(!self.world.plan.salt, self.stage, record);
+        match (self.role, say(other_print, record, CANDIDATES_FAILING, named)) {
+            (Some(Role::Shadow), saying) | (Some(Role::Canary(_)), saying @ Saying::Fail(_)) => return saying,
+            _ => {}
+        }
         let print = fingerprint(self.world.plan.salt, self.stage, record);
-        let saying = say(print, record, self.plan().failing, self.world.plan.named);
+        let saying = say(print, record, self.plan().failing, named);
         if let Saying::Fail(kind) = saying
+            && self.role.is_none()
             && self.plan().policy.action(kind) == Action::Stop
         {
             let state = &mut *self.world.state();

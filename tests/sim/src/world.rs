@@ -48,7 +48,7 @@ impl World {
     }
 
     /// A worker is at this step of its life: the world moves on, and may intervene.
-    pub(crate) fn step(self: &Rc<Self>, seat: &Seat, at: Step) -> Result<(), Error> {
+    pub(crate) fn step(self: &Rc<Self>, seat: &Rc<Seat>, at: Step) -> Result<(), Error> {
         if !seat.alive.get() {
             return Err(gone());
         }
@@ -69,6 +69,7 @@ impl World {
             }
             state.faults.strike(at, &mut state.random)
         };
+        seat.change(self);
         if let Some(fault) = fault {
             self.say(seat, || format!("{fault:?} at {at:?}"));
         }

@@ -54,8 +54,11 @@ fn the_promise_holds_and_every_fault_has_struck() {
     ];
     let at_steps =
         steps.iter().flat_map(|step| ["crash", "stall", "jump", "disconnect"].map(|kind| format!("{kind} at {step}")));
-    let others = ["rebalance", "unsettled group", "refused output", "lost acknowledgement", "outage"].map(String::from);
-    let expected = at_steps.chain(others).filter(|fault| fault != "disconnect at Process");
+    let others = ["rebalance", "unsettled group", "refused output", "lost acknowledgement", "outage"];
+    let changes = ["pause", "swap", "shadow", "canary", "dismissal"];
+    let expected = at_steps
+        .chain(others.into_iter().chain(changes).map(String::from))
+        .filter(|fault| fault != "disconnect at Process");
     let never: Vec<String> = expected.filter(|fault| !faults.contains_key(fault)).collect();
     assert!(never.is_empty(), "never struck: {never:?}; struck: {faults:?}");
 }

@@ -1,65 +1,11 @@
-//! The auditor bites: mistakes planted into the seams are caught, each within a thousand seeds.
-
 use std::rc::Rc;
 use std::time::Duration;
 
 use sluicegate_audit::Invariant;
-use sluicegate_core::{
-    Batch, Destination, Error, NO_TIMESTAMP, Output, Partition, Polled, Positions, Progress, Sink, Source, Ticket,
-    Transaction,
-};
-use sluicegate_sim::{Patch, Seat, World, simulate};
+use sluicegate_core::{Batch, Destination, Error, NO_TIMESTAMP, Output, Partition, Progress, Sink, Ticket};
+use sluicegate_sim::{Patch, World};
 
-const SEEDS: u64 = 1000;
-
-/// Asserts that worlds with this mistake violate the invariant.
-fn caught<P: Patch + Copy + 'static>(mistake: P, invariant: Invariant) {
-    let bad = (0..SEEDS).find(|seed| simulate(*seed, Box::new(mistake), false).report.violates(invariant));
-    let seed = bad.unwrap_or_else(|| panic!("no seed below {SEEDS} violates {invariant}"));
-    println!("{invariant}: violated by seed {seed}");
-}
-
-/// Offsets are committed as soon as records are read.
-#[derive(Clone, Copy)]
-struct CommitBeforeWrite;
-
-impl Patch for CommitBeforeWrite {
-    fn source(&self, good: Box<dyn Source>, world: &Rc<World>) -> Box<dyn Source> {
-        struct Bad(Box<dyn Source>, Rc<World>);
-        impl Source for Bad {
-            fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
-                let polled = self.0.poll(batch, wait)?;
-                if let Some(last) = batch.offsets.last() {
-                    self.1.commit(&Positions::from([(batch.partition.clone(), last + 1)]));
-                }
-                Ok(polled)
-            }
-
-            fn release(&mut self) -> Result<Vec<Partition>, Error> {
-                self.0.release()
-            }
-
-            fn rewind(&mut self, why: &Error) -> Result<(), Error> {
-                self.0.rewind(why)
-            }
-
-            fn hold(&mut self, partition: &Partition, held: bool) {
-                self.0.hold(partition, held);
-            }
-
-            fn close(&mut self) {
-                self.0.close();
-            }
-        }
-        Box::new(Bad(good, Rc::clone(world)))
-    }
-}
-
-#[test]
-fn a_commit_before_the_write() {
-    caught(CommitBeforeWrite, Invariant::OutputsFirst);
-    caught(CommitBeforeWrite, Invariant::NothingLost);
-}
+use crate::caught;
 
 /// A sink that tells the worker of outputs which the good one never got, or has not made durable.
 struct Liar {
@@ -102,36 +48,6 @@ impl Patch for AcknowledgedBeforeDurable {
 #[test]
 fn an_acknowledgement_before_durability() {
     caught(AcknowledgedBeforeDurable, Invariant::OutputsFirst);
-}
-
-/// The group takes offsets from members that it has thrown out.
-#[derive(Clone, Copy)]
-struct ZombiesWelcome;
-
-impl Patch for ZombiesWelcome {
-    fn transaction(&self, good: Box<dyn Transaction>, world: &Rc<World>, seat: &Rc<Seat>) -> Box<dyn Transaction> {
-        struct Bad(Box<dyn Transaction>, Rc<World>, Rc<Seat>);
-        impl Transaction for Bad {
-            fn begin(&mut self) -> Result<(), Error> {
-                self.0.begin()
-            }
-
-            fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
-                self.1.unfenced(&self.2, || self.0.commit(positions))
-            }
-
-            fn abort(&mut self) -> Result<(), Error> {
-                self.0.abort()
-            }
-        }
-        Box::new(Bad(good, Rc::clone(world), Rc::clone(seat)))
-    }
-}
-
-#[test]
-fn a_zombie_that_commits() {
-    caught(ZombiesWelcome, Invariant::OffsetsForward);
-    caught(ZombiesWelcome, Invariant::ExactlyOnce);
 }
 
 /// What a full sink has no room for is gone.
@@ -267,110 +183,6 @@ impl Patch for ForgottenAfterRebalance {
 #[test]
 fn an_output_forgotten_after_a_rebalance() {
     caught(ForgottenAfterRebalance, Invariant::AllOrNone);
-}
-
-/// What is to be undone goes into the next transaction.
-#[derive(Clone, Copy)]
-struct NothingAborted;
-
-impl Patch for NothingAborted {
-    fn transaction(&self, good: Box<dyn Transaction>, _: &Rc<World>, _: &Rc<Seat>) -> Box<dyn Transaction> {
-        struct Bad(Box<dyn Transaction>);
-        impl Transaction for Bad {
-            fn begin(&mut self) -> Result<(), Error> {
-                self.0.begin()
-            }
-
-            fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
-                self.0.commit(positions)
-            }
-
-            fn abort(&mut self) -> Result<(), Error> {
-                Ok(())
-            }
-        }
-        Box::new(Bad(good))
-    }
-}
-
-#[test]
-fn an_abort_that_undoes_nothing() {
-    caught(NothingAborted, Invariant::ExactlyOnce);
-}
-
-/// Only every tenth commit is done.
-#[derive(Clone, Copy)]
-struct CommitsPutOff;
-
-impl Patch for CommitsPutOff {
-    fn transaction(&self, good: Box<dyn Transaction>, _: &Rc<World>, _: &Rc<Seat>) -> Box<dyn Transaction> {
-        struct Bad {
-            good: Box<dyn Transaction>,
-            commits: usize,
-            put_off: Positions,
-        }
-        impl Transaction for Bad {
-            fn begin(&mut self) -> Result<(), Error> {
-                self.good.begin()
-            }
-
-            fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
-                self.put_off.extend(positions.clone());
-                self.commits += 1;
-                match self.commits.is_multiple_of(10) {
-                    true => self.good.commit(&std::mem::take(&mut self.put_off)),
-                    false => Ok(()),
-                }
-            }
-
-            fn abort(&mut self) -> Result<(), Error> {
-                self.good.abort()
-            }
-        }
-        Box::new(Bad { good, commits: 0, put_off: Positions::new() })
-    }
-}
-
-#[test]
-fn commits_put_off() {
-    caught(CommitsPutOff, Invariant::RepeatsBounded);
-}
-
-/// What was undone because the group took no offsets is not read again.
-#[derive(Clone, Copy)]
-struct NothingReadAgain;
-
-impl Patch for NothingReadAgain {
-    fn source(&self, good: Box<dyn Source>, _: &Rc<World>) -> Box<dyn Source> {
-        struct Bad(Box<dyn Source>);
-        impl Source for Bad {
-            fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
-                self.0.poll(batch, wait)
-            }
-
-            fn release(&mut self) -> Result<Vec<Partition>, Error> {
-                self.0.release()
-            }
-
-            fn rewind(&mut self, _: &Error) -> Result<(), Error> {
-                Ok(())
-            }
-
-            fn hold(&mut self, partition: &Partition, held: bool) {
-                self.0.hold(partition, held);
-            }
-
-            fn close(&mut self) {
-                self.0.close();
-            }
-        }
-        Box::new(Bad(good))
-    }
-}
-
-#[test]
-fn a_rewind_that_goes_nowhere() {
-    caught(NothingReadAgain, Invariant::NothingLost);
 }
 
 /// A sink that changes each output a little.
