@@ -60,7 +60,7 @@ impl fmt::Display for Latencies {
         for (title, runs) in &self.contenders {
             let spread = |of: fn(&Latency) -> f64| Spread::of(runs.iter().map(of));
             let (p50, p99, p999) = (spread(|run| run.p50), spread(|run| run.p99), spread(|run| run.p999));
-            writeln!(f, "| {title} | {p50:.0} | {p99:.0} | {p999:.0} |")?;
+            writeln!(f, "| {title} | {p50:.1} | {p99:.1} | {p999:.1} |")?;
         }
         Ok(())
     }
@@ -80,7 +80,10 @@ impl Spread {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-        Spread { least: at(0), median: at(values.len() / 2), most: at(values.len().saturating_sub(1)) }
+        let last = values.len().saturating_sub(1);
+        // Of an even number, what lies between the two in the middle.
+        let median = f64::midpoint(at(last / 2), at(last.div_ceil(2)));
+        Spread { least: at(0), median, most: at(last) }
     }
 }
 
@@ -181,6 +184,13 @@ mod tests {
         let table = comparison().to_string();
         assert!(table.contains("| bare | 3.00 (2.00–4.00) | 1.00 (1.00–1.00) |"), "{table}");
         assert!(table.contains("| **sluicegate** | 2.40 (1.00–3.00) | 0.75 (0.50–0.80) |"), "{table}");
+    }
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        let median = |values: &[f64]| Spread::of(values.iter().copied()).median;
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0]), median(&[7.0])), (2.0, 2.5, 7.0));
+        assert!(median(&[]).is_nan());
     }
 
     #[test]

@@ -11,6 +11,10 @@ use crate::properties::{self, Role};
 const PARTITIONS_FEW: usize = 4;
 /// However many partitions there are, each gets so many bytes, or it would be fetched record by record.
 const FETCH_BYTES_MIN: usize = 256 << 10;
+/// However many partitions outputs go to, each has room for so many bytes: a request for every few outputs keeps brokers busy.
+const SEND_BYTES_MIN: usize = 64 << 10;
+/// But all of them together for no more.
+const SEND_BYTES_MAX: usize = 256 << 20;
 /// How long a transaction may stay open before its coordinator aborts it, unless the user says otherwise.
 const TRANSACTION_TIMEOUT_MS: &str = "60000";
 
@@ -92,7 +96,7 @@ pub struct KafkaSinkConfig {
     pub delivery: Delivery,
     /// Unique to pipeline, instance and worker, and stable over restarts. Read under exactly-once only.
     pub transactional_id: String,
-    /// The bytes of outputs that may wait to be sent: the sink blocks beyond.
+    /// The bytes of outputs that may wait to be sent, or more where there are many partitions: the sink blocks beyond.
     pub queue_bytes: usize,
 }
 
@@ -171,7 +175,7 @@ impl KafkaSinkConfig {
             .set("batch.size", largest.saturating_sub(BATCH_OVERHEAD).clamp(1, BATCH_BYTES_MAX).to_string())
             .set("message.max.bytes", largest.clamp(1000, 1_000_000_000).to_string())
             .set("queue.buffering.max.messages", queue_records.min(QUEUE_RECORDS_MAX).to_string())
-            .set("queue.buffering.max.kbytes", (self.queue_bytes / 1024).clamp(1024, 2_097_151).to_string());
+            .set("queue.buffering.max.kbytes", (self.bytes(partitions) / 1024).clamp(1024, 2_097_151).to_string());
         if self.delivery == Delivery::ExactlyOnce {
             config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
         }
@@ -187,6 +191,17 @@ impl KafkaSinkConfig {
             config.set("transactional.id", &self.transactional_id);
         }
         Ok(config)
+    }
+
+    /// What the outputs to so many partitions may take in librdkafka.
+    fn bytes(&self, partitions: usize) -> usize {
+        self.queue_bytes.max(SEND_BYTES_MIN.saturating_mul(partitions)).min(SEND_BYTES_MAX.max(self.queue_bytes))
+    }
+
+    /// So many outputs that have not arrived are sure to fill a batch of one of so many partitions, once the queue is full.
+    pub(crate) fn fills_at(&self, partitions: usize) -> u64 {
+        let by_bytes = self.bytes(partitions) >= BATCH_BYTES_MAX.saturating_mul(partitions);
+        if by_bytes { 0 } else { BATCH_RECORDS.saturating_mul(partitions) as u64 }
     }
 
     /// How long a transaction may stay open.

@@ -16,6 +16,7 @@ use crate::context::{Consumer, ConsumerState, Faults, Producer, ProducerState, i
 use crate::deadline::{Bounded, Patience};
 use crate::error::{failed, failed_call, kind};
 use crate::native::ProducerEvents;
+use crate::queue::Queue;
 use crate::record::{SharedConsumer, SharedProducer};
 use crate::sink::KafkaSink;
 use crate::source::KafkaSource;
@@ -66,14 +67,14 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Pat
     if sink.delivery == Delivery::ExactlyOnce && source.brokers != sink.brokers {
         check_same_cluster(&consumer, &found.admin)?;
     }
-    let (producer, events, bytes_per_output) = producer(sink, found)?;
+    let (queue, bytes_per_output) = queue(sink, found, patience.clone())?;
     let transaction = match sink.delivery {
-        Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer), patience.clone()),
-        Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &producer, &events, sink, &patience)?,
+        Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer), patience),
+        Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &queue, sink, &patience)?,
     };
     Ok(Connection {
         source: KafkaSource::new(consumer, source)?,
-        sink: KafkaSink::new(producer, events, sink, patience)?,
+        sink: KafkaSink::new(queue, sink)?,
         transaction,
         bytes_per_output,
     })
@@ -103,8 +104,8 @@ pub fn connect_sink(
     source_partitions: usize,
     patience: Patience,
 ) -> Result<(KafkaSink, usize), Error> {
-    let (producer, events, bytes_per_output) = producer(sink, check_sink(sink, source_partitions)?)?;
-    Ok((KafkaSink::new(producer, events, sink, patience)?, bytes_per_output))
+    let (queue, bytes_per_output) = queue(sink, check_sink(sink, source_partitions)?, patience)?;
+    Ok((KafkaSink::new(queue, sink)?, bytes_per_output))
 }
 
 /// As [`connect`], of a sink without a source, exactly once: its transactions are outputs alone, whatever positions they
@@ -114,9 +115,9 @@ pub fn connect_sink(
 /// As [`connect`].
 pub fn connect_transactional_sink(sink: &KafkaSinkConfig, patience: Patience) -> Result<SinkConnection, Error> {
     let sink = KafkaSinkConfig { delivery: Delivery::ExactlyOnce, ..sink.clone() };
-    let (producer, events, bytes_per_output) = producer(&sink, check_sink(&sink, 0)?)?;
-    let transaction = transaction(None, &producer, &events, &sink, &patience)?;
-    let sink = KafkaSink::new(producer, events, &sink, patience)?;
+    let (queue, bytes_per_output) = queue(&sink, check_sink(&sink, 0)?, patience.clone())?;
+    let transaction = transaction(None, &queue, &sink, &patience)?;
+    let sink = KafkaSink::new(queue, &sink)?;
     Ok(SinkConnection { sink, transaction, bytes_per_output })
 }
 
@@ -127,9 +128,9 @@ fn record_bytes_max(admin: &Topics, sink: &KafkaSinkConfig) -> usize {
     set.or_else(|| admin.message_bytes_max(&sink.topics())).unwrap_or(MESSAGE_BYTES_DEFAULT)
 }
 
-/// The producer, its events, and [`Connection::bytes_per_output`]. Asks for the limits of the sink's topics, for which
+/// A producer's queue, and [`Connection::bytes_per_output`]. Asks for the limits of the sink's topics, for which
 /// `found` is not needed any more then.
-fn producer(sink: &KafkaSinkConfig, found: FoundSink) -> Result<(SharedProducer, Arc<ProducerEvents>, usize), Error> {
+fn queue(sink: &KafkaSinkConfig, found: FoundSink, patience: Patience) -> Result<(Queue, usize), Error> {
     let FoundSink { admin, partitions } = found;
     let bytes_max = record_bytes_max(&admin, sink);
     admin.leave();
@@ -147,18 +148,18 @@ fn producer(sink: &KafkaSinkConfig, found: FoundSink) -> Result<(SharedProducer,
     let producer: SharedProducer = Arc::new(Bounded::new(producer));
     let events = ProducerEvents::new(&producer);
     let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
-    Ok((producer, Arc::new(events), bytes_max.saturating_sub(RECORD_OVERHEAD).max(bytes_max / 2)))
+    let queue = Queue::new(producer, Arc::new(events), sink.fills_at(partitions), patience);
+    Ok((queue, bytes_max.saturating_sub(RECORD_OVERHEAD).max(bytes_max / 2)))
 }
 
 fn transaction(
     consumer: Option<SharedConsumer>,
-    producer: &SharedProducer,
-    events: &Arc<ProducerEvents>,
+    queue: &Queue,
     sink: &KafkaSinkConfig,
     patience: &Patience,
 ) -> Result<KafkaTransaction, Error> {
     let timeout = Duration::from_millis(sink.transaction_timeout_ms());
-    let (producer, events, topics) = (Arc::clone(producer), Arc::clone(events), sink.topics().join(", "));
+    let (producer, events, topics) = (Arc::clone(&queue.producer), Arc::clone(&queue.events), sink.topics().join(", "));
     KafkaTransaction::exactly_once(consumer, producer, events, topics, timeout, patience.clone())
         .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))
 }

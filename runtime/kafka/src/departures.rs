@@ -10,8 +10,8 @@ const EVERY_MIN: Duration = Duration::from_millis(2);
 const EVERY_FULL: Duration = Duration::from_millis(30);
 /// While more comes, those of which there are few go so often. Each time takes milliseconds where the processor is busy.
 const EVERY_BUSY: Duration = Duration::from_millis(300);
-/// While those that were told to go have not arrived, others are told after so many times as long, as they may only wait behind
-/// them.
+/// While none arrives of those that were told to go, others are told after so many times as long, as they may only wait behind
+/// them. Where some do arrive, there is room on the way for others: only so many go to each broker at a time.
 const EVERY_GROWS: u32 = 2;
 /// But after this in any case: what is on its way may be to another broker, which stands still.
 const EVERY_MAX: Duration = Duration::from_millis(500);
@@ -23,8 +23,8 @@ pub(crate) enum Reason {
     Lull,
     /// More comes, but perhaps none that would be company for some.
     Company,
-    /// They take the room of others.
-    Room,
+    /// Others are held up until some have arrived.
+    Held,
 }
 
 /// Says when outputs that wait are to be told to go.
@@ -37,14 +37,16 @@ pub(crate) struct Departures {
     written: u64,
     /// How many were written when they were told to go.
     told: u64,
+    /// How many had arrived by then.
+    arrived: u64,
     at: Instant,
-    /// How long those are waited for.
+    /// How long it is waited for more to arrive.
     patience: Duration,
 }
 
 impl Departures {
     pub(crate) fn new(now: Instant) -> Self {
-        Departures { written: 0, told: 0, at: now, patience: EVERY_MIN }
+        Departures { written: 0, told: 0, arrived: 0, at: now, patience: EVERY_MIN }
     }
 
     #[inline]
@@ -54,19 +56,28 @@ impl Departures {
 
     /// Whether to tell them now, which then counts as done. `under_way` of all that were written have not arrived.
     pub(crate) fn are_due(&mut self, now: Instant, under_way: u64, reason: Reason) -> bool {
+        if self.due_in(now, under_way, reason) != Some(Duration::ZERO) {
+            return false;
+        }
+        self.patience = (self.every(under_way, reason) * EVERY_GROWS).min(EVERY_MAX);
+        (self.told, self.arrived, self.at) = (self.written, self.written.saturating_sub(under_way), now);
+        true
+    }
+
+    /// When to tell them if none arrives meanwhile; never where there are none.
+    pub(crate) fn due_in(&self, now: Instant, under_way: u64, reason: Reason) -> Option<Duration> {
+        let passed = now.saturating_duration_since(self.at);
+        (under_way > 0).then(|| self.every(under_way, reason).saturating_sub(passed))
+    }
+
+    fn every(&self, under_way: u64, reason: Reason) -> Duration {
         let least = match reason {
             Reason::Lull if under_way >= BATCH_RECORDS as u64 => EVERY_FULL,
-            Reason::Lull | Reason::Room => EVERY_MIN,
+            Reason::Lull | Reason::Held => EVERY_MIN,
             Reason::Company => EVERY_BUSY,
         };
         let arrived = self.written.saturating_sub(under_way);
-        let every = if arrived < self.told { least.max(self.patience) } else { least };
-        if under_way == 0 || now.saturating_duration_since(self.at) < every {
-            return false;
-        }
-        self.patience = (every * EVERY_GROWS).min(EVERY_MAX);
-        (self.told, self.at) = (self.written, now);
-        true
+        if arrived < self.told && arrived == self.arrived { least.max(self.patience) } else { least }
     }
 }
 
@@ -107,7 +118,22 @@ mod tests {
     #[test]
     fn while_none_arrives_they_are_told_less_and_less_often() {
         assert_eq!(told(1, Reason::Lull), [2, 6, 14, 30, 62, 126, 254, 510]);
-        assert_eq!(told(100, Reason::Room), [2, 6, 14, 30, 62, 126, 254, 510]);
+        assert_eq!(told(100, Reason::Held), [2, 6, 14, 30, 62, 126, 254, 510]);
+    }
+
+    #[test]
+    fn where_some_arrive_others_are_told_at_once() {
+        let start = Instant::now();
+        let mut departures = Departures::new(start);
+        (0..1000).for_each(|_| departures.write());
+        for turn in 1..=5 {
+            let (now, under_way) = (start + 2 * turn * MS, 1000 - 100 * u64::from(turn));
+            assert_eq!(departures.due_in(now, under_way, Reason::Held), Some(Duration::ZERO));
+            assert!(departures.are_due(now, under_way, Reason::Held));
+            assert_eq!(departures.due_in(now, under_way, Reason::Held), Some(4 * MS), "none arrived since");
+            assert_eq!(departures.due_in(now, under_way - 1, Reason::Held), Some(2 * MS));
+        }
+        assert_eq!(departures.due_in(start, 0, Reason::Held), None, "there is nobody to tell");
     }
 
     #[test]

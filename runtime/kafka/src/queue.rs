@@ -26,12 +26,19 @@ pub(crate) struct Queue {
     pub(crate) producer: SharedProducer,
     pub(crate) events: Arc<ProducerEvents>,
     departures: Departures,
+    /// So many that have not arrived are sure to fill a batch, once the queue is full.
+    fills_at: u64,
     patience: Patience,
 }
 
 impl Queue {
-    pub(crate) fn new(producer: SharedProducer, events: Arc<ProducerEvents>, patience: Patience) -> Self {
-        Queue { producer, events, departures: Departures::new(Instant::now()), patience }
+    pub(crate) fn new(
+        producer: SharedProducer,
+        events: Arc<ProducerEvents>,
+        fills_at: u64,
+        patience: Patience,
+    ) -> Self {
+        Queue { producer, events, departures: Departures::new(Instant::now()), fills_at, patience }
     }
 
     /// Adds an output, and blocks while there is no room for it.
@@ -62,8 +69,9 @@ impl Queue {
                 let message = format!("the queue of topic '{}' stayed full", topic.name());
                 return Err(Error::new(ErrorKind::Retry, message));
             }
-            // What takes the room may wait for company that has none.
-            if start.elapsed() < STUCK || !self.send(Reason::Room) {
+            // What takes the room may wait for company that does not come before there is room.
+            let may_be_full_batches = self.under_way() >= self.fills_at;
+            if may_be_full_batches && start.elapsed() < STUCK || !self.send(Reason::Held) {
                 self.events.wait(FULL_TURN);
             }
         } else {
@@ -75,12 +83,23 @@ impl Queue {
 
     /// Has sent what waits for company in its batch, which takes a millisecond, unless it is too early for that. Says whether it did.
     pub(crate) fn send(&mut self, reason: Reason) -> bool {
-        let under_way = u64::try_from(self.producer.in_flight_count()).unwrap_or(0);
+        let under_way = self.under_way();
         let due = self.departures.are_due(Instant::now(), under_way, reason);
         if due {
             native::flush(&self.producer, SEND_MS);
         }
         due
+    }
+
+    /// Sleeps until some have arrived, others are to be told to go, or for `time`.
+    pub(crate) fn wait(&self, time: Duration, reason: Reason) {
+        let next = self.departures.due_in(Instant::now(), self.under_way(), reason);
+        self.events.wait(next.map_or(time, |next| time.min(next)));
+    }
+
+    /// How many outputs have not arrived.
+    fn under_way(&self) -> u64 {
+        u64::try_from(self.producer.in_flight_count()).unwrap_or(0)
     }
 }
 

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -6,12 +5,11 @@ use rdkafka::producer::Producer as _;
 use sluicegate_core::{Destination, Error, ErrorKind, Output, Progress, Sink, Ticket};
 
 use crate::config::{KafkaSinkConfig, PartitionBy};
-use crate::deadline::Patience;
 use crate::departures::Reason;
 use crate::error::failed;
-use crate::native::{OutputHeaders, ProducerEvents, TopicHandle};
+use crate::native::{OutputHeaders, TopicHandle};
 use crate::queue::{Queue, failed_producer};
-use crate::record::{BY_KEY, Produced, SharedProducer};
+use crate::record::{BY_KEY, Produced};
 
 /// A producer, as a [`Sink`]. To be used on one thread.
 pub struct KafkaSink {
@@ -32,14 +30,9 @@ struct IdHeader {
 }
 
 impl KafkaSink {
-    pub(crate) fn new(
-        producer: SharedProducer,
-        events: Arc<ProducerEvents>,
-        config: &KafkaSinkConfig,
-        patience: Patience,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(queue: Queue, config: &KafkaSinkConfig) -> Result<Self, Error> {
         let handle = |topic: &str| {
-            let handle = TopicHandle::new(&producer, topic);
+            let handle = TopicHandle::new(&queue.producer, topic);
             handle.ok_or_else(|| failed(&format!("produce to topic '{topic}'"), RDKafkaErrorCode::InvalidTopic))
         };
         let id = config.id_header.clone();
@@ -50,7 +43,7 @@ impl KafkaSink {
             partition: config.partition,
             id: id.map(|name| IdHeader { name, pipeline: config.pipeline.clone(), value: String::new() }),
             durable: Vec::new(),
-            queue: Queue::new(producer, events, patience),
+            queue,
         })
     }
 }
@@ -85,9 +78,10 @@ impl Sink for KafkaSink {
     }
 
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
-        self.queue.send(if wait.is_zero() { Reason::Company } else { Reason::Lull });
+        let reason = if wait.is_zero() { Reason::Company } else { Reason::Held };
         let mut end = None;
         loop {
+            self.queue.send(reason);
             self.queue.events.serve();
             self.durable.clear();
             let refused = self.queue.producer.context().take_reports(&mut self.durable);
@@ -106,7 +100,7 @@ impl Sink for KafkaSink {
             if now >= end {
                 return Ok(());
             }
-            self.queue.events.wait(end - now);
+            self.queue.wait(end - now, reason);
         }
     }
 }
