@@ -10,8 +10,9 @@ const EVERY_MIN: Duration = Duration::from_millis(2);
 const EVERY_FULL: Duration = Duration::from_millis(30);
 /// While more comes, those of which there are few go so often. Each time takes milliseconds where the processor is busy.
 const EVERY_BUSY: Duration = Duration::from_millis(300);
-/// While none arrives of those that were told to go, others are told after so many times as long, as they may only wait behind
-/// them. Where some do arrive, there is room on the way for others: only so many go to each broker at a time.
+/// While those that were told to go have not arrived, others are told after so many times as long, as they may only wait behind
+/// them. But where nothing comes before some arrive, and some do, there is room on the way for others: only so many go to each
+/// broker at a time.
 const EVERY_GROWS: u32 = 2;
 /// But after this in any case: what is on its way may be to another broker, which stands still.
 const EVERY_MAX: Duration = Duration::from_millis(500);
@@ -77,7 +78,8 @@ impl Departures {
             Reason::Company => EVERY_BUSY,
         };
         let arrived = self.written.saturating_sub(under_way);
-        if arrived < self.told && arrived == self.arrived { least.max(self.patience) } else { least }
+        let has_way = arrived >= self.told || reason == Reason::Held && arrived > self.arrived;
+        if has_way { least } else { least.max(self.patience) }
     }
 }
 

@@ -70,8 +70,8 @@ impl Queue {
                 return Err(Error::new(ErrorKind::Retry, message));
             }
             // What takes the room may wait for company that does not come before there is room.
-            let may_be_full_batches = self.under_way() >= self.fills_at;
-            if may_be_full_batches && start.elapsed() < STUCK || !self.send(Reason::Held) {
+            let reason = self.standstill();
+            if reason != Reason::Held && start.elapsed() < STUCK || !self.send(Reason::Held) {
                 self.events.wait(FULL_TURN);
             }
         } else {
@@ -95,6 +95,11 @@ impl Queue {
     pub(crate) fn wait(&self, time: Duration, reason: Reason) {
         let next = self.departures.due_in(Instant::now(), self.under_way(), reason);
         self.events.wait(next.map_or(time, |next| time.min(next)));
+    }
+
+    /// Why to send while nothing more comes before some have arrived: some may fill batches, which go by themselves, or none does.
+    pub(crate) fn standstill(&self) -> Reason {
+        if self.under_way() < self.fills_at { Reason::Held } else { Reason::Lull }
     }
 
     /// How many outputs have not arrived.

@@ -78,7 +78,7 @@ impl Sink for KafkaSink {
     }
 
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
-        let reason = if wait.is_zero() { Reason::Company } else { Reason::Held };
+        let reason = if wait.is_zero() { Reason::Company } else { self.queue.standstill() };
         let mut end = None;
         loop {
             self.queue.send(reason);
