@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::ours;
 use crate::peers::{connect, flink, python, streams};
@@ -116,6 +116,14 @@ impl Setup {
 }
 
 use Delivery::{AtLeastOnce, ExactlyOnce};
+
+/// The contender of this name.
+///
+/// # Errors
+/// None has it.
+pub fn named(name: &str) -> Result<&'static Contender> {
+    ALL.iter().find(|contender| contender.name == name).with_context(|| format!("{name} takes no part"))
+}
 
 /// The yardstick first: every ratio is to it.
 pub const ALL: &[Contender] = &[

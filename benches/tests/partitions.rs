@@ -1,7 +1,7 @@
 //! Many partitions hold nothing up: outputs that wait for company in their batches may be all that there is room for.
 
-use anyhow::{Context, Result, ensure};
-use sluicegate_benches::contender::{ALL, Delivery, Setup};
+use anyhow::{Result, ensure};
+use sluicegate_benches::contender::{Delivery, Setup, named};
 use sluicegate_benches::ground::Ground;
 use sluicegate_benches::measure::throughput;
 use sluicegate_benches::workload;
@@ -17,7 +17,7 @@ const RECORDS_A_SECOND: f64 = 20_000.0;
 fn many_partitions_hold_nothing_up() -> Result<()> {
     let ground = Ground::prepare()?;
     let workload = &workload::ALL[0];
-    let ours = ALL.iter().find(|contender| contender.name == "sluicegate").context("sluicegate takes part")?;
+    let ours = named("sluicegate")?;
     let input = ground.load("many", PARTITIONS, workload, RECORDS)?;
     for delivery in [Delivery::AtLeastOnce, Delivery::ExactlyOnce] {
         let measured = throughput(&ground, ours, workload, &Setup::new(delivery), &input)?;

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use sluicegate_benches::boundary::start;
-use sluicegate_benches::contender::{ALL, Delivery, Setup};
+use sluicegate_benches::contender::{Delivery, Setup, named};
 use sluicegate_benches::curve::{CPU, Curve, Point, plot};
 use sluicegate_benches::ground::{Ground, PARTITIONS};
 use sluicegate_benches::measure::{peak_memory_mib, standing, throughput};
@@ -128,7 +128,7 @@ fn point(ground: &Ground, axis: Axis, size: u64, records: u64) -> Result<Point> 
     }
     let before = if matches!(axis, Axis::Pipelines) { 1 } else { records };
     let input = ground.load(&format!("growth-{partitions}-{size}"), partitions, workload, before)?;
-    let ours = ALL.iter().find(|contender| contender.name == "sluicegate").context("sluicegate takes part")?;
+    let ours = named("sluicegate")?;
     let measured = match axis {
         Axis::Pipelines => standing(ground, ours, workload, &setup, &input, records)?,
         _ => throughput(ground, ours, workload, &setup, &input)?,

@@ -16,7 +16,7 @@ use clap::Parser;
 use rdkafka::consumer::Consumer as _;
 use sluicegate_benches::boundary::CALLS;
 use sluicegate_benches::clients::{WAIT, consumer};
-use sluicegate_benches::contender::{ALL, Contender, Delivery, Setup};
+use sluicegate_benches::contender::{Contender, Delivery, Setup, named};
 use sluicegate_benches::ground::{Ground, Input, PARTITIONS};
 use sluicegate_benches::measure::Run;
 use sluicegate_benches::report::Spread;
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     let ground = Ground::prepare()?;
     let input = ground.load("moments", PARTITIONS, &workload::ALL[0], arguments.records)?;
     for name in ["bare", "sluicegate"] {
-        let contender = ALL.iter().find(|contender| contender.name == name).context("it takes part")?;
+        let contender = named(name)?;
         let (mut first, mut all) = (Vec::new(), Vec::new());
         for _ in 0..arguments.rounds {
             let moments = start(&ground, contender, &input)?;
@@ -90,7 +90,7 @@ fn start(ground: &Ground, contender: &Contender, input: &Input) -> Result<Moment
 
 /// The share of a core that a process takes that has done all there was.
 fn idle(ground: &Ground) -> Result<f64> {
-    let contender = ALL.iter().find(|contender| contender.name == "sluicegate").context("it takes part")?;
+    let contender = named("sluicegate")?;
     let input = ground.load("idle", PARTITIONS, &workload::ALL[0], 1000)?;
     let setup = Setup::new(Delivery::ExactlyOnce);
     let run = Run::prepare(ground, contender, &workload::ALL[0], &input, &setup)?;

@@ -175,7 +175,7 @@ impl KafkaSinkConfig {
             .set("batch.size", largest.saturating_sub(BATCH_OVERHEAD).clamp(1, BATCH_BYTES_MAX).to_string())
             .set("message.max.bytes", largest.clamp(1000, 1_000_000_000).to_string())
             .set("queue.buffering.max.messages", queue_records.min(QUEUE_RECORDS_MAX).to_string())
-            .set("queue.buffering.max.kbytes", (self.bytes(partitions) / 1024).clamp(1024, 2_097_151).to_string());
+            .set("queue.buffering.max.kbytes", (self.send_bytes(partitions) / 1024).clamp(1024, 2_097_151).to_string());
         if self.delivery == Delivery::ExactlyOnce {
             config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
         }
@@ -194,13 +194,13 @@ impl KafkaSinkConfig {
     }
 
     /// What the outputs to so many partitions may take in librdkafka.
-    fn bytes(&self, partitions: usize) -> usize {
-        self.queue_bytes.max(SEND_BYTES_MIN.saturating_mul(partitions)).min(SEND_BYTES_MAX.max(self.queue_bytes))
+    fn send_bytes(&self, partitions: usize) -> usize {
+        self.queue_bytes.max(SEND_BYTES_MIN.saturating_mul(partitions).min(SEND_BYTES_MAX))
     }
 
     /// So many outputs that have not arrived are sure to fill a batch of one of so many partitions, once the queue is full.
     pub(crate) fn fills_at(&self, partitions: usize) -> u64 {
-        let by_bytes = self.bytes(partitions) >= BATCH_BYTES_MAX.saturating_mul(partitions);
+        let by_bytes = self.send_bytes(partitions) >= BATCH_BYTES_MAX.saturating_mul(partitions);
         if by_bytes { 0 } else { BATCH_RECORDS.saturating_mul(partitions) as u64 }
     }
 

@@ -135,6 +135,8 @@ mod tests {
             assert_eq!(departures.due_in(now, under_way, Reason::Held), Some(4 * MS), "none arrived since");
             assert_eq!(departures.due_in(now, under_way - 1, Reason::Held), Some(2 * MS));
         }
+        let lull = departures.due_in(start + 10 * MS, 499, Reason::Lull);
+        assert_eq!(lull, Some(4 * MS), "others may come meanwhile, and be company");
         assert_eq!(departures.due_in(start, 0, Reason::Held), None, "there is nobody to tell");
     }
 

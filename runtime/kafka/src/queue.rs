@@ -70,8 +70,8 @@ impl Queue {
                 return Err(Error::new(ErrorKind::Retry, message));
             }
             // What takes the room may wait for company that does not come before there is room.
-            let reason = self.standstill();
-            if reason != Reason::Held && start.elapsed() < STUCK || !self.send(Reason::Held) {
+            let may_wait = self.standstill() != Reason::Held && start.elapsed() < STUCK;
+            if may_wait || !self.send(Reason::Held) {
                 self.events.wait(FULL_TURN);
             }
         } else {

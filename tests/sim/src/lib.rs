@@ -5,10 +5,10 @@
 //! ```
 //!
 //! A seed decides everything: the pipeline and its records (`plan.rs`), what goes wrong and when (`faults.rs`), who
-//! changes the pipeline meanwhile (`changes.rs`), how long each request takes (`state.rs`). The world moves on only inside the calls that a worker makes through its seams
-//! (`source.rs`, `transform.rs`, `sink.rs`, `transaction.rs`). There it may crash the worker, lose what it sent, refuse
-//! it, take its partitions away; or let it sleep there while other workers of the group live out their lives
-//! (`world.rs`), so that it wakes up as a zombie.
+//! changes the pipeline meanwhile (`changes.rs`), how long each request takes (`state.rs`). The world moves on only inside
+//! the calls that a worker makes through its seams (`source.rs`, `transform.rs`, `sink.rs`, `transaction.rs`). There it may
+//! crash the worker, lose what it sent, refuse it, take its partitions away; or let it sleep there while other workers of
+//! the group live out their lives (`world.rs`), so that it wakes up as a zombie.
 //!
 //! ```text
 //! cargo run --release -p sluicegate-sim -- --seeds 10000            # many worlds; exit code 1 if one broke the promise

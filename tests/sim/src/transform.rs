@@ -61,10 +61,12 @@ impl SimTransform {
     /// would, or fails.
     fn say(&self, record: &Record) -> Saying {
         let named = self.world.plan.named;
-        let other_print = fingerprint(!self.world.plan.salt, self.stage, record);
-        match (self.role, say(other_print, record, CANDIDATES_FAILING, named)) {
-            (Some(Role::Shadow), saying) | (Some(Role::Canary(_)), saying @ Saying::Fail(_)) => return saying,
-            _ => {}
+        if let Some(role) = self.role {
+            let print = fingerprint(!self.world.plan.salt, self.stage, record);
+            let saying = say(print, record, CANDIDATES_FAILING, named);
+            if role == Role::Shadow || matches!(saying, Saying::Fail(_)) {
+                return saying;
+            }
         }
         let print = fingerprint(self.world.plan.salt, self.stage, record);
         let saying = say(print, record, self.plan().failing, named);
