@@ -1,18 +1,23 @@
 //! Clients of librdkafka, set as one would set them for throughput, and how a record is sent.
 
-use std::time::Duration;
+#![expect(unsafe_code, reason = "librdkafka's flush, which rdkafka wraps with long waits")]
 
-use anyhow::Result;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka_sys as sys;
+use rdkafka_sys::rd_kafka_resp_err_t::{RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR_NO_ERROR};
 
 use crate::workload::HEADER;
 
 /// Bounds a wait for what does not come.
 pub const WAIT: Duration = Duration::from_secs(60);
+/// How long librdkafka's flush waits before delivery reports are served in between, in milliseconds.
+const FLUSH_MS: i32 = 1;
 
 /// A producer's settings.
 pub fn producer(brokers: &str) -> ClientConfig {
@@ -27,12 +32,10 @@ pub fn producer(brokers: &str) -> ClientConfig {
     config
 }
 
-/// A consumer of committed records from the beginning, whose offsets are its user's to commit.
-///
-/// # Errors
-/// librdkafka refuses.
-pub fn consumer(brokers: &str, group: &str) -> Result<BaseConsumer> {
-    let consumer = ClientConfig::new()
+/// The settings of a consumer of committed records from the beginning, whose offsets are its user's to commit.
+pub fn consumer(brokers: &str, group: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
         .set("bootstrap.servers", brokers)
         .set("group.id", group)
         .set("enable.auto.commit", "false")
@@ -41,9 +44,17 @@ pub fn consumer(brokers: &str, group: &str) -> Result<BaseConsumer> {
         .set("fetch.message.max.bytes", "4000000")
         .set("queued.min.messages", "200000")
         .set("queued.max.messages.kbytes", "131072")
-        .set("fetch.queue.backoff.ms", "5")
-        .create()?;
-    Ok(consumer)
+        .set("fetch.queue.backoff.ms", "5");
+    config
+}
+
+/// librdkafka's own limits on how much is on its way, which are lower than those above: for a producer or a consumer.
+pub fn limit_as_by_default(config: &mut ClientConfig) {
+    for key in
+        ["batch.num.messages", "queue.buffering.max.messages", "queued.min.messages", "queued.max.messages.kbytes"]
+    {
+        config.remove(key);
+    }
 }
 
 /// Sends a record, with [`HEADER`] if asked, and waits for as long as the producer's queue is full.
@@ -71,8 +82,21 @@ pub fn send(producer: &BaseProducer, topic: &str, key: Option<&[u8]>, value: &[u
 
 /// Waits until all that was sent is in the log.
 ///
+/// rdkafka's own `flush`, which its `commit_transaction` calls too, serves reports for a whole 100 ms before it looks again
+/// whether they have all come. That would be most of what a commit takes here, so librdkafka's is called directly.
+///
 /// # Errors
 /// It takes longer than [`WAIT`].
 pub fn flush(producer: &BaseProducer) -> Result<()> {
-    Ok(producer.flush(WAIT)?)
+    let start = Instant::now();
+    while start.elapsed() < WAIT {
+        // SAFETY: the producer is valid; the call may be made on any thread.
+        let result = unsafe { sys::rd_kafka_flush(producer.client().native_ptr(), FLUSH_MS) };
+        if result == RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Ok(());
+        }
+        ensure!(result == RD_KAFKA_RESP_ERR__TIMED_OUT, "flush: {result:?}");
+        producer.poll(Duration::ZERO);
+    }
+    bail!("outputs are still on their way after {WAIT:?}")
 }

@@ -135,6 +135,13 @@ pub const ALL: &[Contender] = &[
         command: bare,
     },
     Contender {
+        name: "bare-default",
+        title: "the same, within librdkafka's default limits",
+        deliveries: &[AtLeastOnce, ExactlyOnce],
+        works: Works::All,
+        command: bare_default,
+    },
+    Contender {
         name: "batch",
         title: "bare librdkafka loop by batch, no plugin",
         deliveries: &[AtLeastOnce],
@@ -214,9 +221,16 @@ pub const ALL: &[Contender] = &[
 ];
 
 fn bare(task: &Task<'_>) -> Result<Command> {
+    poll_loop("large", task)
+}
+
+fn bare_default(task: &Task<'_>) -> Result<Command> {
+    poll_loop("default", task)
+}
+
+fn poll_loop(limits: &str, task: &Task<'_>) -> Result<Command> {
     let mut command = Command::new(program("bare")?);
-    command.arg(task.setup.delivery.to_string());
-    command.args(loop_arguments(task));
+    command.args([limits, &task.setup.delivery.to_string()]).args(loop_arguments(task));
     Ok(command)
 }
 

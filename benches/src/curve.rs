@@ -9,7 +9,7 @@ use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// The cost of nearly all curves.
-pub const CPU: &str = "CPU µs a record";
+pub const CPU: &str = "CPU µs per record";
 
 /// One thing that grows, while all others stay.
 #[derive(Debug, Serialize)]
@@ -97,6 +97,6 @@ mod tests {
         let file = folder.path().join("growth.svg");
         plot(&[curve], &file).unwrap();
         let svg = std::fs::read_to_string(file).unwrap();
-        assert!(svg.contains("stages: CPU µs a record") && svg.contains("stages: memory MiB"), "{svg}");
+        assert!(svg.contains("stages: CPU µs per record") && svg.contains("stages: memory MiB"), "{svg}");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::BaseProducer;
 use sluicegate_tests::client::Client;
@@ -122,7 +122,7 @@ impl Ground {
 
     /// Reads until there are so many records, and no more for a while; or none come.
     fn digest(&self, topics: &[String], records: u64) -> Result<Digest> {
-        let consumer = clients::consumer(&self.brokers(), &format!("digest-{}", topics[0]))?;
+        let consumer = clients::consumer(&self.brokers(), &format!("digest-{}", topics[0])).create::<BaseConsumer>()?;
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
         let (mut digest, mut last) = (Digest::default(), Instant::now());
         while last.elapsed() < if digest.records < records { WAIT } else { QUIET } {

@@ -114,7 +114,7 @@ impl fmt::Display for Comparison {
         writeln!(f, "{workload}; {delivery}; {records} records, {rounds} rounds; median (least–most)\n")?;
         writeln!(
             f,
-            "| | CPU µs a record | × bare | records/s | × bare | peak memory MiB |\n|---|---|---|---|---|---|"
+            "| | CPU µs per record | × bare | records/s | × bare | peak memory MiB |\n|---|---|---|---|---|---|"
         )?;
         for contender in &self.contenders {
             let (cpu, rate) = (contender.spread(|run| run.cpu_us), contender.spread(|run| run.rate));
@@ -133,7 +133,7 @@ const ROW: i32 = 30;
 /// Where bars begin.
 const LEFT: i32 = 480;
 
-/// Draws CPU time a record, a bar a contender, as an SVG file.
+/// Draws CPU time per record, a bar a contender, as an SVG file.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -144,7 +144,7 @@ pub fn plot(comparisons: &[Comparison], file: &Path) -> Result<()> {
     let area = SVGBackend::new(file, (WIDTH.unsigned_abs(), height.unsigned_abs())).into_drawing_area();
     area.fill(&WHITE)?;
     let text = ("sans-serif", 14).into_font();
-    area.draw(&Text::new("CPU µs a record: less is better", (LEFT, 8), text.clone()))?;
+    area.draw(&Text::new("CPU µs per record: less is better", (LEFT, 8), text.clone()))?;
     for ((title, value, ours), top) in bars.iter().zip((ROW..).step_by(ROW.unsigned_abs() as usize)) {
         let colour = if *ours { RGBColor(0, 110, 90) } else { RGBColor(170, 180, 190) };
         let right = LEFT + (f64::from(WIDTH - LEFT - 60) * value / most) as i32;

@@ -2,11 +2,12 @@
 //! without a rebalance, and with none of the checks.
 //!
 //! ```text
-//! bare <delivery> <workload> <commit interval in ms> <brokers> <in> <out> <records>
+//! bare <limits> <delivery> <workload> <commit interval in ms> <brokers> <in> <out> <records>
 //! ```
 //!
-//! `at-least-once` polls, works, produces, and at each interval flushes and commits; `exactly-once` does so in transactions.
-//! Once all records are through it waits to be measured and killed.
+//! The limits on what is in flight and fetched ahead are `large` or `default`, which is librdkafka's. `at-least-once` polls, works,
+//! produces, and at each interval flushes and commits; `exactly-once` does so in transactions. Once all records are through it
+//! waits to be measured and killed.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::producer::{BaseProducer, Producer as _};
-use sluicegate_benches::clients::{WAIT, consumer, flush, producer, send};
+use sluicegate_benches::clients::{WAIT, consumer, flush, limit_as_by_default, producer, send};
 use sluicegate_benches::workload::{Made, Native, Workload};
 
 const POLL: Duration = Duration::from_millis(10);
@@ -25,17 +26,22 @@ const SERVE: u64 = 1000;
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let [delivery, workload, interval, brokers, from, to, records] = arguments[..] else {
-        bail!("usage: bare <delivery> <workload> <commit ms> <brokers> <in> <out> <records>");
+    let [limits, delivery, workload, interval, brokers, from, to, records] = arguments[..] else {
+        bail!("usage: bare <limits> <delivery> <workload> <commit ms> <brokers> <in> <out> <records>");
     };
     let workload = Workload::find(workload)?;
-    let mut settings = producer(brokers);
+    let (mut reading, mut writing) = (consumer(brokers, to), producer(brokers));
+    match limits {
+        "large" => {}
+        "default" => [&mut reading, &mut writing].into_iter().for_each(limit_as_by_default),
+        _ => bail!("'{limits}' is neither large nor default"),
+    }
     if delivery == "exactly-once" {
-        settings.set("transactional.id", format!("bare-{to}"));
+        writing.set("transactional.id", format!("bare-{to}"));
     }
     let bare = Bare {
-        consumer: consumer(brokers, to)?,
-        producer: settings.create()?,
+        consumer: reading.create()?,
+        producer: writing.create()?,
         native: workload.native(),
         topics: workload.topics(to),
         headers: workload.headers,
@@ -112,6 +118,7 @@ impl Bare {
             if begun.is_some_and(|begun: Instant| done == records || begun.elapsed() >= self.interval) {
                 let group = self.consumer.group_metadata().context("a group")?;
                 self.producer.send_offsets_to_transaction(&self.consumer.position()?, &group, WAIT)?;
+                flush(&self.producer)?;
                 self.producer.commit_transaction(WAIT)?;
                 begun = None;
             }

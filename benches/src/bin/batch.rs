@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     };
     let (workload, interval) = (Workload::find(workload)?, Duration::from_millis(interval.parse()?));
     ensure!(workload.outputs.is_empty() && !workload.headers, "'{}' has headers or several outputs", workload.name);
-    let consumer = consumer(brokers, to)?;
+    let consumer = consumer(brokers, to).create::<BaseConsumer>()?;
     consumer.subscribe(&[from])?;
     let producer = producer(brokers).create::<BaseProducer>()?;
     let batch = Batch::new(&consumer, &producer, to, workload.native())?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use sluicegate_benches::boundary::CALLS;
 use sluicegate_benches::clients::{WAIT, consumer};
 use sluicegate_benches::contender::{Contender, Delivery, Setup, named};
@@ -67,7 +67,7 @@ struct Moments {
 fn start(ground: &Ground, contender: &Contender, input: &Input) -> Result<Moments> {
     let setup = Setup::new(Delivery::AtLeastOnce);
     let run = Run::prepare(ground, contender, &workload::ALL[0], input, &setup)?;
-    let reader = consumer(&ground.brokers(), &format!("reader-{}", run.output()))?;
+    let reader = consumer(&ground.brokers(), &format!("reader-{}", run.output())).create::<BaseConsumer>()?;
     reader.subscribe(&[run.output()])?;
     // A member of its group, before the clock starts.
     while reader.assignment()?.count() == 0 {

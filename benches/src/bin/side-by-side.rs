@@ -38,7 +38,7 @@ struct Arguments {
     /// What is to be done, or `all`
     #[arg(long, value_delimiter = ',', default_value = "uppercase")]
     workload: Vec<String>,
-    /// These contenders and the bare loop: batch, sluicegate, sluicegate-c, sluicegate-go, sluicegate-js, sluicegate-python,
+    /// These contenders and the bare loop: bare-default, batch, sluicegate, sluicegate-c, sluicegate-go, sluicegate-js, sluicegate-python,
     /// streams, flink, connect, connect-wasm, python
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -57,7 +57,7 @@ struct Arguments {
     /// Writes all runs to this file
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Draws CPU time a record into this SVG file
+    /// Draws CPU time per record into this SVG file
     #[arg(long)]
     plot: Option<PathBuf>,
 }
