@@ -1,6 +1,7 @@
 mod ahead;
 mod commit;
 mod handover;
+mod parked;
 mod write;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::stage::Stage;
 pub use commit::CommitEvery;
 use commit::{Amount, Meanwhile};
 pub use handover::{Ended, Handover, Rest};
+use parked::Parked;
 
 /// One thread's share of a pipeline: a group member, a producer and an instance of each stage's plugin.
 ///
@@ -69,12 +71,6 @@ pub enum Delivery {
     ExactlyOnce,
     /// Offsets follow acknowledged outputs.
     AtLeastOnce,
-}
-
-struct Parked {
-    batch: Batch,
-    passage: Passage,
-    due: Duration,
 }
 
 /// What a worker is told once.
@@ -342,30 +338,6 @@ impl Worker {
             self.refuse_to_pass_over()?;
         }
         Ok(wait)
-    }
-
-    /// Puts the batch aside for some time, and its partition with it: the others flow on.
-    fn park(&mut self, wait: Duration) {
-        self.source.hold(&self.batch.partition, true);
-        let batch = std::mem::take(&mut self.batch);
-        let passage = std::mem::replace(&mut self.passage, self.chain.passage());
-        self.parked.push(Parked { batch, passage, due: self.clock.now() + wait });
-    }
-
-    /// A parked batch whose time has come.
-    fn due(&self) -> Option<usize> {
-        if self.parked.is_empty() || self.paused {
-            return None;
-        }
-        let now = self.clock.now();
-        self.parked.iter().position(|parked| parked.due <= now)
-    }
-
-    fn resume(&mut self, index: usize) -> Result<(), Error> {
-        let parked = self.parked.swap_remove(index);
-        (self.batch, self.passage) = (parked.batch, parked.passage);
-        self.source.hold(&self.batch.partition, false);
-        self.process()
     }
 
     fn revoke(&mut self, lost: bool) -> Result<(), Error> {

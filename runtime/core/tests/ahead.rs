@@ -24,6 +24,26 @@ fn what_is_run_during_a_commit_is_written_after_it_and_in_order() {
     assert_eq!(meters.tally().records_in, 5);
 }
 
+/// Each commit reads a batch of every partition ahead, so that all of them wait for their turn all the time.
+#[test]
+fn no_partition_waits_for_the_end_of_anothers_backlog() {
+    const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+    const BATCHES: usize = 12;
+    let batches = (0..BATCHES).flat_map(|_| (0u32..).zip(NAMES));
+    let script = batches.map(|(partition, name)| Event::Records(partition, vec![name])).collect();
+    let (result, world, _) = run_committing(1, 0, script);
+    result.unwrap();
+    let world = world.borrow();
+    assert_eq!(world.written.len(), NAMES.len() * BATCHES);
+    let mut done = [0usize; NAMES.len()];
+    for value in &world.written {
+        let partition = NAMES.iter().position(|name| value.starts_with(name)).unwrap();
+        done[partition] += 1;
+        let (most, least) = (done.iter().max().unwrap(), done.iter().min().unwrap());
+        assert!(most - least <= 2, "{done:?} batches are done");
+    }
+}
+
 #[test]
 fn where_nothing_waits_a_transaction_is_committed_sooner() {
     let batch = |value| Event::Records(0, vec![value]);

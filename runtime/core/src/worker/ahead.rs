@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Meanwhile, Parked, Worker};
+use super::parked::Parked;
+use super::{Meanwhile, Worker};
 use crate::batch::Batch;
 use crate::chain::Chain;
 use crate::error::Error;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Parked, Worker};
+use super::Worker;
+use super::parked::Parked;
 use crate::batch::{Batch, Partition};
 use crate::progress::Progress;
 use crate::seams::{Sink, Source, Transaction};

@@ -1,0 +1,45 @@
+//! Batches that wait, each with its partition, while the others flow on.
+
+use std::time::Duration;
+
+use super::Worker;
+use crate::batch::Batch;
+use crate::chain::Passage;
+use crate::error::Error;
+
+/// A batch that waits, and how far it came.
+pub(super) struct Parked {
+    pub(super) batch: Batch,
+    pub(super) passage: Passage,
+    /// When it is to go on.
+    pub(super) due: Duration,
+}
+
+impl Worker {
+    /// Puts the batch aside for some time, and its partition with it.
+    pub(super) fn park(&mut self, wait: Duration) {
+        self.source.hold(&self.batch.partition, true);
+        let batch = std::mem::take(&mut self.batch);
+        let passage = std::mem::replace(&mut self.passage, self.chain.passage());
+        self.parked.push(Parked { batch, passage, due: self.clock.now() + wait });
+    }
+
+    /// The parked batch that has been due longest; of several, the one that came first. So each has its turn before any has
+    /// another.
+    pub(super) fn due(&self) -> Option<usize> {
+        if self.parked.is_empty() || self.paused {
+            return None;
+        }
+        let now = self.clock.now();
+        let due = self.parked.iter().enumerate().filter(|(_, parked)| parked.due <= now);
+        due.min_by_key(|(_, parked)| parked.due).map(|(index, _)| index)
+    }
+
+    pub(super) fn resume(&mut self, index: usize) -> Result<(), Error> {
+        // The others keep the order in which they came.
+        let parked = self.parked.remove(index);
+        (self.batch, self.passage) = (parked.batch, parked.passage);
+        self.source.hold(&self.batch.partition, false);
+        self.process()
+    }
+}
