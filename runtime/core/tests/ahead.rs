@@ -4,7 +4,7 @@ mod script;
 
 use std::time::Duration;
 
-use script::{Event, Stamp, run_committing, run_every, tell};
+use script::{Event, Stamp, run_committing, run_every, run_refused, tell};
 use sluicegate_core::*;
 
 #[test]
@@ -67,6 +67,19 @@ fn what_goes_wrong_meanwhile_is_told_once_the_commit_is_done() {
     let world = world.borrow();
     assert_eq!((world.written.join(","), &world.committed[..]), ("a.1".to_owned(), &[1][..]));
     assert_eq!((world.read[0], world.aborted), (5, 0), "it was run meanwhile, and nothing was open any more");
+}
+
+#[test]
+fn of_two_errors_the_one_counts_that_cannot_go_on() {
+    let script = || vec![Event::Records(0, vec!["a"]), Event::Records(0, vec!["trap", "trap", "trap", "trap"])];
+    for (of_commit, counts) in [
+        (ErrorKind::Rewind, ErrorKind::Tripped),
+        (ErrorKind::Retry, ErrorKind::Tripped),
+        (ErrorKind::Promise, ErrorKind::Promise),
+        (ErrorKind::Config, ErrorKind::Config),
+    ] {
+        assert_eq!(run_refused(of_commit, script()).kind, counts);
+    }
 }
 
 #[test]

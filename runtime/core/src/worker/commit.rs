@@ -116,8 +116,7 @@ impl Worker {
                 (committed, ahead) = self.commit_outputs(meanwhile);
                 let took = self.clock.now().saturating_sub(began);
                 self.commits_take = (self.commits_take * (COMMITS_KNOWN - 1) + took) / COMMITS_KNOWN;
-                // What cannot go on counts for more than what could be done again.
-                committed.map_err(|error| ahead.take().unwrap_or(error))?;
+                committed.map_err(|error| graver(error, ahead.take()))?;
                 self.progress.settle();
             }
             Delivery::AtLeastOnce => {
@@ -161,4 +160,11 @@ impl Worker {
     fn parts(&self) -> usize {
         if self.settings.delivery == Delivery::AtLeastOnce { PARTS } else { 1 }
     }
+}
+
+/// What cannot go on counts for more than what could be done again: of the error of a commit, and of what was run meanwhile.
+#[cold]
+fn graver(of_commit: Error, ahead: Option<Error>) -> Error {
+    let could_go_on = matches!(of_commit.kind, ErrorKind::Rewind | ErrorKind::Retry);
+    ahead.filter(|ahead| could_go_on && ahead.kind != ErrorKind::Rewind).unwrap_or(of_commit)
 }

@@ -26,6 +26,8 @@ pub(crate) struct World {
     /// How many records were read when each commit was done.
     pub(crate) read: Vec<u64>,
     pub(crate) aborted: usize,
+    /// Every commit fails so.
+    refusal: Option<ErrorKind>,
     next_offset: u64,
 }
 
@@ -173,6 +175,9 @@ impl Transaction for Wire {
 
     fn commit(&mut self, _: &Positions) -> Result<(), Error> {
         let world = &mut *self.0.borrow_mut();
+        if let Some(kind) = world.refusal {
+            return Err(Error::new(kind, "refused"));
+        }
         world.committed.push(world.written.len());
         world.read.push(world.next_offset);
         Ok(())
@@ -220,6 +225,14 @@ pub(crate) fn run_committing(
     run_settings(CommitEvery { records, ..NEVER }, &["1"], retries, script, |worker| worker)
 }
 
+/// The same, where every commit fails with this kind of error.
+pub(crate) fn run_refused(kind: ErrorKind, script: Vec<Event>) -> Error {
+    let shared = Shared::default();
+    shared.borrow_mut().refusal = Some(kind);
+    let commit = CommitEvery { records: 1, ..NEVER };
+    run_shared(shared, commit, &["1"], 0, script, |worker| worker).0.unwrap_err()
+}
+
 /// The same, with a commit at this interval.
 pub(crate) fn run_every(interval: Duration, script: Vec<Event>) -> (Result<(), Error>, Shared, Arc<Meters>) {
     run_settings(CommitEvery { interval, ..NEVER }, &["1"], 0, script, |worker| worker)
@@ -246,7 +259,17 @@ fn run_settings(
     script: Vec<Event>,
     made: impl FnOnce(Worker) -> Worker,
 ) -> (Result<(), Error>, Shared, Arc<Meters>) {
-    let shared = Shared::default();
+    run_shared(Shared::default(), commit, stages, retries, script, made)
+}
+
+fn run_shared(
+    shared: Shared,
+    commit: CommitEvery,
+    stages: &[&str],
+    retries: u32,
+    script: Vec<Event>,
+    made: impl FnOnce(Worker) -> Worker,
+) -> (Result<(), Error>, Shared, Arc<Meters>) {
     shared.borrow_mut().script.extend(script);
     let limits = OutputLimits { outputs_per_record: 10, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
     let policy = Policy::uniform(Rule { retries, backoff: Duration::from_secs(3600), then: Action::DeadLetter });
