@@ -98,8 +98,14 @@ impl Chain {
         self.plugin_header.as_ref()
     }
 
+    /// Whatever was begun is run again from its first record on: no record counts twice for a breaker.
+    pub(crate) fn start_over(&mut self) {
+        self.stages.iter_mut().for_each(Stage::start_over);
+    }
+
     /// Changes the plugins of a stage. Passages that were begun are to be restarted.
     pub(crate) fn change(&mut self, index: usize, change: impl FnOnce(&mut Stage)) {
+        self.start_over();
         if let Some(stage) = self.stages.get_mut(index) {
             change(stage);
         }

@@ -90,6 +90,12 @@ impl Stage {
         }
     }
 
+    /// See [`Chain::start_over`](crate::chain::Chain::start_over).
+    pub(crate) fn start_over(&mut self) {
+        self.live.start_over();
+        self.candidate.iter_mut().for_each(|candidate| candidate.start_over());
+    }
+
     pub(crate) fn version(&self) -> u64 {
         self.version
     }

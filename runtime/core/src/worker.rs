@@ -245,6 +245,7 @@ impl Worker {
         self.rewinds += 1;
         self.give_up()?;
         self.parked.clear();
+        self.chain.start_over();
         self.meters.forget_lag(self.lag.keys());
         self.lag.clear();
         self.source.rewind(&why)

@@ -169,6 +169,18 @@ fn a_group_between_two_generations_makes_the_worker_go_back_and_not_end() {
     assert_eq!(world.committed.borrow()[0], "in[0]=2 after 6");
 }
 
+/// Sixty records fail, and as the group takes no offsets they are run once more: the breaker is for a hundred in a row.
+#[test]
+fn a_record_that_is_run_again_counts_once_for_the_breaker() {
+    let world = Rc::new(World { refusals: Cell::new(1), ..World::default() });
+    let traps = (0..60).map(|offset| (offset, "trap")).collect();
+    let events = vec![Event::Records(traps), Event::Revoke { lost: false }];
+    let rule = Rule { retries: 0, backoff: Duration::ZERO, then: Action::Skip };
+    let (result, tally) = run_by(&world, Delivery::ExactlyOnce, rule, 1, events);
+    result.unwrap();
+    assert_eq!((world.rewinds.get(), tally.skipped), (1, 120));
+}
+
 #[test]
 fn a_worker_that_goes_back_again_and_again_is_to_be_replaced() {
     let world = Rc::new(World { refusals: Cell::new(usize::MAX), ..World::default() });

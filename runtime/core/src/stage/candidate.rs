@@ -36,6 +36,10 @@ impl Trying {
         self.live.transform()
     }
 
+    pub(super) fn start_over(&mut self) {
+        self.live.start_over();
+    }
+
     pub(super) fn retire(self: Box<Self>) {
         self.live.retire();
     }

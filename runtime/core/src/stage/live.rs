@@ -48,6 +48,11 @@ impl Live {
         self.transform.retire();
     }
 
+    /// The breaker counts anew.
+    pub(super) fn start_over(&mut self) {
+        self.failures = 0;
+    }
+
     /// Lays out how a batch of so many records is to be run.
     pub(super) fn plan(&self, len: usize, part: &mut Part) {
         self.pace.split(len, &mut part.todo);
