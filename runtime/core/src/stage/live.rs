@@ -12,7 +12,8 @@ use super::result::Part;
 
 /// Calls that took as long together let the worker look after its group, its commit and its commands before the next.
 pub(crate) const TURN_MAX: Duration = Duration::from_secs(1);
-/// What the failed calls of a candidate may take of a worker's time: it has no right to more.
+/// What a candidate may take of a worker's time, as it leaves no turns: with all its failed calls together, and with one batch
+/// before its last call.
 const LOST_MAX: Duration = Duration::from_secs(5);
 
 /// One live instance, and what was learned of it.
@@ -72,7 +73,11 @@ impl Live {
     ) -> Result<Option<Duration>, Error> {
         let before = part.took;
         while let Some(rows) = part.todo.pop() {
-            if part.took - before >= TURN_MAX && !self.is_candidate {
+            let took = part.took - before;
+            if self.is_candidate && took >= LOST_MAX {
+                return Err(too_slow(terms, took, rows.start, input.len()));
+            }
+            if !self.is_candidate && took >= TURN_MAX {
                 part.todo.push(rows);
                 return Ok(Some(Duration::ZERO));
             }
@@ -167,6 +172,16 @@ impl Live {
         );
         Err(Error::new(ErrorKind::Tripped, message))
     }
+}
+
+#[cold]
+fn too_slow(terms: &Terms, took: Duration, done: usize, of: usize) -> Error {
+    let message = format!(
+        "stage '{}': too slow: the candidate took {took:.1?} for {done} of a batch's {of} records, and a worker waits for \
+         {LOST_MAX:?} at most; make batch.records smaller, or the plugin faster",
+        terms.name
+    );
+    Error::new(ErrorKind::Tripped, message)
 }
 
 /// Sizes batches so that a slow plugin stays well under its deadline and is not halved for being slow.

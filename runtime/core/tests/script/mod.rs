@@ -1,7 +1,7 @@
 //! A worker over fakes that follow a script: records, and what the worker is told between them.
 #![allow(dead_code)] // Each test file is a program of its own, and none uses all of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -107,7 +107,12 @@ impl Source for Script {
     fn close(&mut self) {}
 }
 
-/// Puts its version behind each value; traps on `trap`, if it does not know better.
+thread_local! {
+    /// What slow plugins took of this test's time.
+    static TAKEN: Cell<Duration> = Cell::default();
+}
+
+/// Puts its version behind each value; traps on `trap`, if it does not know better. Version `slow` takes 600 ms a record.
 pub(crate) struct Stamp {
     identity: Identity,
     knows_traps: bool,
@@ -124,6 +129,9 @@ impl Stamp {
 
 impl Transform for Stamp {
     fn process(&mut self, batch: &Batch, outcomes: &mut Outcomes) -> Result<(), Failure> {
+        if self.identity.version == "slow" {
+            TAKEN.set(TAKEN.get() + Duration::from_millis(600) * batch.len() as u32);
+        }
         for row in batch.rows() {
             let value = std::str::from_utf8(row.value.unwrap_or_default()).unwrap();
             if value == "trap" && !self.knows_traps {
@@ -198,7 +206,7 @@ struct Now(Shared);
 
 impl Clock for Now {
     fn now(&self) -> Duration {
-        self.0.borrow().now
+        self.0.borrow().now + TAKEN.get()
     }
 
     fn unix_ms(&self) -> i64 {
