@@ -2,7 +2,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::column::{Column, Cursor};
-use crate::output::HeaderSlice;
+use crate::output::{HEADER_OVERHEAD, HeaderSlice};
 
 /// The timestamp of a record that has none.
 pub const NO_TIMESTAMP: i64 = i64::MIN;
@@ -80,6 +80,11 @@ impl Batch {
     /// The bytes of all keys, values and headers: what the budget counts.
     pub fn bytes(&self) -> usize {
         self.keys.data.len() + self.values.data.len() + self.headers.keys.data.len() + self.headers.values.data.len()
+    }
+
+    /// What the records take at a sink, at most.
+    pub(crate) fn cost(&self) -> usize {
+        self.keys.data.len() + self.values.data.len() + self.headers.cost()
     }
 
     /// Empties the batch and keeps its memory.
@@ -166,6 +171,11 @@ impl Headers {
         self.counts.clear();
         self.keys.clear();
         self.values.clear();
+    }
+
+    /// What all of them take in records: see [`HeaderSlice::cost`].
+    pub(crate) fn cost(&self) -> usize {
+        self.keys.data.len() + self.values.data.len() + self.keys.len() * HEADER_OVERHEAD
     }
 
     pub(crate) fn cursor(&self) -> HeadersCursor<'_> {

@@ -34,9 +34,10 @@ pub struct Outcomes {
 pub struct OutputLimits {
     /// `limits.outputs-per-record`
     pub outputs_per_record: u32,
-    /// `limits.output-bytes-per-record`: keys, values and headers of all outputs, inherited ones included.
+    /// `limits.output-bytes-per-record`: keys, values and headers of all outputs, inherited ones included. A header counts for
+    /// ten bytes more than it has.
     pub bytes_per_record: usize,
-    /// What the sink takes in one record.
+    /// What the sink takes in one record, counted in the same way.
     pub bytes_per_output: usize,
 }
 
@@ -122,13 +123,10 @@ impl Outcomes {
     }
 
     fn check_bytes(&self, input: &Batch, limits: &OutputLimits) -> Result<(), Failure> {
-        let own = self.keys.data.len()
-            + self.values.data.len()
-            + self.headers.keys.data.len()
-            + self.headers.values.data.len();
+        let own = self.keys.data.len() + self.values.data.len() + self.headers.cost();
         let most = limits.bytes_per_record.min(limits.bytes_per_output);
         let single = self.outcomes.iter().all(|outcome| *outcome <= 1);
-        if single && own + input.bytes() <= most {
+        if single && own + input.cost() <= most {
             return Ok(()); // The whole batch, inherited bytes included, fits what one record may make.
         }
         let mut emissions = self.emissions();
@@ -202,7 +200,7 @@ impl<'a> Emission<'a> {
 
     fn bytes(&self) -> usize {
         let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-        length(self.key) + length(self.value) + self.headers.bytes()
+        length(self.key) + length(self.value) + self.headers.cost()
     }
 }
 
@@ -272,6 +270,28 @@ mod tests {
         assert_eq!(kind(&inherit(1), &batch), None);
         assert_eq!(kind(&inherit(2), &batch), Some(FailureKind::TooMuchOutput));
         assert_eq!(kind(&inherit(4), &batch), Some(FailureKind::TooMuchOutput));
+    }
+
+    #[test]
+    fn headers_count_without_any_bytes() {
+        let empty = |headers: usize| {
+            let lengths = Column { data: vec![], lengths: vec![0; headers] };
+            Headers { counts: vec![headers as i32], keys: lengths.clone(), values: lengths }
+        };
+        let emit = |headers| Outcomes {
+            outcomes: vec![1],
+            keys: Column { data: vec![], lengths: vec![INHERIT] },
+            values: Column { data: vec![], lengths: vec![INHERIT] },
+            headers,
+            ..Outcomes::default()
+        };
+        let mut batch = Batch::default();
+        batch.push(0, 0, None, None);
+        assert_eq!(kind(&emit(empty(4)), &batch), None);
+        assert_eq!(kind(&emit(empty(5)), &batch), Some(FailureKind::TooMuchOutput));
+        batch.headers = empty(5);
+        assert_eq!(kind(&emit(empty(1)), &batch), None);
+        assert_eq!(kind(&emit(Headers::default()), &batch), Some(FailureKind::TooMuchOutput), "inherited ones too");
     }
 
     #[test]
