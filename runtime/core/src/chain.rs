@@ -81,7 +81,8 @@ impl Carried {
 }
 
 impl Chain {
-    pub(crate) fn new(stages: Vec<Stage>) -> Self {
+    pub(crate) fn new(mut stages: Vec<Stage>) -> Self {
+        stages.last_mut().into_iter().for_each(Stage::feed_sink);
         Chain { stages, plugin_header: None }
     }
 

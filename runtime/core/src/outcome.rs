@@ -144,6 +144,19 @@ impl Outcomes {
         Ok(())
     }
 
+    /// Checks that the sink takes what goes on as it came. For the last stage: after any other, it may yet become smaller.
+    ///
+    /// # Errors
+    /// [`FailureKind::TooMuchOutput`].
+    pub(crate) fn check_passed(&self, input: &Batch, limits: &OutputLimits) -> Result<(), Failure> {
+        if input.cost() <= limits.bytes_per_output {
+            return Ok(());
+        }
+        let passed = input.rows().zip(&self.outcomes).filter(|(_, outcome)| **outcome == PASS);
+        let largest = passed.map(|(row, _)| Emission::pass(&row).bytes()).max().unwrap_or(0);
+        if largest > limits.bytes_per_output { Err(too_many_bytes(largest, largest, limits)) } else { Ok(()) }
+    }
+
     /// Whether every record goes on as it came.
     pub(crate) fn passes_all(&self) -> bool {
         self.outcomes.iter().all(|outcome| *outcome == PASS)
@@ -270,6 +283,21 @@ mod tests {
         assert_eq!(kind(&inherit(1), &batch), None);
         assert_eq!(kind(&inherit(2), &batch), Some(FailureKind::TooMuchOutput));
         assert_eq!(kind(&inherit(4), &batch), Some(FailureKind::TooMuchOutput));
+    }
+
+    #[test]
+    fn what_is_passed_on_has_to_fit_the_sink() {
+        let mut batch = Batch::default();
+        for length in [20, 60, 20] {
+            batch.push(0, 0, None, Some(&[7; 60][..length]));
+        }
+        let check = |outcomes: [i32; 3]| {
+            let outcomes = Outcomes { outcomes: outcomes.to_vec(), ..Outcomes::default() };
+            outcomes.check_passed(&batch, &LIMITS).err().map(|failure| failure.kind)
+        };
+        assert_eq!(check([PASS, PASS, PASS]), Some(FailureKind::TooMuchOutput));
+        assert_eq!(check([PASS, EMIT_NONE, PASS]), None);
+        assert_eq!(check([PASS, REJECT, PASS]), None);
     }
 
     #[test]

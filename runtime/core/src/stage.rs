@@ -35,6 +35,8 @@ struct Terms {
     /// The number of named outputs that results may be routed to.
     outputs: usize,
     deadline: Duration,
+    /// Whether its default output is the sink's, and not the next stage's.
+    feeds_sink: bool,
     /// So many records in a row that make the plugin fail show that it is broken.
     breaker: Option<u32>,
 }
@@ -49,7 +51,7 @@ impl Stage {
         outputs: usize,
         deadline: Duration,
     ) -> Self {
-        let terms = Terms { name: name.into(), policy, limits, outputs, deadline, breaker: None };
+        let terms = Terms { name: name.into(), policy, limits, outputs, deadline, feeds_sink: false, breaker: None };
         Stage { terms, live: Live::new(transform), version: 0, on_trial: false, candidate: None }
     }
 
@@ -67,6 +69,11 @@ impl Stage {
     pub fn with_breaker(mut self, failures: u32) -> Self {
         self.terms.breaker = Some(failures);
         self
+    }
+
+    /// No stage comes after it.
+    pub(crate) fn feed_sink(&mut self) {
+        self.terms.feeds_sink = true;
     }
 
     /// Lets another version of the plugin take over. What was learned of the one before is forgotten, and a candidate

@@ -144,6 +144,19 @@ fn a_slow_plugin_leaves_turns_to_the_group_and_to_other_partitions() {
 }
 
 #[test]
+fn a_record_that_is_passed_on_and_too_large_for_the_sink_is_its_policys_matter() {
+    let large: &'static str = format!("pass{}", "0".repeat(1 << 20)).leak();
+    for stages in [1, 2] {
+        let world = Rc::new(World::default());
+        let (result, tally) =
+            run(&world, Delivery::ExactlyOnce, Action::Skip, stages, vec![records(&["pass1", large, "pass2"])]);
+        result.unwrap();
+        assert_eq!(*world.written.borrow(), ["pass1@0.0", "pass2@2.0"]);
+        assert_eq!((tally.skipped, world.committed.borrow().len()), (1, 1));
+    }
+}
+
+#[test]
 fn a_broken_plugin_trips_the_breaker_and_nothing_of_its_batch_is_written() {
     let world = Rc::new(World::default());
     let traps = (1..=150).map(|offset| (offset, "trap")).collect();

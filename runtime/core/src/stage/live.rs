@@ -141,6 +141,9 @@ impl Live {
         self.pace.learn(terms.deadline, batch.len(), took);
         self.is_used = true;
         outcomes.validate(batch, terms.outputs, &terms.limits)?;
+        if terms.feeds_sink {
+            outcomes.check_passed(batch, &terms.limits)?;
+        }
         Ok(outcomes)
     }
 
