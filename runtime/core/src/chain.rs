@@ -2,10 +2,10 @@ use std::iter::Peekable;
 use std::time::Duration;
 
 use crate::batch::Batch;
+use crate::emission::Emission;
 use crate::error::Error;
 use crate::failure::Failure;
 use crate::maker::PluginHeader;
-use crate::outcome::Emission;
 use crate::output::{Destination, Output};
 use crate::seams::Clock;
 use crate::stage::{Stage, StageResult, TURN_MAX};

@@ -13,6 +13,7 @@ mod canary;
 mod chain;
 mod column;
 mod commands;
+mod emission;
 mod error;
 mod failure;
 mod findings;

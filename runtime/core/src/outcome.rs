@@ -1,7 +1,7 @@
-use crate::batch::{Batch, Headers, HeadersCursor, Row};
-use crate::column::{Column, Cursor, Entry, INHERIT};
+use crate::batch::{Batch, Headers};
+use crate::column::{Column, INHERIT};
+use crate::emission::{Emission, Emissions};
 use crate::failure::{Failure, FailureKind};
-use crate::output::HeaderSlice;
 
 /// The outcome that drops a record: it emits no output.
 pub const EMIT_NONE: i32 = 0;
@@ -164,14 +164,7 @@ impl Outcomes {
 
     /// Reads the outputs in order. Only after [`Outcomes::validate`].
     pub(crate) fn emissions(&self) -> Emissions<'_> {
-        Emissions {
-            to: &self.to,
-            timestamps: &self.timestamps,
-            keys: self.keys.cursor(),
-            values: self.values.cursor(),
-            inherits_headers: self.headers.counts.is_empty(),
-            headers: self.headers.cursor(),
-        }
+        Emissions::of(self)
     }
 }
 
@@ -183,72 +176,6 @@ fn too_many_bytes(bytes: usize, total: usize, limits: &OutputLimits) -> Failure 
         format!("at least {total} bytes for one record; limits.output-bytes-per-record is {limit}")
     };
     Failure::new(FailureKind::TooMuchOutput, reason)
-}
-
-/// One output of a stage, borrowed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Emission<'a> {
-    pub(crate) to: Option<u32>,
-    pub(crate) timestamp: i64,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: HeaderSlice<'a>,
-    /// Whether the stage's canary made it, and not the plugin that is live.
-    pub(crate) by_canary: bool,
-}
-
-impl<'a> Emission<'a> {
-    /// The record as it came.
-    #[inline]
-    pub(crate) fn pass(row: &Row<'a>) -> Self {
-        let Row { timestamp, key, value, headers, .. } = *row;
-        Emission { to: None, timestamp, key, value, headers, by_canary: false }
-    }
-
-    /// Whether a reader would see the same, whoever made it.
-    pub(crate) fn is_like(&self, other: &Emission<'_>) -> bool {
-        (self.to, self.timestamp, self.key, self.value) == (other.to, other.timestamp, other.key, other.value)
-            && self.headers.eq(other.headers)
-    }
-
-    fn bytes(&self) -> usize {
-        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-        length(self.key) + length(self.value) + self.headers.cost()
-    }
-}
-
-/// Reads the outputs of [`Outcomes`] one after the other.
-#[derive(Clone, Debug)]
-pub(crate) struct Emissions<'a> {
-    to: &'a [i32],
-    timestamps: &'a [i64],
-    keys: Cursor<'a>,
-    values: Cursor<'a>,
-    inherits_headers: bool,
-    headers: HeadersCursor<'a>,
-}
-
-impl<'a> Emissions<'a> {
-    /// The next output, which `row` caused.
-    #[inline]
-    pub(crate) fn next(&mut self, row: &Row<'a>) -> Emission<'a> {
-        let to = take_first(&mut self.to).and_then(|to| u32::try_from(to).ok());
-        let timestamp = take_first(&mut self.timestamps).unwrap_or(row.timestamp);
-        let key = self.keys.next().unwrap_or(Entry::Inherit).or(row.key);
-        let value = self.values.next().unwrap_or(Entry::Inherit).or(row.value);
-        let headers = match self.inherits_headers || self.headers.is_empty() {
-            true => row.headers,
-            false => self.headers.next().unwrap_or(row.headers),
-        };
-        Emission { to, timestamp, key, value, headers, by_canary: false }
-    }
-}
-
-#[inline]
-fn take_first<T: Copy>(list: &mut &[T]) -> Option<T> {
-    let (&first, rest) = list.split_first()?;
-    *list = rest;
-    Some(first)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use crate::batch::{Batch, Row};
+use crate::emission::Emission;
 use crate::failure::{Failure, FailureKind};
 use crate::findings::{Made, MadeOutput, Sample};
-use crate::outcome::Emission;
 
 use super::result::Part;
 

@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use crate::batch::{Batch, Row};
 use crate::canary::Share;
+use crate::emission::{Emission, Emissions};
 use crate::error::Error;
 use crate::failure::{Failure, FailureKind};
-use crate::outcome::{Emission, Emissions, Outcomes, PASS, REJECT};
+use crate::outcome::{Outcomes, PASS, REJECT};
 
 /// What became of a batch in one stage, as far as it is done.
 #[derive(Debug, Default)]
