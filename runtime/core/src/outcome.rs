@@ -1,7 +1,8 @@
-use crate::batch::{Batch, Headers};
+use crate::batch::{Batch, Headers, NO_TIMESTAMP};
 use crate::column::{Column, INHERIT};
 use crate::emission::{Emission, Emissions};
 use crate::failure::{Failure, FailureKind};
+use crate::limits::{OutputLimits, SinkLimits};
 
 /// The outcome that drops a record: it emits no output.
 pub const EMIT_NONE: i32 = 0;
@@ -29,27 +30,18 @@ pub struct Outcomes {
     pub headers: Headers,
 }
 
-/// The bounds on what a plugin may make of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutputLimits {
-    /// `limits.outputs-per-record`
-    pub outputs_per_record: u32,
-    /// `limits.output-bytes-per-record`: keys, values and headers of all outputs, inherited ones included. A header counts for
-    /// ten bytes more than it has.
-    pub bytes_per_record: usize,
-    /// What the sink takes in one record, counted in the same way.
-    pub bytes_per_output: usize,
-}
-
 impl Outcomes {
     /// Checks everything that the host will rely on when it reads these columns beside `input`: after `Ok`, reading
-    /// them cannot go out of bounds, and no record makes more than `limits` allow.
+    /// them cannot go out of bounds, and no record makes anything that `limits` do not allow at this time, in milliseconds
+    /// since the Unix epoch. There are so many named `outputs`.
     ///
     /// # Errors
     /// [`FailureKind::Malformed`] or [`FailureKind::TooMuchOutput`], with what is wrong.
-    pub fn validate(&self, input: &Batch, outputs: usize, limits: &OutputLimits) -> Result<(), Failure> {
+    pub fn validate(&self, input: &Batch, outputs: usize, limits: &OutputLimits, now_ms: i64) -> Result<(), Failure> {
         let emitted = self.check_counts(input, limits)?;
-        self.check_shape(emitted, outputs).map_err(|reason| Failure::new(FailureKind::Malformed, reason))?;
+        let malformed = |reason| Failure::new(FailureKind::Malformed, reason);
+        self.check_shape(emitted, outputs).map_err(malformed)?;
+        self.check_timestamps(&limits.sink, now_ms).map_err(malformed)?;
         if emitted > 0 {
             self.check_bytes(input, limits)?;
         }
@@ -122,9 +114,29 @@ impl Outcomes {
         self.headers.values.validate("headers.values", false)
     }
 
+    /// Else the sink would refuse the output, and with it the pipeline.
+    fn check_timestamps(&self, limits: &SinkLimits, now_ms: i64) -> Result<(), String> {
+        let (mut least, mut most) = (i64::MAX, i64::MIN);
+        for &timestamp in &self.timestamps {
+            least = least.min(if timestamp == NO_TIMESTAMP { i64::MAX } else { timestamp });
+            most = most.max(timestamp);
+        }
+        let (earliest, latest) = limits.timestamps(now_ms);
+        let reason = |timestamp: i64, than: &str, bound: i64| {
+            Err(format!(
+                "timestamps: {timestamp} is {than} than {bound}, which is the bound of what the sink takes now"
+            ))
+        };
+        match () {
+            () if most > latest => reason(most, "later", latest),
+            () if least < earliest => reason(least, "earlier", earliest),
+            () => Ok(()),
+        }
+    }
+
     fn check_bytes(&self, input: &Batch, limits: &OutputLimits) -> Result<(), Failure> {
         let own = self.keys.data.len() + self.values.data.len() + self.headers.cost();
-        let most = limits.bytes_per_record.min(limits.bytes_per_output);
+        let most = limits.bytes_per_record.min(limits.sink.bytes);
         let single = self.outcomes.iter().all(|outcome| *outcome <= 1);
         if single && own + input.cost() <= most {
             return Ok(()); // The whole batch, inherited bytes included, fits what one record may make.
@@ -136,7 +148,7 @@ impl Outcomes {
                 let emission = emissions.next(&row);
                 let bytes = emission.bytes();
                 total = total.saturating_add(bytes);
-                if bytes > limits.bytes_per_output || total > limits.bytes_per_record {
+                if bytes > limits.sink.bytes || total > limits.bytes_per_record {
                     return Err(too_many_bytes(bytes, total, limits));
                 }
             }
@@ -149,12 +161,12 @@ impl Outcomes {
     /// # Errors
     /// [`FailureKind::TooMuchOutput`].
     pub(crate) fn check_passed(&self, input: &Batch, limits: &OutputLimits) -> Result<(), Failure> {
-        if input.cost() <= limits.bytes_per_output {
+        if input.cost() <= limits.sink.bytes {
             return Ok(());
         }
         let passed = input.rows().zip(&self.outcomes).filter(|(_, outcome)| **outcome == PASS);
         let largest = passed.map(|(row, _)| Emission::pass(&row).bytes()).max().unwrap_or(0);
-        if largest > limits.bytes_per_output { Err(too_many_bytes(largest, largest, limits)) } else { Ok(()) }
+        if largest > limits.sink.bytes { Err(too_many_bytes(largest, largest, limits)) } else { Ok(()) }
     }
 
     /// Whether every record goes on as it came.
@@ -169,8 +181,8 @@ impl Outcomes {
 }
 
 fn too_many_bytes(bytes: usize, total: usize, limits: &OutputLimits) -> Failure {
-    let reason = if bytes > limits.bytes_per_output {
-        format!("an output of {bytes} bytes; the sink takes {} in one record", limits.bytes_per_output)
+    let reason = if bytes > limits.sink.bytes {
+        format!("an output of {bytes} bytes; the sink takes {} in one record", limits.sink.bytes)
     } else {
         let limit = limits.bytes_per_record;
         format!("at least {total} bytes for one record; limits.output-bytes-per-record is {limit}")
@@ -183,7 +195,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: OutputLimits = OutputLimits { outputs_per_record: 3, bytes_per_record: 64, bytes_per_output: 48 };
+    const NOW_MS: i64 = 1_000_000;
+    const LIMITS: OutputLimits = OutputLimits {
+        outputs_per_record: 3,
+        bytes_per_record: 64,
+        sink: SinkLimits { bytes: 48, before_ms: 1000, after_ms: 10 },
+    };
 
     fn input(records: usize) -> Batch {
         let mut batch = Batch::default();
@@ -194,7 +211,7 @@ mod tests {
     }
 
     fn kind(outcomes: &Outcomes, input: &Batch) -> Option<FailureKind> {
-        outcomes.validate(input, 2, &LIMITS).err().map(|failure| failure.kind)
+        outcomes.validate(input, 2, &LIMITS, NOW_MS).err().map(|failure| failure.kind)
     }
 
     #[test]
@@ -210,6 +227,36 @@ mod tests {
         assert_eq!(kind(&inherit(1), &batch), None);
         assert_eq!(kind(&inherit(2), &batch), Some(FailureKind::TooMuchOutput));
         assert_eq!(kind(&inherit(4), &batch), Some(FailureKind::TooMuchOutput));
+    }
+
+    #[test]
+    fn timestamps_that_the_sink_refuses_are_malformed() {
+        let of = |timestamps: &[i64], limits: &OutputLimits, now_ms: i64| {
+            let inherited = Column { data: vec![], lengths: vec![INHERIT; timestamps.len()] };
+            let outcomes = Outcomes {
+                outcomes: vec![1; timestamps.len()],
+                timestamps: timestamps.to_vec(),
+                keys: inherited.clone(),
+                values: inherited,
+                ..Outcomes::default()
+            };
+            outcomes
+                .validate(&input(timestamps.len()), 2, limits, now_ms)
+                .map_err(|failure| (failure.kind, failure.reason))
+        };
+        assert_eq!(of(&[NOW_MS - 1000, NO_TIMESTAMP, NOW_MS + 10], &LIMITS, NOW_MS), Ok(()));
+        assert_eq!(of(&[NO_TIMESTAMP], &LIMITS, NOW_MS), Ok(()));
+        for (bad, word) in [(NOW_MS + 11, "later"), (NOW_MS - 1001, "earlier"), (i64::MAX, "later"), (-1, "earlier")] {
+            let (kind, reason) = of(&[NOW_MS, bad], &LIMITS, NOW_MS).unwrap_err();
+            assert!(
+                kind == FailureKind::Malformed && reason.contains(word) && reason.contains(&bad.to_string()),
+                "{reason}"
+            );
+        }
+        let any = OutputLimits { sink: SinkLimits::NONE, ..LIMITS };
+        for now_ms in [0, i64::MAX, i64::MIN] {
+            assert_eq!(of(&[i64::MAX, i64::MIN + 1, NO_TIMESTAMP], &any, now_ms), Ok(()));
+        }
     }
 
     #[test]
@@ -285,12 +332,12 @@ mod tests {
             let rejected = outcomes.iter().filter(|outcome| **outcome == REJECT).count();
             let reasons = vec![String::new(); rejected];
             let hostile = Outcomes { outcomes, reasons, to, timestamps: vec![], keys, values, headers };
-            if hostile.validate(&batch, 2, &LIMITS).is_ok() {
+            if hostile.validate(&batch, 2, &LIMITS, NOW_MS).is_ok() {
                 let mut emissions = hostile.emissions();
                 for (row, outcome) in batch.rows().zip(&hostile.outcomes) {
                     for _ in 0..(*outcome).max(0) {
                         let emission = emissions.next(&row);
-                        prop_assert!(emission.bytes() <= LIMITS.bytes_per_output);
+                        prop_assert!(emission.bytes() <= LIMITS.sink.bytes);
                         prop_assert!(emission.to.is_none_or(|to| to < 2));
                         prop_assert_eq!(emission.headers.count(), emission.headers.count());
                     }

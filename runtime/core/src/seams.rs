@@ -157,6 +157,6 @@ pub trait Transaction {
 pub trait Clock {
     /// Time since some fixed point; never goes back. Asked a few times a batch, never a record.
     fn now(&self) -> Duration;
-    /// Milliseconds since the Unix epoch, for dead letters.
+    /// Milliseconds since the Unix epoch, for dead letters and for the timestamps that a sink takes. Asked as seldom.
     fn unix_ms(&self) -> i64;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::batch::Batch;
 use crate::commands::{Candidate, Replacement};
 use crate::error::Error;
-use crate::outcome::OutputLimits;
+use crate::limits::OutputLimits;
 use crate::policy::Policy;
 use crate::seams::{Clock, Transform};
 

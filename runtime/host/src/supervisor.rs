@@ -375,12 +375,12 @@ fn run_once(
                 seams
             }
         };
-        let bytes_per_output = seams.bytes_per_output;
+        let limits = seams.limits;
         let connected = pipeline.worker(seams, pipeline.config.delivery.into())?;
         running.set(worker, WorkerState::Running);
         Ok(match connected.run(&running.stop)? {
             Ended::Left => None,
-            Ended::HandedOver(handover) => Some(Seams::of(handover, bytes_per_output)),
+            Ended::HandedOver(handover) => Some(Seams::of(handover, limits)),
         })
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {

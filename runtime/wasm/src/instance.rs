@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::{Batch, Error, ErrorKind, Failure, FailureKind, Identity, Outcomes, OutputLimits, Transform};
+use sluicegate_core::{
+    Batch, Error, ErrorKind, Failure, FailureKind, Identity, Outcomes, OutputLimits, SinkLimits, Transform,
+};
 
 use crate::allow::Allow;
 use crate::failure::{classify, classify_start};
@@ -34,7 +36,11 @@ impl Default for InstanceLimits {
         InstanceLimits {
             memory_bytes: 64 << 20,
             deadline: Duration::from_millis(100),
-            output: OutputLimits { outputs_per_record: 1000, bytes_per_record: 4 << 20, bytes_per_output: 1 << 20 },
+            output: OutputLimits {
+                outputs_per_record: 1000,
+                bytes_per_record: 4 << 20,
+                sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+            },
             log_lines_per_second: 100,
         }
     }

@@ -140,7 +140,7 @@ impl Live {
         }
         self.pace.learn(terms.deadline, batch.len(), took);
         self.is_used = true;
-        outcomes.validate(batch, terms.outputs, &terms.limits)?;
+        outcomes.validate(batch, terms.outputs, &terms.limits, clock.unix_ms())?;
         if terms.feeds_sink {
             outcomes.check_passed(batch, &terms.limits)?;
         }

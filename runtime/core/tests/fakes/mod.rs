@@ -246,7 +246,11 @@ pub(crate) fn run_by(
     events: Vec<Event>,
 ) -> (Result<(), Error>, Tally) {
     world.input.borrow_mut().extend(events);
-    let limits = OutputLimits { outputs_per_record: 10, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
+    let limits = OutputLimits {
+        outputs_per_record: 10,
+        bytes_per_record: 1 << 20,
+        sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+    };
     let stage = |number: usize| {
         let transform = Box::new(FakeTransform(Rc::clone(world), Identity::default()));
         let policy = Policy::uniform(rule);

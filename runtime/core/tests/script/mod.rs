@@ -279,7 +279,11 @@ fn run_shared(
     made: impl FnOnce(Worker) -> Worker,
 ) -> (Result<(), Error>, Shared, Arc<Meters>) {
     shared.borrow_mut().script.extend(script);
-    let limits = OutputLimits { outputs_per_record: 10, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
+    let limits = OutputLimits {
+        outputs_per_record: 10,
+        bytes_per_record: 1 << 20,
+        sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+    };
     let policy = Policy::uniform(Rule { retries, backoff: Duration::from_secs(3600), then: Action::DeadLetter });
     let of_stages = |versions: &[&str], know_traps: bool| -> Vec<Stage> {
         let transforms = versions.iter().map(|version| Stamp::boxed(version, know_traps));

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sluicegate_core::{Delivery, Error, Rest, Stop};
+use sluicegate_core::{Delivery, Error, Rest, SinkLimits, Stop};
 
 use super::ledger::Ledger;
 use super::source::LetterSource;
@@ -66,7 +66,7 @@ impl Replay {
             source: Box::new(source),
             sink: outlet.sink,
             transaction: outlet.transaction,
-            bytes_per_output: outlet.bytes_per_output,
+            limits: outlet.limits,
             rest: Rest::default(),
         };
         let result = pipeline.worker(seams, Delivery::ExactlyOnce)?.run(stop);
@@ -77,12 +77,12 @@ impl Replay {
 }
 
 fn real(app: &App, config: &Pipeline, desk: &Desk, stop: &Arc<Stop>) -> Result<Outlet, Error> {
-    let Outlet { sink, transaction, bytes_per_output } = app.outlet(config, stop)?;
+    let Outlet { sink, transaction, limits } = app.outlet(config, stop)?;
     let sink = Rc::new(RefCell::new(sink));
     Ok(Outlet {
         transaction: Box::new(LetterTransaction { inner: transaction, sink: Rc::clone(&sink), desk: desk.clone() }),
         sink: Box::new(LetterSink { inner: sink, desk: desk.clone() }),
-        bytes_per_output,
+        limits,
     })
 }
 
@@ -93,7 +93,7 @@ fn preview(config: &Pipeline, desk: &Desk) -> Outlet {
         sink: Box::new(sink),
         transaction: Box::new(Nothing { desk: desk.clone() }),
         // What the sink's topics take is not asked for.
-        bytes_per_output: usize::MAX,
+        limits: SinkLimits::NONE,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sluicegate_core::{
     Batch, Cursor, Entry, FailureKind, HeaderSlice, INHERIT, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, Partition,
-    REJECT, Row, Transform,
+    REJECT, Row, SinkLimits, Transform,
 };
 
 use super::case_file::{CaseFile, RecordSpec, TOPIC};
@@ -56,11 +56,11 @@ pub(super) fn run(
     let limits = OutputLimits {
         outputs_per_record: file.limits.outputs_per_record,
         bytes_per_record: file.limits.output_bytes_per_record.bytes(),
-        bytes_per_output: usize::MAX, // A sink's limit, and there is no sink.
+        sink: SinkLimits::NONE, // There is none.
     };
     let mut outcomes = Outcomes::default();
     transform.process(batch, &mut outcomes)?;
-    outcomes.validate(batch, file.outputs.len(), &limits)?;
+    outcomes.validate(batch, file.outputs.len(), &limits, 0)?;
     let mut reader = Reader::new(&outcomes, &file.outputs);
     Ok(batch.rows().zip(&outcomes.outcomes).map(|(row, outcome)| reader.next(&row, *outcome)).collect())
 }

@@ -13,7 +13,7 @@ mod stdout;
 
 use std::sync::Arc;
 
-use sluicegate_core::{Delivery, Rest, Stop};
+use sluicegate_core::{Delivery, Rest, SinkLimits, Stop};
 
 use crate::app::{LoadedPipeline, Seams};
 use crate::exit::Exit;
@@ -41,7 +41,7 @@ pub(crate) fn run(pipeline: &LoadedPipeline, raw: bool) -> Result<(), Exit> {
         sink: Box::new(StdoutSink::new(&pipeline.config, raw)),
         transaction: Box::new(Nothing),
         // A pipe takes any.
-        bytes_per_output: usize::MAX,
+        limits: SinkLimits::NONE,
         rest: Rest::default(),
     };
     let done = pipeline.worker(seams, Delivery::AtLeastOnce)?.run(&stop);

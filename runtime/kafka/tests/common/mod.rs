@@ -52,7 +52,7 @@ pub(crate) fn sink(brokers: &str, delivery: Delivery) -> KafkaSinkConfig {
         partition: PartitionBy::Same,
         id_header: None,
         pipeline: "test".into(),
-        // Not asked for then: the mock does not know how to answer.
+        // Not waited for then: the mock does not know how to answer.
         properties: properties(&[("message.max.bytes", "1048588")]),
         delivery,
         transactional_id: format!("test-{}", NEXT.fetch_add(1, Relaxed)),

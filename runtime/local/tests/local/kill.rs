@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sluicegate_core::{
     Action, Batch, Clock, CommitEvery, Delivery, Error, Failure, INHERIT, Identity, Meters, Outcomes, OutputLimits,
-    PASS, Policy, Positions, REJECT, Rule, Stage, Stop, Transaction, Transform, Worker, WorkerSettings,
+    PASS, Policy, Positions, REJECT, Rule, SinkLimits, Stage, Stop, Transaction, Transform, Worker, WorkerSettings,
 };
 use sluicegate_local::{
     BatchLimits, IdHeader, LocalSink, LocalSource, LocalTransaction, Log, SinkSettings, SourceSettings,
@@ -146,7 +146,11 @@ fn worker(log: &Log, number: u32, meters: Arc<Meters>) -> Worker {
     let sink = LocalSink::open(log, &sink).unwrap();
     let transaction = Telling(source.transaction(Some(&sink)));
     let policy = Policy::uniform(Rule { retries: 0, backoff: Duration::ZERO, then: Action::DeadLetter });
-    let limits = OutputLimits { outputs_per_record: 2, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
+    let limits = OutputLimits {
+        outputs_per_record: 2,
+        bytes_per_record: 1 << 20,
+        sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+    };
     let stage = Stage::new("copy", Box::new(Copies::default()), policy, limits, 1, Duration::from_secs(1));
     let settings = WorkerSettings {
         pipeline: "copy".into(),

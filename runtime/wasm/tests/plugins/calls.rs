@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use sluicegate_core::{Batch, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, REJECT, Transform};
+use sluicegate_core::{Batch, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, REJECT, SinkLimits, Transform};
 use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -9,8 +9,11 @@ use tracing::{Event, Metadata, Subscriber};
 
 use crate::guests::{PATIENT, batch, instance, limits, plugin, spec};
 
-const LIMITS: OutputLimits =
-    OutputLimits { outputs_per_record: 9, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
+const LIMITS: OutputLimits = OutputLimits {
+    outputs_per_record: 9,
+    bytes_per_record: 1 << 20,
+    sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+};
 
 #[test]
 fn a_batch_in_one_call() {
@@ -19,7 +22,7 @@ fn a_batch_in_one_call() {
     let mut outcomes = Default::default();
     for _ in 0..3 {
         hostile.process(&input, &mut outcomes).unwrap();
-        outcomes.validate(&input, 2, &LIMITS).unwrap();
+        outcomes.validate(&input, 2, &LIMITS, 0).unwrap();
         assert_eq!(outcomes.outcomes, [1, 0, PASS, REJECT, 1]);
         assert_eq!(outcomes.reasons, ["not\\nthis one"]);
         assert_eq!((&outcomes.values.data[..], &outcomes.values.lengths[..]), (&b"ABC"[..], &[3, 0][..]));
@@ -37,7 +40,7 @@ fn a_record_a_call() {
     input.push_header(b"\xff", Some(b"v"));
     let mut outcomes = Default::default();
     single.process(&input, &mut outcomes).unwrap();
-    outcomes.validate(&input, 2, &LIMITS).unwrap();
+    outcomes.validate(&input, 2, &LIMITS, 0).unwrap();
     assert_eq!(outcomes.outcomes, [1, 0, PASS, REJECT, 1, 2, 1]);
     assert_eq!(outcomes.reasons, ["trades[3]@3"]);
     assert_eq!(outcomes.to, [-1, 1, -1, 0, -1]);
