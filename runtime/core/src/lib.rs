@@ -44,5 +44,5 @@ pub use output::{Destination, HeaderSlice, Output};
 pub use policy::{Action, Policy, Rule};
 pub use progress::{Positions, Progress, Ticket};
 pub use seams::{Clock, Identity, Polled, Sink, Source, Transaction, Transform};
-pub use stage::Stage;
+pub use stage::{Stage, TURN_MAX};
 pub use worker::{CommitEvery, Delivery, Ended, Handover, Rest, Stop, Worker, WorkerSettings};

@@ -87,6 +87,10 @@ pub trait Transform {
     /// [`Transform::renew`] may follow.
     fn process(&mut self, batch: &Batch, outcomes: &mut Outcomes) -> Result<(), Failure>;
 
+    /// How many records it is given at once, at most; at least one is. For a plugin that is called for each record, and may
+    /// take the deadline each time: together they are not to take longer than [`TURN_MAX`](crate::TURN_MAX).
+    fn rows_max(&self) -> usize;
+
     /// Throws the instance away, with all that it remembered, and makes a new one.
     ///
     /// # Errors

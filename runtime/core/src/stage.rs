@@ -14,7 +14,7 @@ use crate::seams::{Clock, Transform};
 
 use candidate::Trying;
 use live::Live;
-pub(crate) use live::TURN_MAX;
+pub use live::TURN_MAX;
 pub(crate) use result::StageResult;
 
 /// A plugin's place in a pipeline: one live instance, its limits and its policy; and beside it, at times, a candidate.

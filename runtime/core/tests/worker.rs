@@ -144,6 +144,16 @@ fn a_slow_plugin_leaves_turns_to_the_group_and_to_other_partitions() {
 }
 
 #[test]
+fn a_plugin_is_given_no_more_at_once_than_it_takes() {
+    for (rows_max, calls) in [(2, 3), (5, 1), (1, 5), (0, 5)] {
+        let world = Rc::new(World { rows_max: Some(rows_max), ..World::default() });
+        let events = vec![records(&["a", "b", "c", "d", "e"])];
+        run(&world, Delivery::ExactlyOnce, Action::Stop, 1, events).0.unwrap();
+        assert_eq!((world.calls.get(), world.written.borrow().len()), (calls, 5));
+    }
+}
+
+#[test]
 fn a_record_that_is_passed_on_and_too_large_for_the_sink_is_its_policys_matter() {
     let large: &'static str = format!("pass{}", "0".repeat(1 << 20)).leak();
     for stages in [1, 2] {

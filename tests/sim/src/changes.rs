@@ -85,6 +85,10 @@ impl Transform for OnThisThread {
         self.0.process(batch, outcomes)
     }
 
+    fn rows_max(&self) -> usize {
+        self.0.rows_max()
+    }
+
     fn renew(&mut self) -> Result<(), Error> {
         self.0.renew()
     }

@@ -10,8 +10,8 @@ use crate::seams::{Clock, Transform};
 use super::Terms;
 use super::result::Part;
 
-/// Calls that took as long together let the worker look after its group, its commit and its commands before the next.
-pub(crate) const TURN_MAX: Duration = Duration::from_secs(1);
+/// After calls that took this long in total, the worker attends to its group, its commit and its commands before the next.
+pub const TURN_MAX: Duration = Duration::from_secs(1);
 /// What a candidate may take of a worker's time, as it leaves no turns: with all its failed calls together, and with one batch
 /// before its last call.
 const LOST_MAX: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ impl Live {
 
     /// Lays out how a batch of so many records is to be run.
     pub(super) fn plan(&self, len: usize, part: &mut Part) {
-        self.pace.split(len, &mut part.todo);
+        self.pace.split(len, self.transform.rows_max(), &mut part.todo);
     }
 
     /// Runs what is left to do of the batch. A record that failed alone and is to be tried again makes it pause for the time
@@ -207,9 +207,9 @@ impl Pace {
         }
     }
 
-    /// Adds the ranges in which to run `len` records, the first one last.
-    fn split(&self, len: usize, ranges: &mut Vec<Range<usize>>) {
-        let rows = self.rows.min(len).max(1);
+    /// Adds the ranges in which to run `len` records, at most so many at once; the first one last.
+    fn split(&self, len: usize, rows_max: usize, ranges: &mut Vec<Range<usize>>) {
+        let rows = self.rows.min(rows_max).min(len).max(1);
         ranges.extend((0..len.div_ceil(rows)).rev().map(|i| i * rows..((i + 1) * rows).min(len)));
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct World {
     /// Values that the instance has kept since it was renewed.
     pub(crate) kept: Cell<usize>,
     pub(crate) calls: Cell<usize>,
+    /// What the plugin takes in a call, where it does not take all.
+    pub(crate) rows_max: Option<usize>,
     pub(crate) held: RefCell<BTreeSet<u32>>,
     /// What was given since the last commit.
     pub(crate) given: RefCell<Vec<Event>>,
@@ -144,6 +146,10 @@ impl Transform for FakeTransform {
             }
         }
         Ok(())
+    }
+
+    fn rows_max(&self) -> usize {
+        self.0.rows_max.unwrap_or(usize::MAX)
     }
 
     fn renew(&mut self) -> Result<(), Error> {

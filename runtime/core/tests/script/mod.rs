@@ -144,6 +144,10 @@ impl Transform for Stamp {
         Ok(())
     }
 
+    fn rows_max(&self) -> usize {
+        usize::MAX
+    }
+
     fn renew(&mut self) -> Result<(), Error> {
         Ok(())
     }

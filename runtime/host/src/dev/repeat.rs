@@ -239,6 +239,10 @@ mod tests {
             Ok(())
         }
 
+        fn rows_max(&self) -> usize {
+            usize::MAX
+        }
+
         fn renew(&mut self) -> Result<(), Error> {
             self.seen = 0;
             Ok(())

@@ -48,6 +48,10 @@ impl Transform for Obedient {
         Ok(())
     }
 
+    fn rows_max(&self) -> usize {
+        usize::MAX
+    }
+
     fn renew(&mut self) -> Result<(), Error> {
         self.dead = false;
         self.renewals += 1;

@@ -219,6 +219,10 @@ impl Transform for Copies {
         Ok(())
     }
 
+    fn rows_max(&self) -> usize {
+        usize::MAX
+    }
+
     fn renew(&mut self) -> Result<(), Error> {
         Ok(())
     }

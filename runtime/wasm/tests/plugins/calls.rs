@@ -1,5 +1,5 @@
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sluicegate_core::{Batch, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, REJECT, SinkLimits, Transform};
 use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec};
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::guests::{PATIENT, batch, instance, limits, plugin, spec};
+use crate::guests::{PATIENT, batch, hasty, instance, limits, plugin, spec};
 
 const LIMITS: OutputLimits = OutputLimits {
     outputs_per_record: 9,
@@ -50,6 +50,16 @@ fn a_record_a_call() {
     assert_eq!(outcomes.keys.lengths, [3, 3, 3, 3, -1]);
     assert_eq!(outcomes.headers.counts, [0, 0, 0, 0, 2]);
     assert_eq!((outcomes.headers.keys, outcomes.headers.values), (input.headers.keys, input.headers.values));
+}
+
+/// A record a call may take the deadline each time: so many records at once take a second together.
+#[test]
+fn a_plugin_that_is_called_for_each_record_gets_few_at_once() {
+    for (deadline_ms, rows_max) in [(1, 1000), (100, 10), (400, 2), (60_000, 1)] {
+        let deadline = Duration::from_millis(deadline_ms);
+        assert_eq!(hasty("single", deadline).rows_max(), rows_max);
+        assert_eq!(hasty("hostile", deadline).rows_max(), usize::MAX);
+    }
 }
 
 #[test]
