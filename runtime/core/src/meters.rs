@@ -90,7 +90,8 @@ impl Meters {
         })
     }
 
-    /// Records between what was last read and the end of each assigned partition, as of the last commit.
+    /// Records between what was done last of each assigned partition and its end, as of the last commit, or of the last pause
+    /// before a retry.
     pub fn lag(&self) -> BTreeMap<Partition, u64> {
         self.lag.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
@@ -116,6 +117,10 @@ impl Meters {
 
     pub(crate) fn add_commit(&self, lag: &BTreeMap<Partition, u64>) {
         self.commits.fetch_add(1, Relaxed);
+        self.set_lag(lag);
+    }
+
+    pub(crate) fn set_lag(&self, lag: &BTreeMap<Partition, u64>) {
         let mut shared = self.lag.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         shared.extend(lag.iter().map(|(partition, lag)| (partition.clone(), *lag)));
     }

@@ -317,6 +317,9 @@ impl Worker {
         match self.run_stages() {
             Ok(None) => self.write(),
             Ok(Some(wait)) => {
+                if !wait.is_zero() {
+                    self.note_lag();
+                }
                 self.park(wait);
                 Ok(())
             }

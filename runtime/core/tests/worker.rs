@@ -123,6 +123,15 @@ fn a_pause_before_a_retry_holds_up_its_own_partition_alone() {
 }
 
 #[test]
+fn what_waits_for_a_retry_is_behind() {
+    let world = Rc::new(World { log_end: Some(40), ..World::default() });
+    let events = vec![Event::Records(vec![(2, "a"), (3, "trap"), (4, "b")]), Event::Of(1, vec![(29, "c")])];
+    run(&world, Delivery::ExactlyOnce, Action::Skip, 1, events).0.unwrap();
+    assert_eq!(world.lags.borrow()[0], [38], "before anything is committed");
+    assert_eq!(world.meters.borrow().as_ref().unwrap().lag().len(), 0, "and nothing is told of it any more");
+}
+
+#[test]
 fn what_waits_for_a_retry_goes_with_its_partition() {
     let world = Rc::new(World::default());
     let events = vec![records(&["a", "trap"]), Event::Revoke { lost: false }];

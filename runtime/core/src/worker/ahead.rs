@@ -1,10 +1,11 @@
 //! What a worker does while a commit is under way: it reads on and runs stages, and writes nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::parked::Parked;
+use super::parked::{self, Parked};
 use super::{Meanwhile, Worker};
-use crate::batch::Batch;
+use crate::batch::{Batch, Partition};
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::seams::{Clock, Source};
@@ -19,6 +20,7 @@ struct Ahead<'a> {
     clock: &'a dyn Clock,
     /// What has run waits here, as what waits for another try does: its partition is held.
     parked: &'a mut Vec<Parked>,
+    lag: &'a mut BTreeMap<Partition, u64>,
     left: usize,
     error: Option<Error>,
 }
@@ -27,10 +29,10 @@ impl Worker {
     /// Commits outputs and offsets, and may run what is here already meanwhile. What went wrong with that is told beside: it took no
     /// part in the commit.
     pub(super) fn commit_outputs(&mut self, meanwhile: Meanwhile) -> (Result<(), Error>, Option<Error>) {
-        let Worker { source, chain, clock, parked, transaction, progress, .. } = self;
+        let Worker { source, chain, clock, parked, lag, transaction, progress, .. } = self;
         let (source, clock) = (&mut **source, &**clock);
         let left = if meanwhile == Meanwhile::RunAhead { BATCHES_MAX } else { 0 };
-        let mut ahead = Ahead { source, chain, clock, parked, left, error: None };
+        let mut ahead = Ahead { source, chain, clock, parked, lag, left, error: None };
         let committed = transaction.commit_while(&progress.ends(), &mut || ahead.go_on());
         (committed, ahead.error)
     }
@@ -61,6 +63,9 @@ impl Ahead<'_> {
         if wait.is_some() {
             // Slow, or in trouble: the commit is not to wait for more of it.
             self.left = 1;
+        }
+        if let Some(lag) = parked::lag(&batch).filter(|_| wait.is_some_and(|wait| !wait.is_zero())) {
+            self.lag.insert(batch.partition.clone(), lag);
         }
         self.source.hold(&batch.partition, true);
         self.parked.push(Parked { batch, passage, due: self.clock.now() + wait.unwrap_or(Duration::ZERO) });

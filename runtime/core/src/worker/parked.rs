@@ -24,6 +24,14 @@ impl Worker {
         self.parked.push(Parked { batch, passage, due: self.clock.now() + wait });
     }
 
+    /// A record of the batch waits for another try, for minutes maybe: what is behind it waits too, and is not read.
+    pub(super) fn note_lag(&mut self) {
+        if let Some(lag) = lag(&self.batch) {
+            self.lag.insert(self.batch.partition.clone(), lag);
+            self.meters.set_lag(&self.lag);
+        }
+    }
+
     /// The parked batch that has been due longest; of several, the one that came first. So each has its turn before any has
     /// another.
     pub(super) fn due(&self) -> Option<usize> {
@@ -42,4 +50,10 @@ impl Worker {
         self.source.hold(&self.batch.partition, false);
         self.process()
     }
+}
+
+/// How far the partition is behind while this batch is not done, if that is known.
+pub(super) fn lag(batch: &Batch) -> Option<u64> {
+    let first = batch.offsets.first()?;
+    Some(batch.log_end?.saturating_sub(*first))
 }

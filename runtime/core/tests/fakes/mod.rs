@@ -31,6 +31,11 @@ pub(crate) struct World {
     /// So many commits the group does not take now.
     pub(crate) refusals: Cell<usize>,
     pub(crate) rewinds: Cell<usize>,
+    /// The end of the log, where the source tells it.
+    pub(crate) log_end: Option<u64>,
+    pub(crate) meters: RefCell<Option<Arc<Meters>>>,
+    /// What the meters say of the lag each time that nothing comes.
+    pub(crate) lags: RefCell<Vec<Vec<u64>>>,
 }
 
 #[derive(Clone)]
@@ -58,6 +63,8 @@ impl Source for FakeSource {
         });
         let (number, records) = match free.and_then(|at| input.remove(at)) {
             None => {
+                let lag = self.0.meters.borrow().as_ref().map(|meters| meters.lag());
+                self.0.lags.borrow_mut().extend(lag.map(|lag| lag.into_values().collect()));
                 // Rounded up, as real waits are: time always goes on.
                 self.0.now_ms.set(self.0.now_ms.get() + wait.as_millis() as u64 + 1);
                 if held.is_empty() {
@@ -71,6 +78,7 @@ impl Source for FakeSource {
         };
         self.0.given.borrow_mut().push(Event::Of(number, records.clone()));
         batch.partition = Partition { topic: "in".into(), number };
+        batch.log_end = self.0.log_end;
         records.iter().for_each(|(offset, value)| batch.push(*offset, 7, Some(b"k"), Some(value.as_bytes())));
         Ok(Polled::Batch)
     }
@@ -264,6 +272,7 @@ pub(crate) fn run_by(
     };
     let names: Vec<String> = (0..stages).map(|number| format!("s{number}")).collect();
     let meters = Arc::new(Meters::new(names.iter().map(String::as_str)));
+    world.meters.replace(Some(Arc::clone(&meters)));
     let settings = WorkerSettings {
         pipeline: "p".into(),
         delivery,
