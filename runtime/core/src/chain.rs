@@ -1,5 +1,4 @@
 use std::iter::Peekable;
-use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::emission::Emission;
@@ -8,7 +7,7 @@ use crate::failure::Failure;
 use crate::maker::PluginHeader;
 use crate::output::{Destination, Output};
 use crate::seams::Clock;
-use crate::stage::{Stage, StageResult, TURN_MAX};
+use crate::stage::{Ran, Stage, StageResult, TURN_MAX};
 
 /// The stages of a pipeline, in order.
 ///
@@ -132,37 +131,31 @@ impl Chain {
         passage
     }
 
-    /// Runs the batch through the stages that it has not passed. If a record waits for another try, or the plugin is slow, the
-    /// pause is returned, and the next call goes on from there.
+    /// Runs the batch through the stages that it has not passed. Unless it passed the last, the next call goes on where this
+    /// one stopped.
     ///
     /// # Errors
     /// A plugin cannot be started again, or its breaker tripped.
-    pub(crate) fn run(
-        &mut self,
-        batch: &Batch,
-        passage: &mut Passage,
-        clock: &dyn Clock,
-    ) -> Result<Option<Duration>, Error> {
+    pub(crate) fn run(&mut self, batch: &Batch, passage: &mut Passage, clock: &dyn Clock) -> Result<Ran, Error> {
         let start = clock.now();
         while let Some(stage) = self.stages.get_mut(passage.stage) {
             if passage.stage > 0 && clock.now().saturating_sub(start) >= TURN_MAX {
-                return Ok(Some(Duration::ZERO));
+                return Ok(Ran::Yield);
             }
             let began = std::mem::replace(&mut passage.began, true);
             let (input, result) = passage.present(batch);
             if !began {
                 stage.begin(input, result, clock);
             }
-            let ran = stage.run(input, result, clock);
-            if let Some(wait) = ran.map_err(|error| error.by(passage.stage, stage.version()))? {
-                return Ok(Some(wait));
+            match stage.run(input, result, clock).map_err(|error| error.by(passage.stage, stage.version()))? {
+                Ran::Done => passage.advance(batch)?,
+                ran => return Ok(ran),
             }
-            passage.advance(batch)?;
         }
         // A record that failed more than once keeps its first failure.
         passage.failed.sort_by_key(|failed| failed.row);
         passage.failed.dedup_by_key(|failed| failed.row);
-        Ok(None)
+        Ok(Ran::Done)
     }
 }
 

@@ -27,6 +27,17 @@ pub struct Stage {
     candidate: Option<Box<Trying>>,
 }
 
+/// How far a batch came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ran {
+    /// To the end.
+    Done,
+    /// The plugin is slow: first the worker attends to whatever else it has to do.
+    Yield,
+    /// A record that failed is to be tried again after this pause.
+    RetryAfter(Duration),
+}
+
 /// What a stage asks of whichever plugin is in it.
 struct Terms {
     name: String,
@@ -145,21 +156,14 @@ impl Stage {
     ///
     /// A failed call says nothing about which record is to blame: the instance is thrown away and each half of the
     /// batch is run in a fresh one, until the record is alone. One for which there was no memory left fails for good only in
-    /// an instance that has processed nothing else. If its policy then gives it another try after a pause,
-    /// that pause is returned, and the next call goes on from there; as it does after a pause of no time, which a slow plugin
-    /// leaves to whatever else the worker has to do.
+    /// an instance that has processed nothing else. Unless it ran to the end, the next call goes on where this one stopped.
     ///
     /// # Errors
     /// The plugin cannot be started again, or its breaker tripped.
-    pub(crate) fn run(
-        &mut self,
-        input: &Batch,
-        result: &mut StageResult,
-        clock: &dyn Clock,
-    ) -> Result<Option<Duration>, Error> {
+    pub(crate) fn run(&mut self, input: &Batch, result: &mut StageResult, clock: &dyn Clock) -> Result<Ran, Error> {
         let (of_live, part) = result.of_live(input);
-        let wait = self.live.run(&self.terms, of_live, part, clock)?;
-        if wait.is_none() {
+        let ran = self.live.run(&self.terms, of_live, part, clock)?;
+        if ran == Ran::Done {
             result.finish();
             if let Some(candidate) = &mut self.candidate
                 && !candidate.go_last(&self.terms, input, result, clock)
@@ -167,6 +171,6 @@ impl Stage {
                 self.dismiss();
             }
         }
-        Ok(wait)
+        Ok(ran)
     }
 }

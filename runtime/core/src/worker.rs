@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::meters::Meters;
 use crate::progress::Progress;
 use crate::seams::{Clock, Polled, Sink, Source, Transaction};
-use crate::stage::Stage;
+use crate::stage::{Ran, Stage};
 
 pub use commit::CommitEvery;
 use commit::{Amount, Meanwhile};
@@ -315,11 +315,13 @@ impl Worker {
             return Ok(());
         }
         match self.run_stages() {
-            Ok(None) => self.write(),
-            Ok(Some(wait)) => {
-                if !wait.is_zero() {
-                    self.note_lag();
-                }
+            Ok(Ran::Done) => self.write(),
+            Ok(Ran::Yield) => {
+                self.park(Duration::ZERO);
+                Ok(())
+            }
+            Ok(Ran::RetryAfter(wait)) => {
+                self.note_lag();
                 self.park(wait);
                 Ok(())
             }
@@ -336,12 +338,12 @@ impl Worker {
         self.settings.delivery == Delivery::ExactlyOnce && culprit.is_some_and(Stage::is_on_trial)
     }
 
-    fn run_stages(&mut self) -> Result<Option<Duration>, Error> {
-        let wait = self.chain.run(&self.batch, &mut self.passage, &*self.clock)?;
-        if wait.is_none() {
+    fn run_stages(&mut self) -> Result<Ran, Error> {
+        let ran = self.chain.run(&self.batch, &mut self.passage, &*self.clock)?;
+        if ran == Ran::Done {
             self.refuse_to_pass_over()?;
         }
-        Ok(wait)
+        Ok(ran)
     }
 
     fn revoke(&mut self, lost: bool) -> Result<(), Error> {

@@ -7,8 +7,8 @@ use crate::failure::{Failure, FailureKind};
 use crate::outcome::Outcomes;
 use crate::seams::{Clock, Transform};
 
-use super::Terms;
 use super::result::Part;
+use super::{Ran, Terms};
 
 /// After calls that took this long in total, the worker attends to its group, its commit and its commands before the next.
 pub const TURN_MAX: Duration = Duration::from_secs(1);
@@ -29,6 +29,18 @@ pub(super) struct Live {
     /// What its failed calls took.
     lost: Duration,
     slice: Batch,
+}
+
+/// What follows from a call that failed, in a fresh instance.
+enum Next {
+    /// Any of its records may be to blame: each half is run by itself.
+    Halves,
+    /// The record was alone, and need not be to blame: it is run again.
+    Again,
+    /// It was alone, and is run again after this pause.
+    RetryAfter(Duration),
+    /// It was alone, and has failed for good.
+    GiveUp,
 }
 
 impl Live {
@@ -59,8 +71,7 @@ impl Live {
         self.pace.split(len, self.transform.rows_max(), &mut part.todo);
     }
 
-    /// Runs what is left to do of the batch. A record that failed alone and is to be tried again makes it pause for the time
-    /// that is returned; and calls that take long, for no time at all.
+    /// Runs what is left to do of the batch.
     ///
     /// # Errors
     /// The plugin cannot be started again; or it seems broken, which its breaker says, or a candidate's time.
@@ -70,7 +81,7 @@ impl Live {
         input: &Batch,
         part: &mut Part,
         clock: &dyn Clock,
-    ) -> Result<Option<Duration>, Error> {
+    ) -> Result<Ran, Error> {
         let before = part.took;
         while let Some(rows) = part.todo.pop() {
             let took = part.took - before;
@@ -79,7 +90,7 @@ impl Live {
             }
             if !self.is_candidate && took >= TURN_MAX {
                 part.todo.push(rows);
-                return Ok(Some(Duration::ZERO));
+                return Ok(Ran::Yield);
             }
             let failure = match self.call(terms, input, rows.clone(), part, clock) {
                 Ok(outcomes) => {
@@ -93,25 +104,42 @@ impl Live {
             self.check_lost(terms, &failure)?;
             let was_used = std::mem::take(&mut self.is_used);
             self.transform.renew().map_err(|error| error.within(&format!("stage '{}'", terms.name)))?;
-            if rows.len() == 1 && was_used && failure.kind == FailureKind::Memory {
-                // What an instance has kept of earlier records is not this one's fault.
-                part.todo.push(rows);
-            } else if rows.len() > 1 {
-                let middle = rows.start + rows.len() / 2;
-                part.todo.push(middle..rows.end);
-                part.todo.push(rows.start..middle);
-            } else if let Some(wait) = self.retry(terms, failure.kind, part.retries) {
-                let wait = jittered(wait, input.offsets[rows.start], part.retries);
-                part.retries += 1;
-                part.todo.push(rows);
-                return Ok(Some(wait));
-            } else {
-                part.retries = 0;
-                self.count(terms, &failure)?;
-                part.failed.push((rows.start, failure));
+            match self.next(terms, failure.kind, rows.len(), was_used, part.retries) {
+                Next::Halves => {
+                    let middle = rows.start + rows.len() / 2;
+                    part.todo.push(middle..rows.end);
+                    part.todo.push(rows.start..middle);
+                }
+                Next::Again => part.todo.push(rows),
+                Next::RetryAfter(wait) => {
+                    let wait = jittered(wait, input.offsets[rows.start], part.retries);
+                    part.retries += 1;
+                    part.todo.push(rows);
+                    return Ok(Ran::RetryAfter(wait));
+                }
+                Next::GiveUp => {
+                    part.retries = 0;
+                    self.count(terms, &failure)?;
+                    part.failed.push((rows.start, failure));
+                }
             }
         }
-        Ok(None)
+        Ok(Ran::Done)
+    }
+
+    /// What to do about a call of so many records that failed so.
+    fn next(&self, terms: &Terms, kind: FailureKind, rows: usize, was_used: bool, retries: u32) -> Next {
+        if rows > 1 {
+            return Next::Halves;
+        }
+        if was_used && kind == FailureKind::Memory {
+            // What an instance has kept of earlier records is not this one's fault.
+            return Next::Again;
+        }
+        match terms.policy.retry(kind, retries) {
+            Some(wait) if !self.is_candidate => Next::RetryAfter(wait),
+            _ => Next::GiveUp,
+        }
     }
 
     fn call(
@@ -145,10 +173,6 @@ impl Live {
             outcomes.check_passed(batch, &terms.limits)?;
         }
         Ok(outcomes)
-    }
-
-    fn retry(&self, terms: &Terms, kind: FailureKind, retries: u32) -> Option<Duration> {
-        if self.is_candidate { None } else { terms.policy.retry(kind, retries) }
     }
 
     /// Notices a plugin that is broken, rather than met by a few bad records.

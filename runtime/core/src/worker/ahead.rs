@@ -1,7 +1,6 @@
 //! What a worker does while a commit is under way: it reads on and runs stages, and writes nothing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::parked::{self, Parked};
 use super::{Meanwhile, Worker};
@@ -9,6 +8,7 @@ use crate::batch::{Batch, Partition};
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::seams::{Clock, Source};
+use crate::stage::Ran;
 
 /// So many batches are enough for as long as a commit takes, of a hundredth of a second or two.
 const BATCHES_MAX: usize = 8;
@@ -59,16 +59,18 @@ impl Ahead<'_> {
             return Ok(false);
         }
         let mut passage = self.chain.passage();
-        let wait = self.chain.run(&batch, &mut passage, self.clock)?;
-        if wait.is_some() {
+        let ran = self.chain.run(&batch, &mut passage, self.clock)?;
+        if ran != Ran::Done {
             // Slow, or in trouble: the commit is not to wait for more of it.
             self.left = 1;
         }
-        if let Some(lag) = parked::lag(&batch).filter(|_| wait.is_some_and(|wait| !wait.is_zero())) {
-            self.lag.insert(batch.partition.clone(), lag);
+        let mut due = self.clock.now();
+        if let Ran::RetryAfter(wait) = ran {
+            due += wait;
+            self.lag.extend(parked::lag(&batch).map(|lag| (batch.partition.clone(), lag)));
         }
         self.source.hold(&batch.partition, true);
-        self.parked.push(Parked { batch, passage, due: self.clock.now() + wait.unwrap_or(Duration::ZERO) });
+        self.parked.push(Parked { batch, passage, due });
         Ok(true)
     }
 }
