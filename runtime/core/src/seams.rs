@@ -1,4 +1,5 @@
-//! The four seams of the data path, and the clock. All are called on the worker's own thread, never concurrently.
+//! The four seams of the data path, and the clock. All are called on the worker's own thread, never concurrently. No method has a
+//! default body, as whoever wraps a seam would lose it in silence.
 
 use std::time::Duration;
 
@@ -34,14 +35,12 @@ pub trait Source {
     fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error>;
 
     /// Replaces `batch` by the next consecutive records of one partition that are here already, and says whether there are any.
-    /// Called while a commit is under way: nothing that the group asks is answered. A source need not have this.
+    /// Called while a commit is under way: nothing that the group asks is answered. A source that cannot
+    /// tell says that there are none.
     ///
     /// # Errors
     /// As of [`Source::poll`].
-    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
-        batch.clear();
-        Ok(false)
-    }
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error>;
 
     /// Gives up the partitions that [`Polled::Revoked`] announced, and says which. What was held of them is forgotten.
     ///
@@ -102,7 +101,7 @@ pub trait Transform {
 
     /// Called last, where another version takes over between two batches: whatever takes time to give up is to be given
     /// up on some other thread.
-    fn retire(self: Box<Self>) {}
+    fn retire(self: Box<Self>);
 }
 
 /// Where outputs go.
@@ -115,7 +114,7 @@ pub trait Sink {
 
     /// Nothing more comes for the moment: outputs that wait for company are sent alone, unless that was done just before.
     /// Blocks for a millisecond or so.
-    fn send_now(&mut self) {}
+    fn send_now(&mut self);
 
     /// Reports to `progress` the outputs that are durable since the last call, waiting at most `wait` for some.
     /// A sink whose outputs become durable by [`Transaction::commit`] has nothing to report.
@@ -140,15 +139,12 @@ pub trait Transaction {
     /// the next starts from what the group says.
     fn commit(&mut self, positions: &Positions) -> Result<(), Error>;
 
-    /// The same, and calls `meanwhile` while there is nothing to do but wait, as long as it says that there is more for it to do. It
-    /// writes nothing.
+    /// As [`Transaction::commit`]. While it only waits, it keeps calling `meanwhile`: at once after `true` (there is more to do),
+    /// after a short pause after `false`. `meanwhile` never writes to the sink.
     ///
     /// # Errors
     /// As of [`Transaction::commit`].
-    fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
-        let _ = meanwhile;
-        self.commit(positions)
-    }
+    fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error>;
 
     /// Undoes all outputs since `begin` where that can be done.
     ///

@@ -96,4 +96,8 @@ impl Transform for OnThisThread {
     fn identity(&self) -> &Identity {
         self.0.identity()
     }
+
+    fn retire(self: Box<Self>) {
+        Box::new(self.0.take()).retire();
+    }
 }

@@ -133,6 +133,8 @@ impl Transform for SimTransform {
     fn identity(&self) -> &Identity {
         &self.identity
     }
+
+    fn retire(self: Box<Self>) {}
 }
 
 fn owned(row: &Row<'_>) -> Record {

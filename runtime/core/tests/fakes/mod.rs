@@ -83,6 +83,11 @@ impl Source for FakeSource {
         Ok(Polled::Batch)
     }
 
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        Ok(false)
+    }
+
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
         self.0.released.set(self.0.released.get() + 1);
         self.0.held.borrow_mut().clear();
@@ -169,6 +174,8 @@ impl Transform for FakeTransform {
     fn identity(&self) -> &Identity {
         &self.1
     }
+
+    fn retire(self: Box<Self>) {}
 }
 
 struct FakeSink(Rc<World>);
@@ -194,6 +201,8 @@ impl Sink for FakeSink {
         self.0.unacknowledged.borrow_mut().push(ticket);
         Ok(())
     }
+
+    fn send_now(&mut self) {}
 
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
         // Acknowledges only when waited for, so that a commit without a wait would be seen.
@@ -222,6 +231,10 @@ impl Transaction for FakeTransaction {
         let ends: Vec<String> = positions.iter().map(|(partition, end)| format!("{partition}={end}")).collect();
         self.0.committed.borrow_mut().push(format!("{} after {written}", ends.join(",")));
         Ok(())
+    }
+
+    fn commit_while(&mut self, positions: &Positions, _: &mut dyn FnMut() -> bool) -> Result<(), Error> {
+        self.commit(positions)
     }
 
     fn abort(&mut self) -> Result<(), Error> {

@@ -175,6 +175,8 @@ impl Sink for Wire {
         Ok(())
     }
 
+    fn send_now(&mut self) {}
+
     fn acknowledged(&mut self, _: &mut Progress, _: Duration) -> Result<(), Error> {
         Ok(())
     }

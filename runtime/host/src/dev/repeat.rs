@@ -251,6 +251,8 @@ mod tests {
         fn identity(&self) -> &Identity {
             &self.identity
         }
+
+        fn retire(self: Box<Self>) {}
     }
 
     /// What is told of cases with these keys.

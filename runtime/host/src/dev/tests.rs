@@ -64,6 +64,8 @@ impl Transform for Obedient {
     fn identity(&self) -> &Identity {
         &self.identity
     }
+
+    fn retire(self: Box<Self>) {}
 }
 
 fn read(text: &str, file: &str) -> CaseFile {

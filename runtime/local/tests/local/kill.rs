@@ -186,8 +186,12 @@ impl Transaction for Telling {
     }
 
     fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
+        self.commit_while(positions, &mut || false)
+    }
+
+    fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
         tell("committing");
-        self.0.commit(positions)?;
+        self.0.commit_while(positions, meanwhile)?;
         tell("committed");
         Ok(())
     }
@@ -230,6 +234,8 @@ impl Transform for Copies {
     fn identity(&self) -> &Identity {
         &self.0
     }
+
+    fn retire(self: Box<Self>) {}
 }
 
 struct Wall(Instant);

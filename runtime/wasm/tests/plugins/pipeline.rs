@@ -26,6 +26,11 @@ impl Source for Once {
         }
     }
 
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        Ok(false)
+    }
+
     fn hold(&mut self, _: &Partition, _: bool) {}
 
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
@@ -51,6 +56,8 @@ impl Sink for Collect {
         Ok(())
     }
 
+    fn send_now(&mut self) {}
+
     fn acknowledged(&mut self, _: &mut Progress, _: Duration) -> Result<(), Error> {
         Ok(())
     }
@@ -65,6 +72,10 @@ impl Transaction for Nothing {
 
     fn commit(&mut self, _: &Positions) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn commit_while(&mut self, positions: &Positions, _: &mut dyn FnMut() -> bool) -> Result<(), Error> {
+        self.commit(positions)
     }
 
     fn abort(&mut self) -> Result<(), Error> {

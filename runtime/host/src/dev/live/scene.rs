@@ -146,6 +146,14 @@ impl Source for SeenSource {
         Ok(polled)
     }
 
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        let is_ready = self.inner.ready(batch)?;
+        if is_ready {
+            self.scene.borrow_mut().begin(batch);
+        }
+        Ok(is_ready)
+    }
+
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
         let gone = self.inner.release()?;
         self.scene.borrow_mut().aside.retain(|partition, _| !gone.contains(partition));
@@ -181,6 +189,10 @@ impl Sink for SeenSink {
             return Ok(());
         }
         self.inner.write(output, ticket)
+    }
+
+    fn send_now(&mut self) {
+        self.inner.send_now();
     }
 
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
