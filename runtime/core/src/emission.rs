@@ -1,6 +1,6 @@
 use crate::batch::{HeadersCursor, Row};
 use crate::column::{Cursor, Entry};
-use crate::outcome::Outcomes;
+use crate::outcome::Valid;
 use crate::output::HeaderSlice;
 
 /// One output of a stage, borrowed.
@@ -36,7 +36,7 @@ impl<'a> Emission<'a> {
     }
 }
 
-/// Reads the outputs of [`Outcomes`] one after the other.
+/// Reads the outputs of [`Valid`] outcomes one after the other.
 #[derive(Clone, Debug)]
 pub(crate) struct Emissions<'a> {
     to: &'a [i32],
@@ -48,7 +48,7 @@ pub(crate) struct Emissions<'a> {
 }
 
 impl<'a> Emissions<'a> {
-    pub(crate) fn of(outcomes: &'a Outcomes) -> Self {
+    pub(crate) fn of(outcomes: &'a Valid) -> Self {
         Emissions {
             to: &outcomes.to,
             timestamps: &outcomes.timestamps,

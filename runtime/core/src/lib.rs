@@ -39,7 +39,7 @@ pub use findings::{Conduct, Findings, Made, MadeOutput, Report, Sample};
 pub use letter::{REPLAYED, Story, replayed};
 pub use limits::{OutputLimits, SinkLimits};
 pub use meters::{Meters, Tally};
-pub use outcome::{EMIT_NONE, Outcomes, PASS, REJECT};
+pub use outcome::{EMIT_NONE, Outcomes, PASS, REJECT, Valid};
 pub use output::{Destination, HeaderSlice, Output};
 pub use policy::{Action, Policy, Rule};
 pub use progress::{Positions, Progress, Ticket};

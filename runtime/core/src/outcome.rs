@@ -1,3 +1,5 @@
+use std::ops::Deref;
+
 use crate::batch::{Batch, Headers, NO_TIMESTAMP};
 use crate::column::{Column, INHERIT};
 use crate::emission::{Emission, Emissions};
@@ -11,7 +13,7 @@ pub const PASS: i32 = -1;
 /// The outcome that rejects a record with the next of the reasons.
 pub const REJECT: i32 = -2;
 
-/// What a plugin said of a batch, in the columns of `plugin.wit`. Not to be trusted before [`Outcomes::validate`].
+/// What a plugin said of a batch, in the columns of `plugin.wit`. Not to be trusted: [`Outcomes::validate`] makes it so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
     /// One an input record: n ≥ 0 emits the next n outputs, [`PASS`], or [`REJECT`].
@@ -30,22 +32,27 @@ pub struct Outcomes {
     pub headers: Headers,
 }
 
+/// What a plugin said of a batch, and what can be read beside that batch without going out of bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Valid(Outcomes);
+
 impl Outcomes {
-    /// Checks everything that the host will rely on when it reads these columns beside `input`: after `Ok`, reading
-    /// them cannot go out of bounds, and no record makes anything that `limits` do not allow at this time, in milliseconds
-    /// since the Unix epoch. There are so many named `outputs`.
+    /// Checks everything that the host relies on when it reads these columns beside `input`: reading them cannot go out of
+    /// bounds, and no record makes anything that `limits` do not allow at this time, in milliseconds since the Unix epoch. There
+    /// are so many named `outputs`.
     ///
     /// # Errors
     /// [`FailureKind::Malformed`] or [`FailureKind::TooMuchOutput`], with what is wrong.
-    pub fn validate(&self, input: &Batch, outputs: usize, limits: &OutputLimits, now_ms: i64) -> Result<(), Failure> {
+    pub fn validate(self, input: &Batch, outputs: usize, limits: &OutputLimits, now_ms: i64) -> Result<Valid, Failure> {
         let emitted = self.check_counts(input, limits)?;
         let malformed = |reason| Failure::new(FailureKind::Malformed, reason);
         self.check_shape(emitted, outputs).map_err(malformed)?;
         self.check_timestamps(&limits.sink, now_ms).map_err(malformed)?;
+        let valid = Valid(self);
         if emitted > 0 {
-            self.check_bytes(input, limits)?;
+            valid.check_bytes(input, limits)?;
         }
-        Ok(())
+        Ok(valid)
     }
 
     /// The number of outputs, if `outcomes` and `reasons` make sense.
@@ -122,18 +129,19 @@ impl Outcomes {
             most = most.max(timestamp);
         }
         let (earliest, latest) = limits.timestamps(now_ms);
-        let reason = |timestamp: i64, than: &str, bound: i64| {
-            Err(format!(
-                "timestamps: {timestamp} is {than} than {bound}, which is the bound of what the sink takes now"
-            ))
-        };
-        match () {
-            () if most > latest => reason(most, "later", latest),
-            () if least < earliest => reason(least, "earlier", earliest),
-            () => Ok(()),
+        if most > latest {
+            return Err(format!("timestamps: {most} is later than {latest}, the latest that the sink takes now"));
         }
+        if least < earliest {
+            return Err(format!(
+                "timestamps: {least} is earlier than {earliest}, the earliest that the sink takes now"
+            ));
+        }
+        Ok(())
     }
+}
 
+impl Valid {
     fn check_bytes(&self, input: &Batch, limits: &OutputLimits) -> Result<(), Failure> {
         let own = self.keys.data.len() + self.values.data.len() + self.headers.cost();
         let most = limits.bytes_per_record.min(limits.sink.bytes);
@@ -174,9 +182,22 @@ impl Outcomes {
         self.outcomes.iter().all(|outcome| *outcome == PASS)
     }
 
-    /// Reads the outputs in order. Only after [`Outcomes::validate`].
+    /// Reads the outputs in order.
     pub(crate) fn emissions(&self) -> Emissions<'_> {
         Emissions::of(self)
+    }
+
+    /// The reasons of what was rejected, in order; none are left here.
+    pub(crate) fn take_reasons(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.0.reasons)
+    }
+}
+
+impl Deref for Valid {
+    type Target = Outcomes;
+
+    fn deref(&self) -> &Outcomes {
+        &self.0
     }
 }
 
@@ -191,7 +212,7 @@ fn too_many_bytes(bytes: usize, total: usize, limits: &OutputLimits) -> Failure 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -202,6 +223,14 @@ mod tests {
         sink: SinkLimits { bytes: 48, before_ms: 1000, after_ms: 10 },
     };
 
+    /// These outcomes, of as many records.
+    pub(crate) fn valid(outcomes: Outcomes) -> Valid {
+        let limits =
+            OutputLimits { outputs_per_record: u32::MAX, bytes_per_record: usize::MAX, sink: SinkLimits::NONE };
+        let input = input(outcomes.outcomes.len());
+        outcomes.validate(&input, 2, &limits, NOW_MS).expect("valid outcomes")
+    }
+
     fn input(records: usize) -> Batch {
         let mut batch = Batch::default();
         for offset in 0..records as u64 {
@@ -211,7 +240,7 @@ mod tests {
     }
 
     fn kind(outcomes: &Outcomes, input: &Batch) -> Option<FailureKind> {
-        outcomes.validate(input, 2, &LIMITS, NOW_MS).err().map(|failure| failure.kind)
+        outcomes.clone().validate(input, 2, &LIMITS, NOW_MS).err().map(|failure| failure.kind)
     }
 
     #[test]
@@ -240,9 +269,8 @@ mod tests {
                 values: inherited,
                 ..Outcomes::default()
             };
-            outcomes
-                .validate(&input(timestamps.len()), 2, limits, now_ms)
-                .map_err(|failure| (failure.kind, failure.reason))
+            let result = outcomes.validate(&input(timestamps.len()), 2, limits, now_ms);
+            result.map(drop).map_err(|failure| (failure.kind, failure.reason))
         };
         assert_eq!(of(&[NOW_MS - 1000, NO_TIMESTAMP, NOW_MS + 10], &LIMITS, NOW_MS), Ok(()));
         assert_eq!(of(&[NO_TIMESTAMP], &LIMITS, NOW_MS), Ok(()));
@@ -266,7 +294,8 @@ mod tests {
             batch.push(0, 0, None, Some(&[7; 60][..length]));
         }
         let check = |outcomes: [i32; 3]| {
-            let outcomes = Outcomes { outcomes: outcomes.to_vec(), ..Outcomes::default() };
+            let reasons = vec![String::new(); outcomes.iter().filter(|outcome| **outcome == REJECT).count()];
+            let outcomes = valid(Outcomes { outcomes: outcomes.to_vec(), reasons, ..Outcomes::default() });
             outcomes.check_passed(&batch, &LIMITS).err().map(|failure| failure.kind)
         };
         assert_eq!(check([PASS, PASS, PASS]), Some(FailureKind::TooMuchOutput));
@@ -332,9 +361,9 @@ mod tests {
             let rejected = outcomes.iter().filter(|outcome| **outcome == REJECT).count();
             let reasons = vec![String::new(); rejected];
             let hostile = Outcomes { outcomes, reasons, to, timestamps: vec![], keys, values, headers };
-            if hostile.validate(&batch, 2, &LIMITS, NOW_MS).is_ok() {
-                let mut emissions = hostile.emissions();
-                for (row, outcome) in batch.rows().zip(&hostile.outcomes) {
+            if let Ok(valid) = hostile.validate(&batch, 2, &LIMITS, NOW_MS) {
+                let mut emissions = valid.emissions();
+                for (row, outcome) in batch.rows().zip(&valid.outcomes) {
                     for _ in 0..(*outcome).max(0) {
                         let emission = emissions.next(&row);
                         prop_assert!(emission.bytes() <= LIMITS.sink.bytes);

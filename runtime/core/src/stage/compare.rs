@@ -142,6 +142,7 @@ impl Keeper {
 mod tests {
     use super::*;
     use crate::column::INHERIT;
+    use crate::outcome::tests::valid;
     use crate::outcome::{Outcomes, PASS, REJECT};
 
     fn input(records: u64) -> Batch {
@@ -165,7 +166,7 @@ mod tests {
             outcomes.reasons = vec![word; records];
         }
         let mut part = Part::default();
-        part.add(0..records, outcomes);
+        part.add(0..records, valid(outcomes));
         part
     }
 
@@ -205,7 +206,7 @@ mod tests {
     fn rows_that_failed_do_not_shift_the_others() {
         let mut holed = says(1, 1, Some(b"a"));
         holed.failed.push((1, Failure::new(FailureKind::Trap, "boom")));
-        holed.add(2..3, Outcomes { outcomes: vec![PASS], ..Outcomes::default() });
+        holed.add(2..3, valid(Outcomes { outcomes: vec![PASS], ..Outcomes::default() }));
         let (differing, samples) = compare(&input(3), &holed, &says(3, PASS, None), 9);
         assert_eq!(samples.iter().map(|sample| sample.offset).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(differing, 2);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind};
 use crate::failure::{Failure, FailureKind};
-use crate::outcome::Outcomes;
+use crate::outcome::{Outcomes, Valid};
 use crate::seams::{Clock, Transform};
 
 use super::result::Part;
@@ -149,7 +149,7 @@ impl Live {
         rows: Range<usize>,
         part: &mut Part,
         clock: &dyn Clock,
-    ) -> Result<Outcomes, Failure> {
+    ) -> Result<Valid, Failure> {
         let batch = if rows.len() == input.len() {
             input
         } else {
@@ -168,7 +168,7 @@ impl Live {
         }
         self.pace.learn(terms.deadline, batch.len(), took);
         self.is_used = true;
-        outcomes.validate(batch, terms.outputs, &terms.limits, clock.unix_ms())?;
+        let outcomes = outcomes.validate(batch, terms.outputs, &terms.limits, clock.unix_ms())?;
         if terms.feeds_sink {
             outcomes.check_passed(batch, &terms.limits)?;
         }

@@ -6,7 +6,7 @@ use crate::canary::Share;
 use crate::emission::{Emission, Emissions};
 use crate::error::Error;
 use crate::failure::{Failure, FailureKind};
-use crate::outcome::{Outcomes, PASS, REJECT};
+use crate::outcome::{PASS, REJECT, Valid};
 
 /// What became of a batch in one stage, as far as it is done.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub(super) struct Part {
 #[derive(Debug, PartialEq, Eq)]
 struct Segment {
     rows: Range<usize>,
-    outcomes: Outcomes,
+    outcomes: Valid,
 }
 
 /// How a batch is divided between the plugin that is live and a canary. All empty where none of it is the canary's.
@@ -133,10 +133,10 @@ impl Part {
         self.overruns = 0;
     }
 
-    pub(super) fn add(&mut self, rows: Range<usize>, mut outcomes: Outcomes) {
+    pub(super) fn add(&mut self, rows: Range<usize>, mut outcomes: Valid) {
         if !outcomes.reasons.is_empty() {
+            let reasons = outcomes.take_reasons();
             let rejected = rows.clone().zip(&outcomes.outcomes).filter(|(_, outcome)| **outcome == REJECT);
-            let reasons = outcomes.reasons.drain(..);
             self.failed.extend(
                 rejected.zip(reasons).map(|((row, _), reason)| (row, Failure::new(FailureKind::Rejected, reason))),
             );
@@ -265,6 +265,8 @@ impl Split {
 mod tests {
     use super::*;
     use crate::batch::Partition;
+    use crate::outcome::Outcomes;
+    use crate::outcome::tests::valid;
     use proptest::prelude::*;
 
     fn input(keys: &[Option<u8>]) -> Batch {
@@ -301,7 +303,7 @@ mod tests {
                     }
                     4 => {
                         if from < row {
-                            part.add(from..row, std::mem::take(&mut outcomes));
+                            part.add(from..row, valid(std::mem::take(&mut outcomes)));
                         }
                         from = row + 1;
                         part.failed.push((row, Failure::new(FailureKind::Trap, "boom")));
@@ -311,7 +313,7 @@ mod tests {
             }
             let end = (start + rows).min(batch.len());
             if from < end {
-                part.add(from..end, outcomes);
+                part.add(from..end, valid(outcomes));
             }
         }
     }

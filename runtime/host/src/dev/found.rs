@@ -2,7 +2,7 @@
 
 use sluicegate_core::{
     Batch, Cursor, Entry, FailureKind, HeaderSlice, INHERIT, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, Partition,
-    REJECT, Row, SinkLimits, Transform,
+    REJECT, Row, SinkLimits, Transform, Valid,
 };
 
 use super::case_file::{CaseFile, RecordSpec, TOPIC};
@@ -60,14 +60,14 @@ pub(super) fn run(
     };
     let mut outcomes = Outcomes::default();
     transform.process(batch, &mut outcomes)?;
-    outcomes.validate(batch, file.outputs.len(), &limits, 0)?;
+    let outcomes = outcomes.validate(batch, file.outputs.len(), &limits, 0)?;
     let mut reader = Reader::new(&outcomes, &file.outputs);
     Ok(batch.rows().zip(&outcomes.outcomes).map(|(row, outcome)| reader.next(&row, *outcome)).collect())
 }
 
-/// Reads validated columns, record by record.
+/// Reads what a plugin said, record by record.
 struct Reader<'a> {
-    outcomes: &'a Outcomes,
+    outcomes: &'a Valid,
     names: &'a [String],
     /// How many outputs and reasons were read.
     outputs: usize,
@@ -79,7 +79,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(outcomes: &'a Outcomes, names: &'a [String]) -> Self {
+    fn new(outcomes: &'a Valid, names: &'a [String]) -> Self {
         Reader {
             outcomes,
             names,

@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sluicegate_core::{Batch, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, REJECT, SinkLimits, Transform};
+use sluicegate_core::{Batch, Headers, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, REJECT, SinkLimits, Transform};
 use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -19,10 +19,10 @@ const LIMITS: OutputLimits = OutputLimits {
 fn a_batch_in_one_call() {
     let mut hostile = instance("hostile");
     let input = batch(&["abc", "drop", "pass", "reject", ""]);
-    let mut outcomes = Default::default();
+    let mut outcomes = Outcomes::default();
     for _ in 0..3 {
         hostile.process(&input, &mut outcomes).unwrap();
-        outcomes.validate(&input, 2, &LIMITS, 0).unwrap();
+        let outcomes = std::mem::take(&mut outcomes).validate(&input, 2, &LIMITS, 0).unwrap();
         assert_eq!(outcomes.outcomes, [1, 0, PASS, REJECT, 1]);
         assert_eq!(outcomes.reasons, ["not\\nthis one"]);
         assert_eq!((&outcomes.values.data[..], &outcomes.values.lengths[..]), (&b"ABC"[..], &[3, 0][..]));
@@ -38,9 +38,9 @@ fn a_record_a_call() {
     input.push(6, NO_TIMESTAMP, None, None);
     input.push_header(b"h", None);
     input.push_header(b"\xff", Some(b"v"));
-    let mut outcomes = Default::default();
+    let mut outcomes = Outcomes::default();
     single.process(&input, &mut outcomes).unwrap();
-    outcomes.validate(&input, 2, &LIMITS, 0).unwrap();
+    let outcomes = outcomes.validate(&input, 2, &LIMITS, 0).unwrap();
     assert_eq!(outcomes.outcomes, [1, 0, PASS, REJECT, 1, 2, 1]);
     assert_eq!(outcomes.reasons, ["trades[3]@3"]);
     assert_eq!(outcomes.to, [-1, 1, -1, 0, -1]);
@@ -49,7 +49,8 @@ fn a_record_a_call() {
     assert_eq!(outcomes.values.data, b"ABCroutedonetwo");
     assert_eq!(outcomes.keys.lengths, [3, 3, 3, 3, -1]);
     assert_eq!(outcomes.headers.counts, [0, 0, 0, 0, 2]);
-    assert_eq!((outcomes.headers.keys, outcomes.headers.values), (input.headers.keys, input.headers.values));
+    let Headers { keys, values, .. } = &outcomes.headers;
+    assert_eq!((keys, values), (&input.headers.keys, &input.headers.values));
 }
 
 /// A record a call may take the deadline each time: so many records at once take a second together.

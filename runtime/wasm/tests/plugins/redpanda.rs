@@ -23,7 +23,7 @@ fn started(spec: InstanceSpec) -> Instance {
 fn outcomes(instance: &mut Instance, input: &Batch) -> Outcomes {
     let mut outcomes = Outcomes::default();
     instance.process(input, &mut outcomes).unwrap();
-    outcomes.validate(input, 2, &LIMITS, 0).unwrap();
+    outcomes.clone().validate(input, 2, &LIMITS, 0).unwrap();
     outcomes
 }
 
