@@ -45,4 +45,4 @@ pub use policy::{Action, Policy, Rule};
 pub use progress::{Positions, Progress, Ticket};
 pub use seams::{Clock, Identity, Polled, Sink, Source, Transaction, Transform};
 pub use stage::{Stage, TURN_MAX};
-pub use worker::{CommitEvery, Delivery, Ended, Handover, Rest, Stop, Worker, WorkerSettings};
+pub use worker::{CommitEvery, Delivery, Ended, Seams, Stop, Worker, WorkerSettings};

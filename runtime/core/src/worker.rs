@@ -20,7 +20,7 @@ use crate::stage::{Ran, Stage};
 
 pub use commit::CommitEvery;
 use commit::{Amount, Meanwhile};
-pub use handover::{Ended, Handover, Rest};
+pub use handover::{Ended, Seams};
 use parked::Parked;
 
 /// One thread's share of a pipeline: a group member, a producer and an instance of each stage's plugin.
@@ -116,33 +116,33 @@ impl Worker {
     /// A worker over these seams. `meters` must have been made for the same stages.
     pub fn new(
         settings: WorkerSettings,
-        source: Box<dyn Source>,
+        seams: Seams,
         stages: Vec<Stage>,
-        sink: Box<dyn Sink>,
-        transaction: Box<dyn Transaction>,
         clock: Box<dyn Clock>,
         meters: Arc<Meters>,
     ) -> Self {
+        let Seams { source, sink, transaction, rest } = seams;
         let chain = Chain::new(stages);
+        let parked = |batch| Parked { batch, passage: chain.passage(), due: Duration::ZERO };
         Worker {
             settings,
             source,
             passage: chain.passage(),
-            parked: Vec::new(),
+            parked: rest.batches.into_iter().map(parked).collect(),
             resumed: 0,
             chain,
             sink,
             transaction,
             clock,
             meters,
-            progress: Progress::default(),
+            progress: Progress::after(&rest.progress),
             batch: Batch::default(),
             open_since: None,
             lull: false,
             commits_take: Duration::ZERO,
             fresh: Amount::default(),
             uncommitted: Amount::default(),
-            lag: BTreeMap::new(),
+            lag: rest.lag,
             rewinds: 0,
             inbox: Inbox::default(),
             paused: false,

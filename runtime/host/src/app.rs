@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use sluicegate_core::{
-    Clock, Delivery, Error, Meters, OutputLimits, Role, SinkLimits, Stage, Stop, Worker, WorkerSettings,
+    Clock, Delivery, Error, Meters, OutputLimits, Role, Seams, SinkLimits, Stage, Stop, Worker, WorkerSettings,
 };
 use sluicegate_kafka::Patience;
 use sluicegate_local::Log;
@@ -23,7 +23,7 @@ use sluicegate_wasm::{
 
 pub(crate) use candidates::Tryout;
 pub(crate) use dead_letters::{Outlet, dead_letter_topic};
-pub(crate) use seams::Seams;
+pub(crate) use seams::Connected;
 pub(crate) use versions::Swapped;
 
 use crate::config::{self, Pipeline};
@@ -130,12 +130,12 @@ impl App {
     ///
     /// # Errors
     /// A system cannot be reached, or refuses.
-    pub(crate) fn connect(&self, pipeline: &LoadedPipeline, index: u32, stop: &Arc<Stop>) -> Result<Seams, Error> {
+    pub(crate) fn connect(&self, pipeline: &LoadedPipeline, index: u32, stop: &Arc<Stop>) -> Result<Connected, Error> {
         let seat = pipeline.seat.get_or_init(|| Seat::take(&pipeline.config.name));
-        let seams = Seams::connect(self, &pipeline.config, seat.name(), index, Patience::new(stop, DRAIN))?;
+        let connected = Connected::connect(self, &pipeline.config, seat.name(), index, Patience::new(stop, DRAIN))?;
         Ok(match &pipeline.onlooker {
-            Some(look_on) => look_on(seams),
-            None => seams,
+            Some(look_on) => Connected { seams: look_on(connected.seams), ..connected },
+            None => connected,
         })
     }
 
@@ -161,12 +161,13 @@ impl LoadedPipeline {
     }
 
     /// A worker over these seams, with fresh instances of the plugins.
-    pub(crate) fn worker(&self, seams: Seams, delivery: Delivery) -> Result<Worker, Error> {
+    pub(crate) fn worker(&self, connected: Connected, delivery: Delivery) -> Result<Worker, Error> {
+        let Connected { seams, limits } = connected;
         let config = &self.config;
-        let (inbox, versions, tryout) = self.versions.enlist(seams.limits);
-        let mut stages = self.transforms(&versions, seams.limits)?;
+        let (inbox, versions, tryout) = self.versions.enlist(limits);
+        let mut stages = self.transforms(&versions, limits)?;
         if let Some(tryout) = tryout {
-            self.join_tryout(&tryout, &mut stages, seams.limits);
+            self.join_tryout(&tryout, &mut stages, limits);
         }
         let settings = WorkerSettings {
             pipeline: config.name.clone(),
@@ -176,8 +177,7 @@ impl LoadedPipeline {
             drain: DRAIN,
         };
         let (clock, meters) = (Box::new(SystemClock(Instant::now())), Arc::clone(&self.meters));
-        let worker = Worker::new(settings, seams.source, stages, seams.sink, seams.transaction, clock, meters);
-        let worker = worker.with_inbox(inbox).after(seams.rest);
+        let worker = Worker::new(settings, seams, stages, clock, meters).with_inbox(inbox);
         Ok(if config.sink.plugin_header() { worker.with_plugin_header() } else { worker })
     }
 

@@ -294,15 +294,13 @@ pub(crate) fn run_by(
         drain: Duration::from_millis(100),
     };
     let stop = Arc::new(Stop::default());
-    let worker = Worker::new(
-        settings,
+    let seams = Seams::new(
         Box::new(FakeSource(Rc::clone(world), Arc::clone(&stop))),
-        (0..stages).map(stage).collect(),
         Box::new(FakeSink(Rc::clone(world))),
         Box::new(FakeTransaction(Rc::clone(world))),
-        Box::new(FakeClock(Rc::clone(world))),
-        Arc::clone(&meters),
     );
+    let (stages, clock) = ((0..stages).map(stage).collect(), Box::new(FakeClock(Rc::clone(world))));
+    let worker = Worker::new(settings, seams, stages, clock, Arc::clone(&meters));
     let result = worker.run(&stop).map(drop);
     assert!(world.closed.get(), "the group is always left");
     (result, meters.tally())

@@ -310,11 +310,12 @@ fn run_shared(
     let now = || Box::new(Now(Rc::clone(&shared)));
     let wire = || Box::new(Wire(Rc::clone(&shared)));
     let first = of_stages(stages, false);
-    let worker = Worker::new(settings.clone(), Box::new(source), first, wire(), wire(), now(), Arc::clone(&meters));
+    let seams = Seams::new(Box::new(source), wire(), wire());
+    let worker = Worker::new(settings.clone(), seams, first, now(), Arc::clone(&meters));
     let result = match made(worker.with_inbox(inbox)).run(&stop) {
-        Ok(Ended::HandedOver(Handover { source, sink, transaction, rest })) => {
+        Ok(Ended::HandedOver(seams)) => {
             let heir = of_stages(&vec!["heir"; stages.len()], true);
-            Worker::new(settings, source, heir, sink, transaction, now(), Arc::clone(&meters)).after(rest).run(&stop)
+            Worker::new(settings, seams, heir, now(), Arc::clone(&meters)).run(&stop)
         }
         ended => ended,
     };

@@ -2,13 +2,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sluicegate_core::{Delivery, Error, Rest, SinkLimits, Stop};
+use sluicegate_core::{Delivery, Error, Seams, SinkLimits, Stop};
 
 use super::ledger::Ledger;
 use super::source::LetterSource;
 use super::writing::{Desk, LetterSink, LetterTransaction, Nothing, Preview};
 use super::{Filter, Index, Report};
-use crate::app::{App, LoadedPipeline, Outlet, Seams, dead_letter_topic};
+use crate::app::{App, Connected, LoadedPipeline, Outlet, dead_letter_topic};
 use crate::config::{Pipeline, Then};
 
 /// What to replay, and how.
@@ -62,14 +62,9 @@ impl Replay {
         let reader = app.letters(&pipeline.config, false)?;
         let batch = &pipeline.config.batch;
         let source = LetterSource::new(reader, batch, letters, Rc::clone(&desk.ledger), Arc::clone(stop));
-        let seams = Seams {
-            source: Box::new(source),
-            sink: outlet.sink,
-            transaction: outlet.transaction,
-            limits: outlet.limits,
-            rest: Rest::default(),
-        };
-        let result = pipeline.worker(seams, Delivery::ExactlyOnce)?.run(stop);
+        let Outlet { sink, transaction, limits } = outlet;
+        let seams = Seams::new(Box::new(source), sink, transaction);
+        let result = pipeline.worker(Connected { seams, limits }, Delivery::ExactlyOnce)?.run(stop);
         desk.report.end();
         let Ledger { replayed, outputs, failed, .. } = *desk.ledger.borrow();
         result.map(|_| Replayed { open, replayed, outputs, failed })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use sluicegate_core::{Batch, Clock, CommitEvery, Delivery, Error, Meters, Worker, WorkerSettings};
+use sluicegate_core::{Batch, Clock, CommitEvery, Delivery, Error, Meters, Seams, Worker, WorkerSettings};
 use sluicegate_kafka::{
     ClientConfig, Connection, KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, PartitionBy, Patience, Produce,
     Reader, Start, Writer,
@@ -87,7 +87,8 @@ pub(crate) fn worker(connection: Connection, delivery: Delivery) -> Worker {
     };
     let Connection { source, sink, transaction, .. } = connection;
     let (clock, meters) = (Box::new(Real(Instant::now())), Arc::new(Meters::new([])));
-    Worker::new(settings, Box::new(source), vec![], Box::new(sink), Box::new(transaction), clock, meters)
+    let seams = Seams::new(Box::new(source), Box::new(sink), Box::new(transaction));
+    Worker::new(settings, seams, vec![], clock, meters)
 }
 
 pub(crate) fn produce(brokers: &str, topic: &str, partitions: u32, records: std::ops::Range<u32>) {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use sluicegate_core::{
     Action, Batch, Clock, CommitEvery, Delivery, Error, Failure, INHERIT, Identity, Meters, Outcomes, OutputLimits,
-    PASS, Policy, Positions, REJECT, Rule, SinkLimits, Stage, Stop, Transaction, Transform, Worker, WorkerSettings,
+    PASS, Policy, Positions, REJECT, Rule, Seams, SinkLimits, Stage, Stop, Transaction, Transform, Worker,
+    WorkerSettings,
 };
 use sluicegate_local::{
     BatchLimits, IdHeader, LocalSink, LocalSource, LocalTransaction, Log, SinkSettings, SourceSettings,
@@ -159,15 +160,8 @@ fn worker(log: &Log, number: u32, meters: Arc<Meters>) -> Worker {
         budget: 1 << 20,
         drain: Duration::from_secs(5),
     };
-    Worker::new(
-        settings,
-        Box::new(source),
-        vec![stage],
-        Box::new(sink),
-        Box::new(transaction),
-        Box::new(Wall(Instant::now())),
-        meters,
-    )
+    let seams = Seams::new(Box::new(source), Box::new(sink), Box::new(transaction));
+    Worker::new(settings, seams, vec![stage], Box::new(Wall(Instant::now())), meters)
 }
 
 fn tell(event: &str) {

@@ -111,9 +111,9 @@ fn run(guest: &Plugin, values: &[&str]) -> (Written, Vec<(FailureKind, u64)>) {
         drain: Duration::from_secs(1),
     };
     let source = Box::new(Once(Some(batch(values)), Arc::clone(&stop)));
-    let sink = Box::new(Collect(Rc::clone(&written)));
+    let seams = Seams::new(source, Box::new(Collect(Rc::clone(&written))), Box::new(Nothing));
     let clock = Box::new(Real(Instant::now()));
-    Worker::new(settings, source, vec![stage], sink, Box::new(Nothing), clock, Arc::clone(&meters)).run(&stop).unwrap();
+    Worker::new(settings, seams, vec![stage], clock, Arc::clone(&meters)).run(&stop).unwrap();
     let failures = meters.failures().filter(|(_, _, count)| *count > 0).map(|(_, kind, count)| (kind, count)).collect();
     (written.take(), failures)
 }
