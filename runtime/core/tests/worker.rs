@@ -23,6 +23,13 @@ fn outputs_come_first_and_offsets_last_in_both_deliveries() {
 }
 
 #[test]
+fn what_holds_no_records_after_a_batch_is_committed_with_it() {
+    let world = Rc::new(World { batch_end: Some(9), ..World::default() });
+    run(&world, Delivery::ExactlyOnce, Action::Stop, 1, vec![records(&["a", "b"])]).0.unwrap();
+    assert_eq!(*world.committed.borrow(), ["in[0]=9 after 2"]);
+}
+
+#[test]
 fn only_the_culprits_are_dead_letters() {
     let world = Rc::new(World::default());
     let batch = ["a1", "a2", "trap1", "a3", "no4", "a5", "trap6"];

@@ -31,6 +31,8 @@ pub(crate) struct World {
     /// So many commits the group does not take now.
     pub(crate) refusals: Cell<usize>,
     pub(crate) rewinds: Cell<usize>,
+    /// Where the group goes on after each batch, where that is beyond its last record.
+    pub(crate) batch_end: Option<u64>,
     /// The end of the log, where the source tells it.
     pub(crate) log_end: Option<u64>,
     pub(crate) meters: RefCell<Option<Arc<Meters>>>,
@@ -78,7 +80,7 @@ impl Source for FakeSource {
         };
         self.0.given.borrow_mut().push(Event::Of(number, records.clone()));
         batch.partition = Partition { topic: "in".into(), number };
-        batch.log_end = self.0.log_end;
+        (batch.end, batch.log_end) = (self.0.batch_end, self.0.log_end);
         records.iter().for_each(|(offset, value)| batch.push(*offset, 7, Some(b"k"), Some(value.as_bytes())));
         Ok(Polled::Batch)
     }
