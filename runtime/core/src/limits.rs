@@ -3,10 +3,10 @@
 pub struct OutputLimits {
     /// `limits.outputs-per-record`
     pub outputs_per_record: u32,
-    /// `limits.output-bytes-per-record`: keys, values and headers of all outputs, inherited ones included. A header counts for
-    /// ten bytes more than it has.
+    /// `limits.output-bytes-per-record`: keys, values and headers of all outputs, inherited ones included. Each header counts
+    /// ten bytes extra.
     pub bytes_per_record: usize,
-    /// The sink's own.
+    /// The sink's own bounds.
     pub sink: SinkLimits,
 }
 
@@ -22,10 +22,10 @@ pub struct SinkLimits {
 }
 
 impl SinkLimits {
-    /// It takes everything.
+    /// Takes everything.
     pub const NONE: SinkLimits = SinkLimits { bytes: usize::MAX, before_ms: u64::MAX, after_ms: u64::MAX };
 
-    /// The earliest and the latest timestamp that it takes at this time.
+    /// The earliest and the latest timestamp that it takes at `now_ms`.
     pub(crate) fn timestamps(&self, now_ms: i64) -> (i64, i64) {
         (now_ms.saturating_sub_unsigned(self.before_ms), now_ms.saturating_add_unsigned(self.after_ms))
     }

@@ -76,7 +76,7 @@ impl Meters {
         self.commits.load(Relaxed)
     }
 
-    /// How often a worker exchanged a plugin for another version so far, and the longest that one was held up by it.
+    /// How often a worker has exchanged a plugin for another version, and how long that held one up at most.
     pub fn swaps(&self) -> (u64, Duration) {
         (self.swaps.load(Relaxed), Duration::from_nanos(self.swap_ns_max.load(Relaxed)))
     }
@@ -90,8 +90,7 @@ impl Meters {
         })
     }
 
-    /// Records between what was done last of each assigned partition and its end, as of the last commit, or of the last pause
-    /// before a retry.
+    /// How many records of each assigned partition were not done, as of the last commit, or of the last pause before a retry.
     pub fn lag(&self) -> BTreeMap<Partition, u64> {
         self.lag.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }

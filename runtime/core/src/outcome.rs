@@ -37,9 +37,9 @@ pub struct Outcomes {
 pub struct Valid(Outcomes);
 
 impl Outcomes {
-    /// Checks everything that the host relies on when it reads these columns beside `input`: reading them cannot go out of
-    /// bounds, and no record makes anything that `limits` do not allow at this time, in milliseconds since the Unix epoch. There
-    /// are so many named `outputs`.
+    /// Checks everything that the host relies on: that reading these columns beside `input` cannot go out of bounds, that there
+    /// are so many named `outputs`, and that no record makes anything that `limits` do not allow at `now_ms`, in milliseconds
+    /// since the Unix epoch.
     ///
     /// # Errors
     /// [`FailureKind::Malformed`] or [`FailureKind::TooMuchOutput`], with what is wrong.
@@ -121,7 +121,7 @@ impl Outcomes {
         self.headers.values.validate("headers.values", false)
     }
 
-    /// Else the sink would refuse the output, and with it the pipeline.
+    /// The sink would refuse such an output, and end the pipeline.
     fn check_timestamps(&self, limits: &SinkLimits, now_ms: i64) -> Result<(), String> {
         let (mut least, mut most) = (i64::MAX, i64::MIN);
         for &timestamp in &self.timestamps {
@@ -164,7 +164,7 @@ impl Valid {
         Ok(())
     }
 
-    /// Checks that the sink takes what goes on as it came. For the last stage: after any other, it may yet become smaller.
+    /// Checks that the sink takes what is passed on. Only of the last stage: after any other it may yet become smaller.
     ///
     /// # Errors
     /// [`FailureKind::TooMuchOutput`].

@@ -51,8 +51,8 @@ impl Output<'_> {
     }
 }
 
-/// What a header takes beside its bytes: two lengths, of at most five bytes each. Else thousands of empty ones would cost
-/// nothing here, and more than a record may have at the broker.
+/// What a header takes beside its bytes: two lengths of at most five bytes each. Thousands of empty headers would count as nothing
+/// otherwise, and be too much for a broker.
 pub(crate) const HEADER_OVERHEAD: usize = 10;
 
 /// The headers of one record, in order, with duplicates: an iterator of names and values.

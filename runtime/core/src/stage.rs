@@ -17,7 +17,7 @@ use live::Live;
 pub use live::TURN_MAX;
 pub(crate) use result::StageResult;
 
-/// A plugin's place in a pipeline: one live instance, its limits and its policy; and beside it, at times, a candidate.
+/// A plugin's place in a pipeline: one live instance with its limits and its policy and, at times, a candidate beside it.
 pub struct Stage {
     terms: Terms,
     live: Live,
@@ -48,7 +48,7 @@ struct Terms {
     deadline: Duration,
     /// Whether its default output is the sink's, and not the next stage's.
     feeds_sink: bool,
-    /// So many records in a row that make the plugin fail show that it is broken.
+    /// A plugin that fails on so many records in a row is broken.
     breaker: Option<u32>,
 }
 
@@ -66,16 +66,16 @@ impl Stage {
         Stage { terms, live: Live::new(transform), version: 0, on_trial: false, candidate: None }
     }
 
-    /// The same stage, which says in errors that its plugin is of this version. One that is `on_trial` has another version
-    /// before it, which takes over should this one end the worker: then nothing that is not committed counts.
+    /// The same stage, whose errors name this version. `on_trial`: an earlier version stands ready; if this one ends the
+    /// worker, that one takes over and runs again whatever is uncommitted and can be undone.
     #[must_use]
     pub fn with_version(mut self, version: u64, on_trial: bool) -> Self {
         (self.version, self.on_trial) = (version, on_trial);
         self
     }
 
-    /// The same stage with a breaker: it stops the worker once this many records in a row made the plugin fail.
-    /// Rejections are answers, not failures of the plugin.
+    /// The same stage with a breaker: it stops the worker once the plugin has failed on this many records in a row. A
+    /// rejection is an answer, not a failure.
     #[must_use]
     pub fn with_breaker(mut self, failures: u32) -> Self {
         self.terms.breaker = Some(failures);
@@ -87,15 +87,15 @@ impl Stage {
         self.terms.feeds_sink = true;
     }
 
-    /// Lets another version of the plugin take over. What was learned of the one before is forgotten, and a candidate
-    /// beside it is given up. To be called between two batches.
+    /// Lets another version of the plugin take over, between two batches. What was learned of the one before is forgotten,
+    /// and a candidate beside it is given up.
     pub(crate) fn replace(&mut self, by: Replacement) {
         (self.version, self.on_trial) = (by.version, by.on_trial);
         std::mem::replace(&mut self.live, Live::new(by.transform)).retire();
         self.dismiss();
     }
 
-    /// Puts a candidate beside the plugin, in the place of one that is there. To be called between two batches.
+    /// Puts a candidate beside the plugin, between two batches. It replaces one that is there.
     pub fn try_out(&mut self, candidate: Candidate) {
         self.dismiss();
         self.candidate = Some(Box::new(Trying::new(candidate)));
@@ -134,12 +134,12 @@ impl Stage {
         self.live.transform()
     }
 
-    /// The plugin that a share of the records goes to, if there is one.
+    /// The canary, if there is one.
     pub(crate) fn canary(&self) -> Option<&dyn Transform> {
         self.candidate.as_ref().filter(|candidate| candidate.is_canary()).map(|candidate| candidate.transform())
     }
 
-    /// Makes `result` that of a batch of which nothing is done yet, but for what is a canary's.
+    /// Starts a batch: empties `result`, then lets a canary run its share.
     pub(crate) fn begin(&mut self, input: &Batch, result: &mut StageResult, clock: &dyn Clock) {
         result.clear();
         if let Some(candidate) = &mut self.candidate
@@ -154,9 +154,9 @@ impl Stage {
     /// Runs what is left of the batch through the plugin. Whatever the plugin does, each record ends either with its
     /// outputs in the result or among its failures.
     ///
-    /// A failed call says nothing about which record is to blame: the instance is thrown away and each half of the
-    /// batch is run in a fresh one, until the record is alone. One for which there was no memory left fails for good only in
-    /// an instance that has processed nothing else. Unless it ran to the end, the next call goes on where this one stopped.
+    /// A failed call does not say which record is to blame: the instance is thrown away, and each half of the batch is run in a
+    /// fresh one, until the record is alone. A record that found no memory left fails for good only in an instance that has
+    /// processed nothing else. Unless the batch ran to the end, the next call goes on where this one stopped.
     ///
     /// # Errors
     /// The plugin cannot be started again, or its breaker tripped.

@@ -39,28 +39,28 @@ pub struct Worker {
     batch: Batch,
     /// The batch's way through the stages.
     passage: Passage,
-    /// Batches that wait, at most one a partition: for another try of a record, for the end of a commit, or for their turn where
-    /// a plugin is slow.
+    /// Batches that wait, at most one a partition, in the order in which they came: for another try of a record, for the end of a
+    /// commit, or for their turn where a plugin is slow.
     parked: Vec<Parked>,
-    /// How many of them were gone on with since the source was asked last.
+    /// How many of them were resumed since the source was polled last.
     resumed: u32,
     /// When the oldest uncommitted batch set out; none if there is none.
     open_since: Option<Duration>,
-    /// Whether there is nothing to read, as far as this turn has seen.
+    /// Whether there was nothing to read when this turn looked.
     lull: bool,
-    /// How long transactions take to be committed, of late.
+    /// The mean duration of a commit, of late.
     commits_take: Duration,
     /// Input since the last commit.
     fresh: Amount,
     /// Input whose offsets are not committed: what a crash now would repeat.
     uncommitted: Amount,
     lag: BTreeMap<Partition, u64>,
-    /// How often the worker went back since its last commit.
+    /// How often the worker has gone back since its last commit.
     rewinds: u32,
     inbox: Inbox,
-    /// What is read meanwhile is parked, a batch a partition.
+    /// What is read while it is paused is parked, a batch a partition.
     paused: bool,
-    /// Another worker is to go on with the seams.
+    /// It is to end, and leave its seams to another worker.
     handing_over: bool,
 }
 
@@ -84,11 +84,11 @@ pub struct WorkerSettings {
     pub commit: CommitEvery,
     /// Input bytes in flight beyond which the source is not read.
     pub budget: usize,
-    /// How long a drain may take before what is in flight is left for the next worker.
+    /// How long a drain may take; what is in flight after that is left to the next worker.
     pub drain: Duration,
 }
 
-/// Asks workers to drain and end. Cheap to look at; shared.
+/// Asks workers to drain and end. Shared, and cheap to check.
 #[derive(Debug, Default)]
 pub struct Stop(AtomicBool);
 
@@ -106,10 +106,10 @@ impl Stop {
 
 /// The longest wait for records: bounds how late a stop is noticed.
 const WAIT_MAX: Duration = Duration::from_millis(50);
-/// So many batches that waited are gone on with before the source is asked again, which looks after the group then: some
-/// seconds, with a slow plugin.
+/// How many parked batches are resumed before the source is polled again; polling also keeps the membership alive. With a
+/// slow plugin that is some seconds.
 const RESUMED_MAX: u32 = 4;
-/// A worker that goes back so often without a commit between is to be replaced, and a pause is due.
+/// A worker that goes back so often without a commit in between is replaced, after a pause.
 const REWINDS_MAX: u32 = 5;
 
 impl Worker {
@@ -150,26 +150,26 @@ impl Worker {
         }
     }
 
-    /// The same worker, which does what it is told by way of this inbox.
+    /// The same worker, which does what this inbox tells it.
     #[must_use]
     pub fn with_inbox(mut self, inbox: Inbox) -> Self {
         self.inbox = inbox;
         self
     }
 
-    /// The same worker, whose outputs carry the header `sluicegate-plugin-digest`: the SHA-256 of the plugins that made them,
-    /// of each stage, in order, with commas between.
+    /// The same worker, whose outputs carry the header `sluicegate-plugin-digest`: the SHA-256 of each plugin that made them, in
+    /// the order of the stages, with commas between.
     #[must_use]
     pub fn with_plugin_header(mut self) -> Self {
         self.chain.name_plugins();
         self
     }
 
-    /// Streams until `stop` is requested, then finishes what is in flight, commits and leaves the group; or until it is
-    /// told to hand over, which it does instead of leaving.
+    /// Streams until `stop` is requested, then finishes what is in flight, commits, and leaves the group. Where it is told to
+    /// hand over it does the same, but stays in the group and leaves its seams to the next worker.
     ///
     /// # Errors
-    /// What was in flight is undone or left unacknowledged; a new worker does it again from the committed offsets.
+    /// What was in flight is undone or left unacknowledged; a new worker starts again from the committed offsets.
     pub fn run(mut self, stop: &Stop) -> Result<Ended, Error> {
         let result = self.flow(stop);
         if result.is_err() && self.open_since.is_some() {
@@ -261,8 +261,8 @@ impl Worker {
         Ok(())
     }
 
-    /// What the worker was told since the last batch. Looked for once a batch is read, not before: it may be of a partition
-    /// that another worker has run on a newer version already.
+    /// Does what the worker was told since the last batch. It looks after a batch is read, not before: another worker may have
+    /// run that partition on a newer version already.
     fn obey(&mut self) -> Result<(), Error> {
         match self.inbox.take() {
             None => Ok(()),
@@ -296,7 +296,7 @@ impl Worker {
         drained
     }
 
-    /// Between two batches. What is parked has nothing written, and begins anew with what is there now.
+    /// Between two batches. Nothing of what is parked is written yet: it begins anew with the plugin that is there now.
     fn change(&mut self, stage: usize, change: impl FnOnce(&mut Stage)) {
         self.chain.change(stage, change);
         self.passage.restart();
@@ -307,7 +307,7 @@ impl Worker {
         }
     }
 
-    /// One batch, as far as it comes: to the sink, or until a record of it has to wait.
+    /// Takes the batch as far as it goes: to the sink, or until it has to wait.
     fn process(&mut self) -> Result<(), Error> {
         self.obey()?;
         if self.paused || self.handing_over {
@@ -325,14 +325,14 @@ impl Worker {
                 self.park(wait);
                 Ok(())
             }
-            // The version before runs it all again, also what this one has already made a dead letter.
+            // The version before runs it all again, even what this one has made dead letters of.
             Err(error) if self.may_be_undone(&error) => Err(error),
             // What came before it is done, and stays done.
             Err(error) => self.finish().and(Err(error)),
         }
     }
 
-    /// Whether the error is of a version on trial, and what it has made since the last commit can be undone.
+    /// Whether the error is that of a version on trial, all of whose work since the last commit can be undone.
     fn may_be_undone(&self, error: &Error) -> bool {
         let culprit = error.culprit.map(|culprit| self.chain.stage(culprit.stage));
         self.settings.delivery == Delivery::ExactlyOnce && culprit.is_some_and(Stage::is_on_trial)

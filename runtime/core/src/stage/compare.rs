@@ -5,12 +5,12 @@ use crate::findings::{Made, MadeOutput, Sample};
 
 use super::result::Part;
 
-/// So many bytes of what one side made of a record are kept, and so many outputs and headers.
+/// How much of what one side made of a record is kept: so many bytes, outputs and headers.
 const BYTES_MAX: usize = 32 << 10;
 const OUTPUTS_MAX: usize = 32;
 const HEADERS_MAX: usize = 64;
 
-/// Compares what two plugins made of the same records, by what a reader of the outputs would see. How many differ, and the
+/// Compares what two plugins made of the same records, as a reader of the outputs would see it. Returns how many differ, and the
 /// first of them, `wanted` at most.
 pub(super) fn compare(input: &Batch, live: &Part, shadow: &Part, wanted: usize) -> (u64, Vec<Sample>) {
     let (of_live, of_shadow) = (emissions(input, live), emissions(input, shadow));
@@ -68,8 +68,8 @@ enum Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// The words of a failure may tell of the plugin's memory or of the time that it took, and are not compared; those of a
-    /// rejection are the plugin's answer.
+    /// The reason of a failure may tell of the plugin's memory or its time, and is not compared; that of a rejection is the
+    /// plugin's answer, and is.
     fn is_like(&self, other: &Seen<'_>) -> bool {
         match (self, other) {
             (Seen::Failed(one), Seen::Failed(other)) if one.kind == FailureKind::Rejected => one == other,

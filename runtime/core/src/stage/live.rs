@@ -12,8 +12,8 @@ use super::{Ran, Terms};
 
 /// After calls that took this long in total, the worker attends to its group, its commit and its commands before the next.
 pub const TURN_MAX: Duration = Duration::from_secs(1);
-/// What a candidate may take of a worker's time, as it leaves no turns: with all its failed calls together, and with one batch
-/// before its last call.
+/// How long a candidate, which leaves no turns, may hold a worker up: with all of its failed calls together, and with one batch
+/// before a further call.
 const LOST_MAX: Duration = Duration::from_secs(5);
 
 /// One live instance, and what was learned of it.
@@ -24,9 +24,9 @@ pub(super) struct Live {
     is_used: bool,
     /// Records in a row that made the plugin fail.
     failures: u32,
-    /// A candidate is not tried again, and may lose but little time.
+    /// A candidate's records are not tried again, and its time is limited.
     is_candidate: bool,
-    /// What its failed calls took.
+    /// How long its failed calls took.
     lost: Duration,
     slice: Batch,
 }
@@ -74,7 +74,7 @@ impl Live {
     /// Runs what is left to do of the batch.
     ///
     /// # Errors
-    /// The plugin cannot be started again; or it seems broken, which its breaker says, or a candidate's time.
+    /// The plugin cannot be started again, its breaker tripped, or it is a candidate and took too much time.
     pub(super) fn run(
         &mut self,
         terms: &Terms,
@@ -175,7 +175,7 @@ impl Live {
         Ok(outcomes)
     }
 
-    /// Notices a plugin that is broken, rather than met by a few bad records.
+    /// Tells a broken plugin from a few bad records.
     fn count(&mut self, terms: &Terms, failure: &Failure) -> Result<(), Error> {
         self.failures = self.failures.saturating_add(1);
         if terms.breaker.is_none_or(|most| self.failures < most) {
@@ -238,8 +238,8 @@ impl Pace {
     }
 }
 
-/// Between half of the pause and all of it, so that what failed together is not tried again together. The same for the
-/// same record and retry.
+/// Between half of the pause and all of it, so that what failed together is not tried again together. For the same record and
+/// retry it is always the same.
 fn jittered(wait: Duration, offset: u64, retry: u32) -> Duration {
     // The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
     let mut mixed = (offset ^ (u64::from(retry) << 48)).wrapping_add(0x9e37_79b9_7f4a_7c15);

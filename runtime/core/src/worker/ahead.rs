@@ -10,15 +10,15 @@ use crate::error::Error;
 use crate::seams::{Clock, Source};
 use crate::stage::Ran;
 
-/// So many batches are enough for as long as a commit takes, of a hundredth of a second or two.
+/// As many batches as are run in the hundredth of a second or two that a commit takes.
 const BATCHES_MAX: usize = 8;
 
-/// What of a worker has nothing to do with a commit.
+/// The parts of a worker that take no part in a commit.
 struct Ahead<'a> {
     source: &'a mut dyn Source,
     chain: &'a mut Chain,
     clock: &'a dyn Clock,
-    /// What has run waits here, as what waits for another try does: its partition is held.
+    /// What has run waits here, with its partition held, beside what waits for another try.
     parked: &'a mut Vec<Parked>,
     lag: &'a mut BTreeMap<Partition, u64>,
     left: usize,
@@ -26,8 +26,8 @@ struct Ahead<'a> {
 }
 
 impl Worker {
-    /// Commits outputs and offsets, and may run what is here already meanwhile. What went wrong with that is told beside: it took no
-    /// part in the commit.
+    /// Commits outputs and offsets, and may meanwhile run what is here already. What went wrong with that is returned beside, as
+    /// it took no part in the commit.
     pub(super) fn commit_outputs(&mut self, meanwhile: Meanwhile) -> (Result<(), Error>, Option<Error>) {
         let Worker { source, chain, clock, parked, lag, transaction, progress, .. } = self;
         let (source, clock) = (&mut **source, &**clock);

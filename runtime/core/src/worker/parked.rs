@@ -24,7 +24,8 @@ impl Worker {
         self.parked.push(Parked { batch, passage, due: self.clock.now() + wait });
     }
 
-    /// A record of the batch waits for another try, for minutes maybe: what is behind it waits too, and is not read.
+    /// A record of the batch is to be tried again, maybe for minutes, and nothing of its partition is read meanwhile: all of it
+    /// counts as not done.
     pub(super) fn note_lag(&mut self) {
         if let Some(lag) = lag(&self.batch) {
             self.lag.insert(self.batch.partition.clone(), lag);
@@ -32,7 +33,7 @@ impl Worker {
         }
     }
 
-    /// The parked batch that has been due longest; of several, the one that came first. So each has its turn before any has
+    /// The parked batch that has been due longest, and of several the one that came first: each has a turn before any has
     /// another.
     pub(super) fn due(&self) -> Option<usize> {
         if self.parked.is_empty() || self.paused {

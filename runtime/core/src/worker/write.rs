@@ -34,7 +34,7 @@ impl Worker {
         Ok(())
     }
 
-    /// An error where a policy says stop: nothing of the batch is written, what came before it is committed.
+    /// An error where a policy says stop: nothing of the batch is written, and what came before it is committed.
     pub(super) fn refuse_to_pass_over(&self) -> Result<(), Error> {
         for failed in self.passage.failed() {
             let stage = self.chain.stage(failed.stage);
@@ -64,7 +64,7 @@ impl Worker {
         })
     }
 
-    /// For each failed record its policy's word: a dead letter, or nothing.
+    /// Does with each failed record what its policy says: a dead letter, or nothing.
     fn write_dead_letters(&mut self, ticket: Ticket, tally: &mut Tally) -> Result<(), Error> {
         let mut rows = self.batch.rows().enumerate();
         for failed in self.passage.failed() {
