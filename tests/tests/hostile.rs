@@ -22,19 +22,26 @@ const OUTPUT: &str = "hostile.clean";
 const DEAD: &str = "hostile.dead";
 
 /// What a record asks the guest to do, the failure it becomes, and a word of its reason.
-const CRIMES: [(&str, &str, &str); 5] = [
+const CRIMES: [(&str, &str, &str); 8] = [
     ("trap", "trap", "aborted"),
     ("loop", "deadline", "200ms"),
     ("grow", "memory", "32"),
     ("malformed", "malformed", "keys"),
     ("million", "too-much-output", "limits.output"),
+    ("headers", "too-much-output", "the sink takes"),
+    ("future", "malformed", "later than"),
+    ("past", "malformed", "earlier than"),
 ];
+
+/// What the output's topic takes: an hour after now, and twenty years before.
+const TIMESTAMPS: [(&str, &str); 2] =
+    [("message.timestamp.after.max.ms", "3600000"), ("message.timestamp.before.max.ms", "631152000000")];
 
 #[test]
 fn culprits_are_dead_letters_and_all_else_arrives() -> Result<()> {
     let client = Client::shared()?;
-    for topic in [TOPIC, OUTPUT, DEAD] {
-        client.create_topic(topic, PARTITIONS, &[])?;
+    for (topic, settings) in [(TOPIC, &[][..]), (OUTPUT, &TIMESTAMPS), (DEAD, &[])] {
+        client.create_topic(topic, PARTITIONS, settings)?;
     }
     let input: Vec<_> = (0..COUNT).map(record).collect();
     client.produce(TOPIC, &input)?;

@@ -5,9 +5,9 @@ use crate::findings::Conduct;
 
 /// The part of the records that a canary is given: by their keys, or by their partitions.
 ///
-/// Which keys those are is a matter of the key alone, in every worker, process and canary: 64-bit FNV-1a, modulo 10,000, is
-/// less than the share in hundredths of a percent. Where a record has no key its partition decides, by the same hash of its
-/// topic's name and its number's four bytes, the lowest first.
+/// Whether a key is among them depends on the key alone, in every worker, process and canary: its 64-bit FNV-1a hash, modulo
+/// 10,000, is less than the share in hundredths of a percent. Where a record has no key its partition decides, by the same hash
+/// of its topic's name and its number's four bytes, the lowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// Hundredths of a percent: 10,000 are all.
@@ -31,18 +31,18 @@ impl Share {
     }
 }
 
-/// Fowler, Noll, Vo: a few lines in whatever language somebody looks for the keys in.
+/// Fowler, Noll, Vo: a few lines in any language in which somebody wants to know a canary's keys.
 #[inline]
 fn fnv_1a<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Why a canary is found wanting beside the plugin that is live; none if it is not.
+/// Why a canary does worse than the live plugin; none if it does not.
 ///
-/// From the rate of what is live follows how many failures, and how many calls over the deadline, a canary is to be expected
-/// to have in as many records as it was given. It may have more by chance: while it runs three standard deviations, where
-/// that of a count is the root of what is expected (and of one more, so that the first failure ends nothing); at the end two.
-/// Where nothing is expected that makes three, and at the end none. What both fail on is not counted.
+/// The live plugin's rates say how many failures, and how many calls over the deadline, to expect of a canary in as many records
+/// as it was given. By chance it may have more. While it runs: three standard deviations, that is, three times the root of one
+/// more than is expected, so that the first failure ends nothing. At the end: two, of what is expected. Where nothing is
+/// expected, three failures are allowed, and none at the end. What both fail on is not counted.
 pub fn is_worse(live: &Conduct, canary: &Conduct, at_end: bool) -> Option<String> {
     let too_many = |what: &str, live_count: u64, count: u64| {
         let rate = if live.records == 0 { 0.0 } else { live_count as f64 / live.records as f64 };

@@ -1,30 +1,29 @@
 use std::iter::Peekable;
-use std::time::Duration;
 
 use crate::batch::Batch;
+use crate::emission::Emission;
 use crate::error::Error;
 use crate::failure::Failure;
 use crate::maker::PluginHeader;
-use crate::outcome::Emission;
 use crate::output::{Destination, Output};
 use crate::seams::Clock;
-use crate::stage::{Stage, StageResult, TURN_MAX};
+use crate::stage::{Ran, Stage, StageResult, TURN_MAX};
 
 /// The stages of a pipeline, in order.
 ///
-/// What a stage routes to a named output leaves the pipeline there; the rest is the next stage's input. A record is
-/// whole: if a later stage fails on anything that came of it, none of its outputs is written.
+/// What a stage routes to a named output leaves the pipeline there; the rest is the next stage's input. A record is done as
+/// a whole: if a later stage fails on anything that came of it, none of its outputs is written.
 pub(crate) struct Chain {
     stages: Vec<Stage>,
-    /// What outputs say of the plugins that made them, where they are to say it.
+    /// What outputs say of the plugins that made them; none: nothing.
     plugin_header: Option<PluginHeader>,
 }
 
 /// One batch's way through the chain, as far as it came.
 pub(crate) struct Passage {
-    /// The stage that has not yet done all of its part.
+    /// The first stage that has not done its part.
     stage: usize,
-    /// Whether it has begun with it.
+    /// Whether it has begun.
     began: bool,
     results: Vec<StageResult>,
     /// `carried[k]` is what stage k hands to stage k + 1, unless it passed everything.
@@ -50,7 +49,7 @@ pub(crate) struct FailedRecord {
 struct Carried {
     records: Batch,
     origins: Vec<usize>,
-    /// Which of them a canary had a part in; empty where it had none in any.
+    /// Which of them a canary took part in; empty where there is none such.
     by_canary: Vec<bool>,
 }
 
@@ -81,7 +80,8 @@ impl Carried {
 }
 
 impl Chain {
-    pub(crate) fn new(stages: Vec<Stage>) -> Self {
+    pub(crate) fn new(mut stages: Vec<Stage>) -> Self {
+        stages.last_mut().into_iter().for_each(Stage::feed_sink);
         Chain { stages, plugin_header: None }
     }
 
@@ -98,8 +98,14 @@ impl Chain {
         self.plugin_header.as_ref()
     }
 
-    /// Changes the plugins of a stage. Passages that were begun are to be restarted.
+    /// Batches are run again from their first records: no record counts twice for a breaker.
+    pub(crate) fn start_over(&mut self) {
+        self.stages.iter_mut().for_each(Stage::start_over);
+    }
+
+    /// Changes the plugins of a stage. Passages that have begun must be restarted.
     pub(crate) fn change(&mut self, index: usize, change: impl FnOnce(&mut Stage)) {
+        self.start_over();
         if let Some(stage) = self.stages.get_mut(index) {
             change(stage);
         }
@@ -108,7 +114,7 @@ impl Chain {
         }
     }
 
-    /// A passage that no batch has begun.
+    /// A passage for a batch that has not begun.
     pub(crate) fn passage(&self) -> Passage {
         let mut passage = Passage {
             stage: 0,
@@ -125,37 +131,31 @@ impl Chain {
         passage
     }
 
-    /// Runs the batch through the stages that it has not passed. If a record waits for another try, or the plugin is slow, the
-    /// pause is returned, and the next call goes on from there.
+    /// Runs the batch through the stages that it has not passed. Unless all are passed then, the next call goes on where this one
+    /// stopped.
     ///
     /// # Errors
     /// A plugin cannot be started again, or its breaker tripped.
-    pub(crate) fn run(
-        &mut self,
-        batch: &Batch,
-        passage: &mut Passage,
-        clock: &dyn Clock,
-    ) -> Result<Option<Duration>, Error> {
+    pub(crate) fn run(&mut self, batch: &Batch, passage: &mut Passage, clock: &dyn Clock) -> Result<Ran, Error> {
         let start = clock.now();
         while let Some(stage) = self.stages.get_mut(passage.stage) {
             if passage.stage > 0 && clock.now().saturating_sub(start) >= TURN_MAX {
-                return Ok(Some(Duration::ZERO));
+                return Ok(Ran::Yield);
             }
             let began = std::mem::replace(&mut passage.began, true);
             let (input, result) = passage.present(batch);
             if !began {
                 stage.begin(input, result, clock);
             }
-            let ran = stage.run(input, result, clock);
-            if let Some(wait) = ran.map_err(|error| error.by(passage.stage, stage.version()))? {
-                return Ok(Some(wait));
+            match stage.run(input, result, clock).map_err(|error| error.by(passage.stage, stage.version()))? {
+                Ran::Done => passage.advance(batch)?,
+                ran => return Ok(ran),
             }
-            passage.advance(batch)?;
         }
         // A record that failed more than once keeps its first failure.
         passage.failed.sort_by_key(|failed| failed.row);
         passage.failed.dedup_by_key(|failed| failed.row);
-        Ok(None)
+        Ok(Ran::Done)
     }
 }
 
@@ -165,7 +165,7 @@ impl Passage {
         &self.failed
     }
 
-    /// From now on this is the passage of another batch.
+    /// Starts again, with the same batch or another.
     pub(crate) fn restart(&mut self) {
         (self.stage, self.began, self.input) = (0, false, None);
         self.failed.clear();
@@ -177,7 +177,7 @@ impl Passage {
         (input, &mut self.results[self.stage])
     }
 
-    /// The present stage has done its part: what it made is the next one's input.
+    /// The present stage has done its part: what it made becomes the next one's input.
     fn advance(&mut self, batch: &Batch) -> Result<(), Error> {
         let index = self.stage;
         let (done, rest) = self.carried.split_at_mut(index);
@@ -224,7 +224,7 @@ impl Passage {
         let input = from.map_or(batch, |carried| &carried.records);
         let added = |passed, by_canary| header.map_or(&[][..], |header| header.after(passed, by_canary));
         let (by_live, with_canary) = (added(self.results.len(), false), added(self.results.len(), true));
-        // Where no canary had a part, which is nearly always, nothing is asked about each output.
+        // Nearly always no canary took part: then nothing is asked about each output.
         let had_canary = last.is_split() || from.is_some_and(|carried| !carried.by_canary.is_empty());
         let mut early = EarlyOutputs::new(&self.routed, header);
         last.visit(input, |row, emission| {
@@ -263,7 +263,7 @@ fn hand_over(
     })
 }
 
-/// Notes which of the records that were handed over a canary had a part in.
+/// Notes in which of the records that were handed over a canary took part.
 #[cold]
 fn note_canary(
     input: &Batch,

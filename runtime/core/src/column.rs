@@ -129,6 +129,11 @@ impl<'a> Cursor<'a> {
         Cursor { data, lengths }
     }
 
+    /// How many strings are left.
+    pub(crate) fn len(&self) -> usize {
+        self.lengths.len()
+    }
+
     /// The bytes of all strings that are left.
     pub fn bytes(&self) -> usize {
         self.data.len()

@@ -9,10 +9,9 @@ use crate::seams::Transform;
 
 /// What the workers of one pipeline are told while they run.
 ///
-/// A worker looks once a batch, between reading it and running it, and that look is one atomic load. All workers look at
-/// the same number, which moves when all of them have been told: of two workers, whichever is the first to see a new
-/// version of a plugin, the other sees it in whatever it reads afterwards. So a partition that goes from one to the other
-/// never meets an older version again.
+/// A worker checks once a batch, after reading it and before running it; the check is one atomic load. The counter moves
+/// only once every worker's inbox is filled. So when one worker has seen a new version, every other sees it in whatever it
+/// reads afterwards, and a partition that moves never meets an older one.
 #[derive(Debug, Default)]
 pub struct Commands {
     round: AtomicU64,
@@ -76,8 +75,8 @@ pub struct Candidate {
 pub enum Role {
     /// It sees every record too; what it makes of them is compared, and thrown away.
     Shadow,
-    /// It has the word on its share of the records. One that it fails on is the stage's own plugin's after all, so that a
-    /// canary makes no dead letter.
+    /// Its outputs count for its share of the records. A record it fails on goes to the stage's own plugin, so a canary makes
+    /// no dead letter.
     Canary(Share),
 }
 
@@ -118,8 +117,8 @@ impl Commands {
         self.desk().inboxes.keys().copied().collect()
     }
 
-    /// Tells each of these workers, by the number of its inbox, and all at the same moment. Those that have ended are
-    /// passed over. Gives the number of this round.
+    /// Tells these workers, by the numbers of their inboxes, all at the same moment. Those that have ended are skipped.
+    /// Returns the number of this round.
     pub fn send(&self, commands: impl IntoIterator<Item = (u64, Command)>) -> u64 {
         let mut desk = self.desk();
         for (number, command) in commands {
@@ -130,7 +129,7 @@ impl Commands {
         self.round.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Waits until all workers have done what they were told up to this round, or have ended. How many still have to when
+    /// Waits until all workers have done what they were told up to this round, or have ended. Returns how many have not when
     /// time is up.
     pub fn wait(&self, round: u64, within: Duration) -> usize {
         let behind = |desk: &Desk| desk.inboxes.values().filter(|letters| letters.obeyed < round).count();
@@ -157,7 +156,7 @@ impl Inbox {
         self.number
     }
 
-    /// What came since the last call; none in nearly all cases.
+    /// What came since the last call; nearly always nothing.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Vec<Command>> {
         if self.commands.round.load(Ordering::Acquire) == self.seen { None } else { Some(self.open()) }
@@ -170,7 +169,7 @@ impl Inbox {
         desk.inboxes.get_mut(&self.number).map(|letters| std::mem::take(&mut letters.waiting)).unwrap_or_default()
     }
 
-    /// What was taken is done.
+    /// What was taken out is carried out.
     pub(crate) fn done(&self) {
         if let Some(letters) = self.commands.desk().inboxes.get_mut(&self.number) {
             letters.obeyed = self.seen;

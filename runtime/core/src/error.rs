@@ -1,4 +1,4 @@
-/// Why a worker ended, or began again; nothing that it had in flight is acknowledged.
+/// Why a worker ended, or began again. Nothing that it had in flight is acknowledged.
 ///
 /// Failures of single records are not errors but [`crate::Failure`]s, which a policy decides upon.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub struct Error {
     pub kind: ErrorKind,
     /// What went wrong, where, and how to mend it: one line for a person.
     pub message: String,
-    /// Whose fault it is, where a plugin's.
+    /// The plugin at fault, if one is.
     pub culprit: Option<Culprit>,
 }
 
@@ -25,7 +25,7 @@ pub struct Culprit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Passing, and the worker's membership and producer are good: it undoes what is in flight and reads it again from
-    /// the committed offsets. Where that does not help it ends, as by [`ErrorKind::Retry`].
+    /// the committed offsets. If that does not help, it ends as after [`ErrorKind::Retry`].
     Rewind,
     /// Passing: start a new worker from the committed offsets, after a pause.
     Retry,

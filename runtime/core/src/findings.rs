@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::batch::Partition;
 use crate::failure::{Failure, FailureKind};
 
-/// What all workers of a pipeline find out about a candidate beside the plugin that is live. Shared; each worker adds to it
-/// once a batch.
+/// What all workers of a pipeline find out about a candidate beside the live plugin. Shared; each worker adds to it once a
+/// batch.
 #[derive(Debug, Default)]
 pub struct Findings {
     ended: AtomicBool,
@@ -17,15 +17,15 @@ pub struct Findings {
 /// What was found out so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// How the plugin that is live does with its records.
+    /// How the live plugin does with its records.
     pub live: Conduct,
     /// How the candidate does with its own.
     pub candidate: Conduct,
-    /// Of the records that a shadow saw too, those of which it made something else.
+    /// Records of which a shadow made something else than the live plugin.
     pub differing: u64,
     /// The first of them.
     pub samples: Vec<Sample>,
-    /// Why the candidate is no more; none while it is.
+    /// Why the candidate ended; none while it goes on.
     pub ended: Option<String>,
 }
 
@@ -42,7 +42,7 @@ pub struct Conduct {
     pub time: Duration,
 }
 
-/// A record of which a shadow made something else than the plugin that is live.
+/// A record of which a shadow made something else than the live plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// The record's partition.
@@ -51,9 +51,9 @@ pub struct Sample {
     pub offset: u64,
     /// Its key.
     pub key: Option<Vec<u8>>,
-    /// What the plugin that is live made of it.
+    /// What the live plugin made of it.
     pub live: Made,
-    /// What the shadow did.
+    /// What the shadow made of it.
     pub candidate: Made,
     /// Whether something was too long to be kept as a whole.
     pub is_cut: bool,
@@ -84,7 +84,7 @@ pub struct MadeOutput {
 }
 
 impl Conduct {
-    /// Records that it failed on, in whichever way.
+    /// Records that it failed on, in whatever way.
     pub fn failed(&self) -> u64 {
         self.failures.iter().sum()
     }
@@ -103,19 +103,19 @@ impl Findings {
         self.lock().clone()
     }
 
-    /// The candidate is no more, for this reason; the first one counts. Workers see it before their next batch.
+    /// Ends the candidate for this reason; the first one counts. Workers see it before their next batch.
     pub fn end(&self, reason: impl Into<String>) {
         self.lock().ended.get_or_insert(reason.into());
         self.ended.store(true, Ordering::Release);
         self.news.notify_all();
     }
 
-    /// Whether the candidate is no more.
+    /// Whether the candidate has ended.
     pub fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Waits until the candidate is no more, or time is up. Why it is no more; none while it is.
+    /// Waits until the candidate has ended, or time is up. Returns why it ended; none while it goes on.
     pub fn wait(&self, within: Duration) -> Option<String> {
         let waited = self.news.wait_timeout_while(self.lock(), within, |report| report.ended.is_none());
         waited.unwrap_or_else(PoisonError::into_inner).0.ended.clone()
@@ -136,7 +136,7 @@ impl Findings {
         report.samples.extend(samples.into_iter().take(room));
     }
 
-    /// So many samples are still of use.
+    /// How many more samples are of use.
     pub(crate) fn samples_wanted(&self) -> usize {
         SAMPLES_MAX.saturating_sub(self.lock().samples.len())
     }

@@ -4,7 +4,7 @@ use crate::batch::{Partition, Row};
 use crate::maker::PLUGIN_DIGEST;
 use crate::output::HeaderSlice;
 
-/// The headers that tell a dead letter's story, in their order. They follow those of the record itself.
+/// The headers that tell a dead letter's story, in order. They follow those of the record itself.
 const NAMES: [&str; 11] = [
     "sluicegate-pipeline",
     "sluicegate-stage",
@@ -23,7 +23,7 @@ const NAMES: [&str; 11] = [
 /// letter's offset.
 pub const REPLAYED: &str = "sluicegate-replayed";
 
-/// What a dead letter tells, in headers, of the record that it holds and of its failure.
+/// What a dead letter tells, in headers, about the record that it holds and its failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Story {
     /// The pipeline.

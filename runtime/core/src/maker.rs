@@ -3,10 +3,10 @@ use crate::stage::Stage;
 /// The header that names a plugin's bytes: of the one that failed on a dead letter, or of all that made an output.
 pub(crate) const PLUGIN_DIGEST: &str = "sluicegate-plugin-digest";
 
-/// What is said of the plugins that made an output: the SHA-256 of each stage's, in order. Written once, and again only
-/// when a plugin changes.
+/// What outputs say of the plugins that made them: the SHA-256 of each stage's, in order. Written once, and again only when a
+/// plugin changes.
 pub(crate) struct PluginHeader {
-    /// By the stages that an output has passed: of the plugins that are live, and with the canary in its stage.
+    /// By the number of stages that an output has passed: with the live plugins, and with the canary in its stage.
     by_stages: Vec<[Added; 2]>,
 }
 
@@ -28,7 +28,7 @@ impl PluginHeader {
         }
     }
 
-    /// For an output that has passed so many stages. One that passed none was made by no plugin, and says nothing.
+    /// For an output that has passed so many stages. After none it was made by no plugin, and says nothing.
     pub(crate) fn after(&self, passed: usize, by_canary: bool) -> &[(&'static str, String)] {
         if passed == 0 { &[] } else { &self.by_stages[passed][usize::from(by_canary)] }
     }

@@ -76,7 +76,7 @@ impl Meters {
         self.commits.load(Relaxed)
     }
 
-    /// How often a worker exchanged a plugin for another version so far, and the longest that one was held up by it.
+    /// How often a worker has exchanged a plugin for another version, and how long that held one up at most.
     pub fn swaps(&self) -> (u64, Duration) {
         (self.swaps.load(Relaxed), Duration::from_nanos(self.swap_ns_max.load(Relaxed)))
     }
@@ -90,7 +90,7 @@ impl Meters {
         })
     }
 
-    /// Records between what was last read and the end of each assigned partition, as of the last commit.
+    /// How many records of each assigned partition were not done, as of the last commit, or of the last pause before a retry.
     pub fn lag(&self) -> BTreeMap<Partition, u64> {
         self.lag.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
@@ -116,6 +116,10 @@ impl Meters {
 
     pub(crate) fn add_commit(&self, lag: &BTreeMap<Partition, u64>) {
         self.commits.fetch_add(1, Relaxed);
+        self.set_lag(lag);
+    }
+
+    pub(crate) fn set_lag(&self, lag: &BTreeMap<Partition, u64>) {
         let mut shared = self.lag.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         shared.extend(lag.iter().map(|(partition, lag)| (partition.clone(), *lag)));
     }

@@ -1,7 +1,10 @@
-use crate::batch::{Batch, Headers, HeadersCursor, Row};
-use crate::column::{Column, Cursor, Entry, INHERIT};
+use std::ops::Deref;
+
+use crate::batch::{Batch, Headers, NO_TIMESTAMP};
+use crate::column::{Column, INHERIT};
+use crate::emission::{Emission, Emissions};
 use crate::failure::{Failure, FailureKind};
-use crate::output::HeaderSlice;
+use crate::limits::{OutputLimits, SinkLimits};
 
 /// The outcome that drops a record: it emits no output.
 pub const EMIT_NONE: i32 = 0;
@@ -10,7 +13,7 @@ pub const PASS: i32 = -1;
 /// The outcome that rejects a record with the next of the reasons.
 pub const REJECT: i32 = -2;
 
-/// What a plugin said of a batch, in the columns of `plugin.wit`. Not to be trusted before [`Outcomes::validate`].
+/// What a plugin said of a batch, in the columns of `plugin.wit`. Not to be trusted: [`Outcomes::validate`] makes it so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
     /// One an input record: n ≥ 0 emits the next n outputs, [`PASS`], or [`REJECT`].
@@ -29,30 +32,27 @@ pub struct Outcomes {
     pub headers: Headers,
 }
 
-/// The bounds on what a plugin may make of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutputLimits {
-    /// `limits.outputs-per-record`
-    pub outputs_per_record: u32,
-    /// `limits.output-bytes-per-record`: keys, values and headers of all outputs, inherited ones included.
-    pub bytes_per_record: usize,
-    /// What the sink takes in one record.
-    pub bytes_per_output: usize,
-}
+/// What a plugin said of a batch, and what can be read beside that batch without going out of bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Valid(Outcomes);
 
 impl Outcomes {
-    /// Checks everything that the host will rely on when it reads these columns beside `input`: after `Ok`, reading
-    /// them cannot go out of bounds, and no record makes more than `limits` allow.
+    /// Checks everything that the host relies on: that reading these columns beside `input` cannot go out of bounds, that there
+    /// are so many named `outputs`, and that no record makes anything that `limits` do not allow at `now_ms`, in milliseconds
+    /// since the Unix epoch.
     ///
     /// # Errors
     /// [`FailureKind::Malformed`] or [`FailureKind::TooMuchOutput`], with what is wrong.
-    pub fn validate(&self, input: &Batch, outputs: usize, limits: &OutputLimits) -> Result<(), Failure> {
+    pub fn validate(self, input: &Batch, outputs: usize, limits: &OutputLimits, now_ms: i64) -> Result<Valid, Failure> {
         let emitted = self.check_counts(input, limits)?;
-        self.check_shape(emitted, outputs).map_err(|reason| Failure::new(FailureKind::Malformed, reason))?;
+        let malformed = |reason| Failure::new(FailureKind::Malformed, reason);
+        self.check_shape(emitted, outputs).map_err(malformed)?;
+        self.check_timestamps(&limits.sink, now_ms).map_err(malformed)?;
+        let valid = Valid(self);
         if emitted > 0 {
-            self.check_bytes(input, limits)?;
+            valid.check_bytes(input, limits)?;
         }
-        Ok(())
+        Ok(valid)
     }
 
     /// The number of outputs, if `outcomes` and `reasons` make sense.
@@ -121,14 +121,32 @@ impl Outcomes {
         self.headers.values.validate("headers.values", false)
     }
 
+    /// The sink would refuse such an output, and end the pipeline.
+    fn check_timestamps(&self, limits: &SinkLimits, now_ms: i64) -> Result<(), String> {
+        let (mut least, mut most) = (i64::MAX, i64::MIN);
+        for &timestamp in &self.timestamps {
+            least = least.min(if timestamp == NO_TIMESTAMP { i64::MAX } else { timestamp });
+            most = most.max(timestamp);
+        }
+        let (earliest, latest) = limits.timestamps(now_ms);
+        if most > latest {
+            return Err(format!("timestamps: {most} is later than {latest}, the latest that the sink takes now"));
+        }
+        if least < earliest {
+            return Err(format!(
+                "timestamps: {least} is earlier than {earliest}, the earliest that the sink takes now"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Valid {
     fn check_bytes(&self, input: &Batch, limits: &OutputLimits) -> Result<(), Failure> {
-        let own = self.keys.data.len()
-            + self.values.data.len()
-            + self.headers.keys.data.len()
-            + self.headers.values.data.len();
-        let most = limits.bytes_per_record.min(limits.bytes_per_output);
+        let own = self.keys.data.len() + self.values.data.len() + self.headers.cost();
+        let most = limits.bytes_per_record.min(limits.sink.bytes);
         let single = self.outcomes.iter().all(|outcome| *outcome <= 1);
-        if single && own + input.bytes() <= most {
+        if single && own + input.cost() <= most {
             return Ok(()); // The whole batch, inherited bytes included, fits what one record may make.
         }
         let mut emissions = self.emissions();
@@ -138,7 +156,7 @@ impl Outcomes {
                 let emission = emissions.next(&row);
                 let bytes = emission.bytes();
                 total = total.saturating_add(bytes);
-                if bytes > limits.bytes_per_output || total > limits.bytes_per_record {
+                if bytes > limits.sink.bytes || total > limits.bytes_per_record {
                     return Err(too_many_bytes(bytes, total, limits));
                 }
             }
@@ -146,27 +164,46 @@ impl Outcomes {
         Ok(())
     }
 
+    /// Checks that the sink takes what is passed on. Only of the last stage: after any other it may yet become smaller.
+    ///
+    /// # Errors
+    /// [`FailureKind::TooMuchOutput`].
+    pub(crate) fn check_passed(&self, input: &Batch, limits: &OutputLimits) -> Result<(), Failure> {
+        if input.cost() <= limits.sink.bytes {
+            return Ok(());
+        }
+        let passed = input.rows().zip(&self.outcomes).filter(|(_, outcome)| **outcome == PASS);
+        let largest = passed.map(|(row, _)| Emission::pass(&row).bytes()).max().unwrap_or(0);
+        if largest > limits.sink.bytes { Err(too_many_bytes(largest, largest, limits)) } else { Ok(()) }
+    }
+
     /// Whether every record goes on as it came.
     pub(crate) fn passes_all(&self) -> bool {
         self.outcomes.iter().all(|outcome| *outcome == PASS)
     }
 
-    /// Reads the outputs in order. Only after [`Outcomes::validate`].
+    /// Reads the outputs in order.
     pub(crate) fn emissions(&self) -> Emissions<'_> {
-        Emissions {
-            to: &self.to,
-            timestamps: &self.timestamps,
-            keys: self.keys.cursor(),
-            values: self.values.cursor(),
-            inherits_headers: self.headers.counts.is_empty(),
-            headers: self.headers.cursor(),
-        }
+        Emissions::of(self)
+    }
+
+    /// The reasons of what was rejected, in order; none are left here.
+    pub(crate) fn take_reasons(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.0.reasons)
+    }
+}
+
+impl Deref for Valid {
+    type Target = Outcomes;
+
+    fn deref(&self) -> &Outcomes {
+        &self.0
     }
 }
 
 fn too_many_bytes(bytes: usize, total: usize, limits: &OutputLimits) -> Failure {
-    let reason = if bytes > limits.bytes_per_output {
-        format!("an output of {bytes} bytes; the sink takes {} in one record", limits.bytes_per_output)
+    let reason = if bytes > limits.sink.bytes {
+        format!("an output of {bytes} bytes; the sink takes {} in one record", limits.sink.bytes)
     } else {
         let limit = limits.bytes_per_record;
         format!("at least {total} bytes for one record; limits.output-bytes-per-record is {limit}")
@@ -174,78 +211,25 @@ fn too_many_bytes(bytes: usize, total: usize, limits: &OutputLimits) -> Failure 
     Failure::new(FailureKind::TooMuchOutput, reason)
 }
 
-/// One output of a stage, borrowed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Emission<'a> {
-    pub(crate) to: Option<u32>,
-    pub(crate) timestamp: i64,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: HeaderSlice<'a>,
-    /// Whether the stage's canary made it, and not the plugin that is live.
-    pub(crate) by_canary: bool,
-}
-
-impl<'a> Emission<'a> {
-    /// The record as it came.
-    #[inline]
-    pub(crate) fn pass(row: &Row<'a>) -> Self {
-        let Row { timestamp, key, value, headers, .. } = *row;
-        Emission { to: None, timestamp, key, value, headers, by_canary: false }
-    }
-
-    /// Whether a reader would see the same, whoever made it.
-    pub(crate) fn is_like(&self, other: &Emission<'_>) -> bool {
-        (self.to, self.timestamp, self.key, self.value) == (other.to, other.timestamp, other.key, other.value)
-            && self.headers.eq(other.headers)
-    }
-
-    fn bytes(&self) -> usize {
-        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-        length(self.key) + length(self.value) + self.headers.bytes()
-    }
-}
-
-/// Reads the outputs of [`Outcomes`] one after the other.
-#[derive(Clone, Debug)]
-pub(crate) struct Emissions<'a> {
-    to: &'a [i32],
-    timestamps: &'a [i64],
-    keys: Cursor<'a>,
-    values: Cursor<'a>,
-    inherits_headers: bool,
-    headers: HeadersCursor<'a>,
-}
-
-impl<'a> Emissions<'a> {
-    /// The next output, which `row` caused.
-    #[inline]
-    pub(crate) fn next(&mut self, row: &Row<'a>) -> Emission<'a> {
-        let to = take_first(&mut self.to).and_then(|to| u32::try_from(to).ok());
-        let timestamp = take_first(&mut self.timestamps).unwrap_or(row.timestamp);
-        let key = self.keys.next().unwrap_or(Entry::Inherit).or(row.key);
-        let value = self.values.next().unwrap_or(Entry::Inherit).or(row.value);
-        let headers = match self.inherits_headers || self.headers.is_empty() {
-            true => row.headers,
-            false => self.headers.next().unwrap_or(row.headers),
-        };
-        Emission { to, timestamp, key, value, headers, by_canary: false }
-    }
-}
-
-#[inline]
-fn take_first<T: Copy>(list: &mut &[T]) -> Option<T> {
-    let (&first, rest) = list.split_first()?;
-    *list = rest;
-    Some(first)
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: OutputLimits = OutputLimits { outputs_per_record: 3, bytes_per_record: 64, bytes_per_output: 48 };
+    const NOW_MS: i64 = 1_000_000;
+    const LIMITS: OutputLimits = OutputLimits {
+        outputs_per_record: 3,
+        bytes_per_record: 64,
+        sink: SinkLimits { bytes: 48, before_ms: 1000, after_ms: 10 },
+    };
+
+    /// These outcomes, of as many records.
+    pub(crate) fn valid(outcomes: Outcomes) -> Valid {
+        let limits =
+            OutputLimits { outputs_per_record: u32::MAX, bytes_per_record: usize::MAX, sink: SinkLimits::NONE };
+        let input = input(outcomes.outcomes.len());
+        outcomes.validate(&input, 2, &limits, NOW_MS).expect("valid outcomes")
+    }
 
     fn input(records: usize) -> Batch {
         let mut batch = Batch::default();
@@ -256,7 +240,7 @@ mod tests {
     }
 
     fn kind(outcomes: &Outcomes, input: &Batch) -> Option<FailureKind> {
-        outcomes.validate(input, 2, &LIMITS).err().map(|failure| failure.kind)
+        outcomes.clone().validate(input, 2, &LIMITS, NOW_MS).err().map(|failure| failure.kind)
     }
 
     #[test]
@@ -272,6 +256,73 @@ mod tests {
         assert_eq!(kind(&inherit(1), &batch), None);
         assert_eq!(kind(&inherit(2), &batch), Some(FailureKind::TooMuchOutput));
         assert_eq!(kind(&inherit(4), &batch), Some(FailureKind::TooMuchOutput));
+    }
+
+    #[test]
+    fn timestamps_that_the_sink_refuses_are_malformed() {
+        let of = |timestamps: &[i64], limits: &OutputLimits, now_ms: i64| {
+            let inherited = Column { data: vec![], lengths: vec![INHERIT; timestamps.len()] };
+            let outcomes = Outcomes {
+                outcomes: vec![1; timestamps.len()],
+                timestamps: timestamps.to_vec(),
+                keys: inherited.clone(),
+                values: inherited,
+                ..Outcomes::default()
+            };
+            let result = outcomes.validate(&input(timestamps.len()), 2, limits, now_ms);
+            result.map(drop).map_err(|failure| (failure.kind, failure.reason))
+        };
+        assert_eq!(of(&[NOW_MS - 1000, NO_TIMESTAMP, NOW_MS + 10], &LIMITS, NOW_MS), Ok(()));
+        assert_eq!(of(&[NO_TIMESTAMP], &LIMITS, NOW_MS), Ok(()));
+        for (bad, word) in [(NOW_MS + 11, "later"), (NOW_MS - 1001, "earlier"), (i64::MAX, "later"), (-1, "earlier")] {
+            let (kind, reason) = of(&[NOW_MS, bad], &LIMITS, NOW_MS).unwrap_err();
+            assert!(
+                kind == FailureKind::Malformed && reason.contains(word) && reason.contains(&bad.to_string()),
+                "{reason}"
+            );
+        }
+        let any = OutputLimits { sink: SinkLimits::NONE, ..LIMITS };
+        for now_ms in [0, i64::MAX, i64::MIN] {
+            assert_eq!(of(&[i64::MAX, i64::MIN + 1, NO_TIMESTAMP], &any, now_ms), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_passed_on_has_to_fit_the_sink() {
+        let mut batch = Batch::default();
+        for length in [20, 60, 20] {
+            batch.push(0, 0, None, Some(&[7; 60][..length]));
+        }
+        let check = |outcomes: [i32; 3]| {
+            let reasons = vec![String::new(); outcomes.iter().filter(|outcome| **outcome == REJECT).count()];
+            let outcomes = valid(Outcomes { outcomes: outcomes.to_vec(), reasons, ..Outcomes::default() });
+            outcomes.check_passed(&batch, &LIMITS).err().map(|failure| failure.kind)
+        };
+        assert_eq!(check([PASS, PASS, PASS]), Some(FailureKind::TooMuchOutput));
+        assert_eq!(check([PASS, EMIT_NONE, PASS]), None);
+        assert_eq!(check([PASS, REJECT, PASS]), None);
+    }
+
+    #[test]
+    fn headers_count_without_any_bytes() {
+        let empty = |headers: usize| {
+            let lengths = Column { data: vec![], lengths: vec![0; headers] };
+            Headers { counts: vec![headers as i32], keys: lengths.clone(), values: lengths }
+        };
+        let emit = |headers| Outcomes {
+            outcomes: vec![1],
+            keys: Column { data: vec![], lengths: vec![INHERIT] },
+            values: Column { data: vec![], lengths: vec![INHERIT] },
+            headers,
+            ..Outcomes::default()
+        };
+        let mut batch = Batch::default();
+        batch.push(0, 0, None, None);
+        assert_eq!(kind(&emit(empty(4)), &batch), None);
+        assert_eq!(kind(&emit(empty(5)), &batch), Some(FailureKind::TooMuchOutput));
+        batch.headers = empty(5);
+        assert_eq!(kind(&emit(empty(1)), &batch), None);
+        assert_eq!(kind(&emit(Headers::default()), &batch), Some(FailureKind::TooMuchOutput), "inherited ones too");
     }
 
     #[test]
@@ -310,12 +361,12 @@ mod tests {
             let rejected = outcomes.iter().filter(|outcome| **outcome == REJECT).count();
             let reasons = vec![String::new(); rejected];
             let hostile = Outcomes { outcomes, reasons, to, timestamps: vec![], keys, values, headers };
-            if hostile.validate(&batch, 2, &LIMITS).is_ok() {
-                let mut emissions = hostile.emissions();
-                for (row, outcome) in batch.rows().zip(&hostile.outcomes) {
+            if let Ok(valid) = hostile.validate(&batch, 2, &LIMITS, NOW_MS) {
+                let mut emissions = valid.emissions();
+                for (row, outcome) in batch.rows().zip(&valid.outcomes) {
                     for _ in 0..(*outcome).max(0) {
                         let emission = emissions.next(&row);
-                        prop_assert!(emission.bytes() <= LIMITS.bytes_per_output);
+                        prop_assert!(emission.bytes() <= LIMITS.sink.bytes);
                         prop_assert!(emission.to.is_none_or(|to| to < 2));
                         prop_assert_eq!(emission.headers.count(), emission.headers.count());
                     }

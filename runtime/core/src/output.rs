@@ -51,6 +51,10 @@ impl Output<'_> {
     }
 }
 
+/// What a header takes beside its bytes: two lengths of at most five bytes each. Thousands of empty headers would count as nothing
+/// otherwise, and be too much for a broker.
+pub(crate) const HEADER_OVERHEAD: usize = 10;
+
 /// The headers of one record, in order, with duplicates: an iterator of names and values.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeaderSlice<'a> {
@@ -66,6 +70,11 @@ impl<'a> HeaderSlice<'a> {
     /// The bytes of names and values.
     pub fn bytes(&self) -> usize {
         self.keys.bytes() + self.values.bytes()
+    }
+
+    /// The bytes that they take in a record: those of names and values, and [`HEADER_OVERHEAD`] for each.
+    pub(crate) fn cost(&self) -> usize {
+        self.bytes() + self.keys.len() * HEADER_OVERHEAD
     }
 }
 

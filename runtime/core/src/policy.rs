@@ -7,7 +7,7 @@ use crate::failure::FailureKind;
 pub enum Action {
     /// The original record goes to the dead-letter topic with its story in headers.
     DeadLetter,
-    /// Nothing is produced; the record counts as done. Only ever by the user's own word.
+    /// Nothing is produced; the record counts as done. Only where the user says so.
     Skip,
     /// The pipeline stops before the record.
     Stop,

@@ -12,7 +12,7 @@ pub struct Ticket(pub u64);
 
 /// How far each partition is done: the end of the longest prefix of batches whose outputs are all durable.
 ///
-/// Pure bookkeeping, one entry a batch; a partition whose early batch is not yet acknowledged holds its later ones back.
+/// Pure bookkeeping, one entry a batch. A batch that is not acknowledged holds back the later ones of its partition.
 #[derive(Debug, Default)]
 pub struct Progress {
     flights: VecDeque<Flight>,
@@ -31,7 +31,7 @@ struct Flight {
     bytes: usize,
     records: usize,
     since: Duration,
-    /// Outputs handed over less those acknowledged; below zero while acknowledgements overtake [`Progress::written`].
+    /// Outputs handed over less those acknowledged; below zero where acknowledgements come before [`Progress::written`].
     outstanding: i64,
     written: bool,
     counted: bool,
@@ -44,8 +44,8 @@ impl Flight {
 }
 
 impl Progress {
-    /// Where another leaves off with nothing in flight: with tickets that it has not given, as what it forgot may be acknowledged
-    /// still.
+    /// An empty progress that continues `before`'s ticket numbers, so that late acknowledgements of what `before` forgot match
+    /// nothing.
     #[must_use]
     pub fn after(before: &Progress) -> Self {
         Progress { first: before.first + before.flights.len() as u64, ..Progress::default() }

@@ -1,4 +1,5 @@
-//! The four seams of the data path, and the clock. All are called on the worker's own thread, never concurrently.
+//! The four seams of the data path, and the clock. All are called on the worker's own thread, never concurrently. No method has a
+//! default body, as whoever wraps a seam would lose it in silence.
 
 use std::time::Duration;
 
@@ -33,32 +34,29 @@ pub trait Source {
     /// The worker ends; a new one starts from the committed offsets.
     fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error>;
 
-    /// Replaces `batch` by the next consecutive records of one partition that are here already, and says whether there are any.
-    /// Called while a commit is under way: nothing that the group asks is answered. A source need not have this.
+    /// Replaces `batch` by the next consecutive records of one partition, if there are any here already, and says whether there
+    /// are. Called during a commit: nothing that the group asks is answered meanwhile. A source may always say no.
     ///
     /// # Errors
     /// As of [`Source::poll`].
-    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
-        batch.clear();
-        Ok(false)
-    }
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error>;
 
-    /// Gives up the partitions that [`Polled::Revoked`] announced, and says which. What was held of them is forgotten.
+    /// Gives up the partitions that [`Polled::Revoked`] announced, and says which. That any of them was held is forgotten.
     ///
     /// # Errors
     /// The worker ends.
     fn release(&mut self) -> Result<Vec<Partition>, Error>;
 
-    /// Goes back to the committed offsets of all partitions that this member has and keeps; what was given of them since
-    /// is given again, and none is held any more. A revocation that waits for its answer goes on waiting. Called once
+    /// Goes back to the committed offsets of all partitions that this member has and keeps: what was given since is given
+    /// again, and no partition is held any more. A revocation that waits for its answer goes on waiting. Called only while
     /// nothing is in flight; `why` is the [`ErrorKind::Rewind`](crate::ErrorKind::Rewind), for the log.
     ///
     /// # Errors
     /// The worker ends; a new one starts from the committed offsets.
     fn rewind(&mut self, why: &Error) -> Result<(), Error>;
 
-    /// While `held`, no batch of this partition is given; the others flow on, and the membership of the group is kept.
-    /// A partition that is not this member's is ignored.
+    /// While `held`, gives no batch of this partition; the others flow on, and the membership of the group is kept. A
+    /// partition that is not this member's is ignored.
     fn hold(&mut self, partition: &Partition, held: bool);
 
     /// Leaves the group, so that others take over at once. Called last, once; nothing is polled afterwards.
@@ -66,7 +64,7 @@ pub trait Source {
     fn close(&mut self);
 }
 
-/// What the logs and dead letters say of the plugin behind a [`Transform`].
+/// How logs and dead letters name the plugin behind a [`Transform`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The plugin's own name.
@@ -79,13 +77,17 @@ pub struct Identity {
 
 /// One live plugin.
 pub trait Transform {
-    /// Fills `outcomes` with what the plugin says of each record of `batch`. Outcomes are not yet trusted: the
-    /// stage validates them.
+    /// Fills `outcomes`, which is empty, with what the plugin says of each record of `batch`. Nobody trusts it yet: the stage
+    /// validates it.
     ///
     /// # Errors
     /// The call as a whole failed and says nothing about which record is to blame. The instance is dead: only
     /// [`Transform::renew`] may follow.
     fn process(&mut self, batch: &Batch, outcomes: &mut Outcomes) -> Result<(), Failure>;
+
+    /// The most records to give it at once; it gets one even if this is none. A plugin that is called for each record may take
+    /// the deadline each time: with this many, it stays within [`TURN_MAX`](crate::TURN_MAX).
+    fn rows_max(&self) -> usize;
 
     /// Throws the instance away, with all that it remembered, and makes a new one.
     ///
@@ -96,9 +98,9 @@ pub trait Transform {
     /// Which plugin this is.
     fn identity(&self) -> &Identity;
 
-    /// Called last, where another version takes over between two batches: whatever takes time to give up is to be given
-    /// up on some other thread.
-    fn retire(self: Box<Self>) {}
+    /// Called last, between two batches, where another version takes over. Whatever takes time to give up is given up on some
+    /// other thread.
+    fn retire(self: Box<Self>);
 }
 
 /// Where outputs go.
@@ -109,9 +111,9 @@ pub trait Sink {
     /// The worker ends, and nothing in flight is acknowledged.
     fn write(&mut self, output: &Output<'_>, ticket: Ticket) -> Result<(), Error>;
 
-    /// Nothing more comes for the moment: outputs that wait for company are sent alone, unless that was done just before.
-    /// Blocks for a millisecond or so.
-    fn send_now(&mut self) {}
+    /// Nothing more comes for the moment: sends outputs that wait for others to join them, unless it has just done so. Blocks
+    /// for a millisecond or so.
+    fn send_now(&mut self);
 
     /// Reports to `progress` the outputs that are durable since the last call, waiting at most `wait` for some.
     /// A sink whose outputs become durable by [`Transaction::commit`] has nothing to report.
@@ -136,15 +138,12 @@ pub trait Transaction {
     /// the next starts from what the group says.
     fn commit(&mut self, positions: &Positions) -> Result<(), Error>;
 
-    /// The same, and calls `meanwhile` while there is nothing to do but wait, as long as it says that there is more for it to do. It
-    /// writes nothing.
+    /// As [`Transaction::commit`]. While it only waits, it keeps calling `meanwhile`: at once after `true` (there is more to do),
+    /// after a short pause after `false`. `meanwhile` never writes to the sink.
     ///
     /// # Errors
     /// As of [`Transaction::commit`].
-    fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
-        let _ = meanwhile;
-        self.commit(positions)
-    }
+    fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error>;
 
     /// Undoes all outputs since `begin` where that can be done.
     ///
@@ -157,6 +156,6 @@ pub trait Transaction {
 pub trait Clock {
     /// Time since some fixed point; never goes back. Asked a few times a batch, never a record.
     fn now(&self) -> Duration;
-    /// Milliseconds since the Unix epoch, for dead letters.
+    /// Milliseconds since the Unix epoch, for dead letters and for the timestamps that a sink takes. Asked as seldom.
     fn unix_ms(&self) -> i64;
 }

@@ -8,16 +8,16 @@ use std::time::Duration;
 use crate::batch::Batch;
 use crate::commands::{Candidate, Replacement};
 use crate::error::Error;
-use crate::outcome::OutputLimits;
+use crate::limits::OutputLimits;
 use crate::policy::Policy;
 use crate::seams::{Clock, Transform};
 
 use candidate::Trying;
 use live::Live;
-pub(crate) use live::TURN_MAX;
+pub use live::TURN_MAX;
 pub(crate) use result::StageResult;
 
-/// A plugin's place in a pipeline: one live instance, its limits and its policy; and beside it, at times, a candidate.
+/// A plugin's place in a pipeline: one live instance with its limits and its policy and, at times, a candidate beside it.
 pub struct Stage {
     terms: Terms,
     live: Live,
@@ -25,6 +25,17 @@ pub struct Stage {
     on_trial: bool,
     /// Boxed, as there is none in nearly all stages.
     candidate: Option<Box<Trying>>,
+}
+
+/// How far a batch came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ran {
+    /// To the end.
+    Done,
+    /// The plugin is slow: first the worker attends to whatever else it has to do.
+    Yield,
+    /// A record that failed is to be tried again after this pause.
+    RetryAfter(Duration),
 }
 
 /// What a stage asks of whichever plugin is in it.
@@ -35,7 +46,9 @@ struct Terms {
     /// The number of named outputs that results may be routed to.
     outputs: usize,
     deadline: Duration,
-    /// So many records in a row that make the plugin fail show that it is broken.
+    /// Whether its default output is the sink's, and not the next stage's.
+    feeds_sink: bool,
+    /// A plugin that fails on so many records in a row is broken.
     breaker: Option<u32>,
 }
 
@@ -49,35 +62,40 @@ impl Stage {
         outputs: usize,
         deadline: Duration,
     ) -> Self {
-        let terms = Terms { name: name.into(), policy, limits, outputs, deadline, breaker: None };
+        let terms = Terms { name: name.into(), policy, limits, outputs, deadline, feeds_sink: false, breaker: None };
         Stage { terms, live: Live::new(transform), version: 0, on_trial: false, candidate: None }
     }
 
-    /// The same stage, which says in errors that its plugin is of this version. One that is `on_trial` has another version
-    /// before it, which takes over should this one end the worker: then nothing that is not committed counts.
+    /// The same stage, whose errors name this version. `on_trial`: an earlier version stands ready; if this one ends the
+    /// worker, that one takes over and runs again whatever is uncommitted and can be undone.
     #[must_use]
     pub fn with_version(mut self, version: u64, on_trial: bool) -> Self {
         (self.version, self.on_trial) = (version, on_trial);
         self
     }
 
-    /// The same stage with a breaker: it stops the worker once this many records in a row made the plugin fail.
-    /// Rejections are answers, not failures of the plugin.
+    /// The same stage with a breaker: it stops the worker once the plugin has failed on this many records in a row. A
+    /// rejection is an answer, not a failure.
     #[must_use]
     pub fn with_breaker(mut self, failures: u32) -> Self {
         self.terms.breaker = Some(failures);
         self
     }
 
-    /// Lets another version of the plugin take over. What was learned of the one before is forgotten, and a candidate
-    /// beside it is given up. To be called between two batches.
+    /// No stage comes after it.
+    pub(crate) fn feed_sink(&mut self) {
+        self.terms.feeds_sink = true;
+    }
+
+    /// Lets another version of the plugin take over, between two batches. What was learned of the one before is forgotten,
+    /// and a candidate beside it is given up.
     pub(crate) fn replace(&mut self, by: Replacement) {
         (self.version, self.on_trial) = (by.version, by.on_trial);
         std::mem::replace(&mut self.live, Live::new(by.transform)).retire();
         self.dismiss();
     }
 
-    /// Puts a candidate beside the plugin, in the place of one that is there. To be called between two batches.
+    /// Puts a candidate beside the plugin, between two batches. It replaces one that is there.
     pub fn try_out(&mut self, candidate: Candidate) {
         self.dismiss();
         self.candidate = Some(Box::new(Trying::new(candidate)));
@@ -88,6 +106,12 @@ impl Stage {
         if let Some(candidate) = self.candidate.take() {
             candidate.retire();
         }
+    }
+
+    /// See [`Chain::start_over`](crate::chain::Chain::start_over).
+    pub(crate) fn start_over(&mut self) {
+        self.live.start_over();
+        self.candidate.iter_mut().for_each(|candidate| candidate.start_over());
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -110,12 +134,12 @@ impl Stage {
         self.live.transform()
     }
 
-    /// The plugin that a share of the records goes to, if there is one.
+    /// The canary, if there is one.
     pub(crate) fn canary(&self) -> Option<&dyn Transform> {
         self.candidate.as_ref().filter(|candidate| candidate.is_canary()).map(|candidate| candidate.transform())
     }
 
-    /// Makes `result` that of a batch of which nothing is done yet, but for what is a canary's.
+    /// Starts a batch: empties `result`, then lets a canary run its share.
     pub(crate) fn begin(&mut self, input: &Batch, result: &mut StageResult, clock: &dyn Clock) {
         result.clear();
         if let Some(candidate) = &mut self.candidate
@@ -130,23 +154,16 @@ impl Stage {
     /// Runs what is left of the batch through the plugin. Whatever the plugin does, each record ends either with its
     /// outputs in the result or among its failures.
     ///
-    /// A failed call says nothing about which record is to blame: the instance is thrown away and each half of the
-    /// batch is run in a fresh one, until the record is alone. One for which there was no memory left fails for good only in
-    /// an instance that has processed nothing else. If its policy then gives it another try after a pause,
-    /// that pause is returned, and the next call goes on from there; as it does after a pause of no time, which a slow plugin
-    /// leaves to whatever else the worker has to do.
+    /// A failed call does not say which record is to blame: the instance is thrown away, and each half of the batch is run in a
+    /// fresh one, until the record is alone. A record that found no memory left fails for good only in an instance that has
+    /// processed nothing else. Unless the batch ran to the end, the next call goes on where this one stopped.
     ///
     /// # Errors
     /// The plugin cannot be started again, or its breaker tripped.
-    pub(crate) fn run(
-        &mut self,
-        input: &Batch,
-        result: &mut StageResult,
-        clock: &dyn Clock,
-    ) -> Result<Option<Duration>, Error> {
+    pub(crate) fn run(&mut self, input: &Batch, result: &mut StageResult, clock: &dyn Clock) -> Result<Ran, Error> {
         let (of_live, part) = result.of_live(input);
-        let wait = self.live.run(&self.terms, of_live, part, clock)?;
-        if wait.is_none() {
+        let ran = self.live.run(&self.terms, of_live, part, clock)?;
+        if ran == Ran::Done {
             result.finish();
             if let Some(candidate) = &mut self.candidate
                 && !candidate.go_last(&self.terms, input, result, clock)
@@ -154,6 +171,6 @@ impl Stage {
                 self.dismiss();
             }
         }
-        Ok(wait)
+        Ok(ran)
     }
 }

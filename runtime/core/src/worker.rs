@@ -1,6 +1,7 @@
 mod ahead;
 mod commit;
 mod handover;
+mod parked;
 mod write;
 
 use std::collections::BTreeMap;
@@ -15,11 +16,12 @@ use crate::error::{Error, ErrorKind};
 use crate::meters::Meters;
 use crate::progress::Progress;
 use crate::seams::{Clock, Polled, Sink, Source, Transaction};
-use crate::stage::Stage;
+use crate::stage::{Ran, Stage};
 
 pub use commit::CommitEvery;
 use commit::{Amount, Meanwhile};
-pub use handover::{Ended, Handover, Rest};
+pub use handover::{Ended, Seams};
+use parked::Parked;
 
 /// One thread's share of a pipeline: a group member, a producer and an instance of each stage's plugin.
 ///
@@ -37,28 +39,28 @@ pub struct Worker {
     batch: Batch,
     /// The batch's way through the stages.
     passage: Passage,
-    /// Batches that wait, at most one a partition: for another try of a record, for the end of a commit, or for their turn where
-    /// a plugin is slow.
+    /// Batches that wait, at most one a partition, in the order in which they came: for another try of a record, for the end of a
+    /// commit, or for their turn where a plugin is slow.
     parked: Vec<Parked>,
-    /// How many of them were gone on with since the source was asked last.
+    /// How many of them were resumed since the source was polled last.
     resumed: u32,
     /// When the oldest uncommitted batch set out; none if there is none.
     open_since: Option<Duration>,
-    /// Whether there is nothing to read, as far as this turn has seen.
+    /// Whether there was nothing to read when this turn looked.
     lull: bool,
-    /// How long transactions take to be committed, of late.
+    /// The mean duration of a commit, of late.
     commits_take: Duration,
     /// Input since the last commit.
     fresh: Amount,
     /// Input whose offsets are not committed: what a crash now would repeat.
     uncommitted: Amount,
     lag: BTreeMap<Partition, u64>,
-    /// How often the worker went back since its last commit.
+    /// How often the worker has gone back since its last commit.
     rewinds: u32,
     inbox: Inbox,
-    /// What is read meanwhile is parked, a batch a partition.
+    /// What is read while it is paused is parked, a batch a partition.
     paused: bool,
-    /// Another worker is to go on with the seams.
+    /// It is to end, and leave its seams to another worker.
     handing_over: bool,
 }
 
@@ -69,12 +71,6 @@ pub enum Delivery {
     ExactlyOnce,
     /// Offsets follow acknowledged outputs.
     AtLeastOnce,
-}
-
-struct Parked {
-    batch: Batch,
-    passage: Passage,
-    due: Duration,
 }
 
 /// What a worker is told once.
@@ -88,11 +84,11 @@ pub struct WorkerSettings {
     pub commit: CommitEvery,
     /// Input bytes in flight beyond which the source is not read.
     pub budget: usize,
-    /// How long a drain may take before what is in flight is left for the next worker.
+    /// How long a drain may take; what is in flight after that is left to the next worker.
     pub drain: Duration,
 }
 
-/// Asks workers to drain and end. Cheap to look at; shared.
+/// Asks workers to drain and end. Shared, and cheap to check.
 #[derive(Debug, Default)]
 pub struct Stop(AtomicBool);
 
@@ -110,43 +106,43 @@ impl Stop {
 
 /// The longest wait for records: bounds how late a stop is noticed.
 const WAIT_MAX: Duration = Duration::from_millis(50);
-/// So many batches that waited are gone on with before the source is asked again, which looks after the group then: some
-/// seconds, with a slow plugin.
+/// How many parked batches are resumed before the source is polled again; polling also keeps the membership alive. With a
+/// slow plugin that is some seconds.
 const RESUMED_MAX: u32 = 4;
-/// A worker that goes back so often without a commit between is to be replaced, and a pause is due.
+/// A worker that goes back so often without a commit in between is replaced, after a pause.
 const REWINDS_MAX: u32 = 5;
 
 impl Worker {
     /// A worker over these seams. `meters` must have been made for the same stages.
     pub fn new(
         settings: WorkerSettings,
-        source: Box<dyn Source>,
+        seams: Seams,
         stages: Vec<Stage>,
-        sink: Box<dyn Sink>,
-        transaction: Box<dyn Transaction>,
         clock: Box<dyn Clock>,
         meters: Arc<Meters>,
     ) -> Self {
+        let Seams { source, sink, transaction, rest } = seams;
         let chain = Chain::new(stages);
+        let parked = |batch| Parked { batch, passage: chain.passage(), due: Duration::ZERO };
         Worker {
             settings,
             source,
             passage: chain.passage(),
-            parked: Vec::new(),
+            parked: rest.batches.into_iter().map(parked).collect(),
             resumed: 0,
             chain,
             sink,
             transaction,
             clock,
             meters,
-            progress: Progress::default(),
+            progress: Progress::after(&rest.progress),
             batch: Batch::default(),
             open_since: None,
             lull: false,
             commits_take: Duration::ZERO,
             fresh: Amount::default(),
             uncommitted: Amount::default(),
-            lag: BTreeMap::new(),
+            lag: rest.lag,
             rewinds: 0,
             inbox: Inbox::default(),
             paused: false,
@@ -154,26 +150,26 @@ impl Worker {
         }
     }
 
-    /// The same worker, which does what it is told by way of this inbox.
+    /// The same worker, which does what this inbox tells it.
     #[must_use]
     pub fn with_inbox(mut self, inbox: Inbox) -> Self {
         self.inbox = inbox;
         self
     }
 
-    /// The same worker, whose outputs carry the header `sluicegate-plugin-digest`: the SHA-256 of the plugins that made them,
-    /// of each stage, in order, with commas between.
+    /// The same worker, whose outputs carry the header `sluicegate-plugin-digest`: the SHA-256 of each plugin that made them, in
+    /// the order of the stages, with commas between.
     #[must_use]
     pub fn with_plugin_header(mut self) -> Self {
         self.chain.name_plugins();
         self
     }
 
-    /// Streams until `stop` is requested, then finishes what is in flight, commits and leaves the group; or until it is
-    /// told to hand over, which it does instead of leaving.
+    /// Streams until `stop` is requested, then finishes what is in flight, commits, and leaves the group. Where it is told to
+    /// hand over it does the same, but stays in the group and leaves its seams to the next worker.
     ///
     /// # Errors
-    /// What was in flight is undone or left unacknowledged; a new worker does it again from the committed offsets.
+    /// What was in flight is undone or left unacknowledged; a new worker starts again from the committed offsets.
     pub fn run(mut self, stop: &Stop) -> Result<Ended, Error> {
         let result = self.flow(stop);
         if result.is_err() && self.open_since.is_some() {
@@ -249,6 +245,7 @@ impl Worker {
         self.rewinds += 1;
         self.give_up()?;
         self.parked.clear();
+        self.chain.start_over();
         self.meters.forget_lag(self.lag.keys());
         self.lag.clear();
         self.source.rewind(&why)
@@ -264,8 +261,8 @@ impl Worker {
         Ok(())
     }
 
-    /// What the worker was told since the last batch. Looked for once a batch is read, not before: it may be of a partition
-    /// that another worker has run on a newer version already.
+    /// Does what the worker was told since the last batch. It looks after a batch is read, not before: another worker may have
+    /// run that partition on a newer version already.
     fn obey(&mut self) -> Result<(), Error> {
         match self.inbox.take() {
             None => Ok(()),
@@ -299,7 +296,7 @@ impl Worker {
         drained
     }
 
-    /// Between two batches. What is parked has nothing written, and begins anew with what is there now.
+    /// Between two batches. Nothing of what is parked is written yet: it begins anew with the plugin that is there now.
     fn change(&mut self, stage: usize, change: impl FnOnce(&mut Stage)) {
         self.chain.change(stage, change);
         self.passage.restart();
@@ -310,7 +307,7 @@ impl Worker {
         }
     }
 
-    /// One batch, as far as it comes: to the sink, or until a record of it has to wait.
+    /// Takes the batch as far as it goes: to the sink, or until it has to wait.
     fn process(&mut self) -> Result<(), Error> {
         self.obey()?;
         if self.paused || self.handing_over {
@@ -318,54 +315,35 @@ impl Worker {
             return Ok(());
         }
         match self.run_stages() {
-            Ok(None) => self.write(),
-            Ok(Some(wait)) => {
+            Ok(Ran::Done) => self.write(),
+            Ok(Ran::Yield) => {
+                self.park(Duration::ZERO);
+                Ok(())
+            }
+            Ok(Ran::RetryAfter(wait)) => {
+                self.note_lag();
                 self.park(wait);
                 Ok(())
             }
-            // The version before runs it all again, also what this one has already made a dead letter.
+            // The version before runs it all again, even what this one has made dead letters of.
             Err(error) if self.may_be_undone(&error) => Err(error),
             // What came before it is done, and stays done.
             Err(error) => self.finish().and(Err(error)),
         }
     }
 
-    /// Whether the error is of a version on trial, and what it has made since the last commit can be undone.
+    /// Whether the error is that of a version on trial, all of whose work since the last commit can be undone.
     fn may_be_undone(&self, error: &Error) -> bool {
         let culprit = error.culprit.map(|culprit| self.chain.stage(culprit.stage));
         self.settings.delivery == Delivery::ExactlyOnce && culprit.is_some_and(Stage::is_on_trial)
     }
 
-    fn run_stages(&mut self) -> Result<Option<Duration>, Error> {
-        let wait = self.chain.run(&self.batch, &mut self.passage, &*self.clock)?;
-        if wait.is_none() {
+    fn run_stages(&mut self) -> Result<Ran, Error> {
+        let ran = self.chain.run(&self.batch, &mut self.passage, &*self.clock)?;
+        if ran == Ran::Done {
             self.refuse_to_pass_over()?;
         }
-        Ok(wait)
-    }
-
-    /// Puts the batch aside for some time, and its partition with it: the others flow on.
-    fn park(&mut self, wait: Duration) {
-        self.source.hold(&self.batch.partition, true);
-        let batch = std::mem::take(&mut self.batch);
-        let passage = std::mem::replace(&mut self.passage, self.chain.passage());
-        self.parked.push(Parked { batch, passage, due: self.clock.now() + wait });
-    }
-
-    /// A parked batch whose time has come.
-    fn due(&self) -> Option<usize> {
-        if self.parked.is_empty() || self.paused {
-            return None;
-        }
-        let now = self.clock.now();
-        self.parked.iter().position(|parked| parked.due <= now)
-    }
-
-    fn resume(&mut self, index: usize) -> Result<(), Error> {
-        let parked = self.parked.swap_remove(index);
-        (self.batch, self.passage) = (parked.batch, parked.passage);
-        self.source.hold(&self.batch.partition, false);
-        self.process()
+        Ok(ran)
     }
 
     fn revoke(&mut self, lost: bool) -> Result<(), Error> {

@@ -4,7 +4,7 @@ mod script;
 
 use std::time::Duration;
 
-use script::{Event, Stamp, run_committing, run_every, tell};
+use script::{Event, Stamp, run_committing, run_every, run_refused, tell};
 use sluicegate_core::*;
 
 #[test]
@@ -22,6 +22,26 @@ fn what_is_run_during_a_commit_is_written_after_it_and_in_order() {
     assert_eq!(of(&["a.1", "b.1", "d.1"]), ["a.1", "b.1", "d.1"]);
     assert_eq!(of(&["c.1", "e.1"]), ["c.1", "e.1"]);
     assert_eq!(meters.tally().records_in, 5);
+}
+
+/// Each commit reads a batch of every partition ahead, so that all of them wait for their turn all the time.
+#[test]
+fn no_partition_waits_for_the_end_of_anothers_backlog() {
+    const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+    const BATCHES: usize = 12;
+    let batches = (0..BATCHES).flat_map(|_| (0u32..).zip(NAMES));
+    let script = batches.map(|(partition, name)| Event::Records(partition, vec![name])).collect();
+    let (result, world, _) = run_committing(1, 0, script);
+    result.unwrap();
+    let world = world.borrow();
+    assert_eq!(world.written.len(), NAMES.len() * BATCHES);
+    let mut done = [0usize; NAMES.len()];
+    for value in &world.written {
+        let partition = NAMES.iter().position(|name| value.starts_with(name)).unwrap();
+        done[partition] += 1;
+        let (most, least) = (done.iter().max().unwrap(), done.iter().min().unwrap());
+        assert!(most - least <= 2, "{done:?} batches are done");
+    }
 }
 
 #[test]
@@ -47,6 +67,19 @@ fn what_goes_wrong_meanwhile_is_told_once_the_commit_is_done() {
     let world = world.borrow();
     assert_eq!((world.written.join(","), &world.committed[..]), ("a.1".to_owned(), &[1][..]));
     assert_eq!((world.read[0], world.aborted), (5, 0), "it was run meanwhile, and nothing was open any more");
+}
+
+#[test]
+fn of_two_errors_the_one_counts_that_cannot_go_on() {
+    let script = || vec![Event::Records(0, vec!["a"]), Event::Records(0, vec!["trap", "trap", "trap", "trap"])];
+    for (of_commit, counts) in [
+        (ErrorKind::Rewind, ErrorKind::Tripped),
+        (ErrorKind::Retry, ErrorKind::Tripped),
+        (ErrorKind::Promise, ErrorKind::Promise),
+        (ErrorKind::Config, ErrorKind::Config),
+    ] {
+        assert_eq!(run_refused(of_commit, script()).kind, counts);
+    }
 }
 
 #[test]

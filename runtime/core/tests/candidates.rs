@@ -162,6 +162,29 @@ fn a_canary_that_fails_on_everything_ends_within_its_batch_and_loses_nothing() {
 }
 
 #[test]
+fn a_slow_candidate_is_dropped_before_it_holds_a_worker_up_for_long() {
+    for role in [Role::Shadow, Role::Canary(Share { points: 10_000, of_keys: true })] {
+        let findings = Arc::new(Findings::default());
+        // By the first batch it is known how slow it is; after that its calls are short.
+        let script = vec![
+            try_out("slow", true, role, &findings),
+            Event::Records(0, vec!["a"]),
+            Event::Records(0, LETTERS.to_vec()),
+            Event::Records(0, vec!["b"]),
+        ];
+        let (result, world, _) = run("1", 0, script);
+        result.unwrap();
+        let first = if role == Role::Shadow { "a.1" } else { "a.slow" };
+        let mut expected = vec![first.to_owned()];
+        expected.extend(LETTERS.iter().map(|key| format!("{key}.1")));
+        expected.push("b.1".to_owned());
+        assert_eq!(world.borrow().written, expected, "{role:?}");
+        let ended = findings.report().ended.unwrap();
+        assert!(ended.contains("too slow: the candidate took 5.4s for 9 of a batch's 12 records"), "{ended}");
+    }
+}
+
+#[test]
 fn another_version_ends_what_is_tried_out_beside_the_one_before() {
     let findings = Arc::new(Findings::default());
     let script = vec![

@@ -23,6 +23,13 @@ fn outputs_come_first_and_offsets_last_in_both_deliveries() {
 }
 
 #[test]
+fn what_holds_no_records_after_a_batch_is_committed_with_it() {
+    let world = Rc::new(World { batch_end: Some(9), ..World::default() });
+    run(&world, Delivery::ExactlyOnce, Action::Stop, 1, vec![records(&["a", "b"])]).0.unwrap();
+    assert_eq!(*world.committed.borrow(), ["in[0]=9 after 2"]);
+}
+
+#[test]
 fn only_the_culprits_are_dead_letters() {
     let world = Rc::new(World::default());
     let batch = ["a1", "a2", "trap1", "a3", "no4", "a5", "trap6"];
@@ -123,6 +130,15 @@ fn a_pause_before_a_retry_holds_up_its_own_partition_alone() {
 }
 
 #[test]
+fn what_waits_for_a_retry_is_behind() {
+    let world = Rc::new(World { log_end: Some(40), ..World::default() });
+    let events = vec![Event::Records(vec![(2, "a"), (3, "trap"), (4, "b")]), Event::Of(1, vec![(29, "c")])];
+    run(&world, Delivery::ExactlyOnce, Action::Skip, 1, events).0.unwrap();
+    assert_eq!(world.lags.borrow()[0], [38], "before anything is committed");
+    assert_eq!(world.meters.borrow().as_ref().unwrap().lag().len(), 0, "and nothing is told of it any more");
+}
+
+#[test]
 fn what_waits_for_a_retry_goes_with_its_partition() {
     let world = Rc::new(World::default());
     let events = vec![records(&["a", "trap"]), Event::Revoke { lost: false }];
@@ -141,6 +157,29 @@ fn a_slow_plugin_leaves_turns_to_the_group_and_to_other_partitions() {
     assert_eq!(world.written.borrow()[..3], ["SLOW@0.0", "D@0.0", "SLOW@1.0"]);
     assert_eq!(*world.committed.borrow(), ["in[0]=17,in[1]=1 after 18"]);
     assert_eq!(tally.records_in, 18);
+}
+
+#[test]
+fn a_plugin_is_given_no_more_at_once_than_it_takes() {
+    for (rows_max, calls) in [(2, 3), (5, 1), (1, 5), (0, 5)] {
+        let world = Rc::new(World { rows_max: Some(rows_max), ..World::default() });
+        let events = vec![records(&["a", "b", "c", "d", "e"])];
+        run(&world, Delivery::ExactlyOnce, Action::Stop, 1, events).0.unwrap();
+        assert_eq!((world.calls.get(), world.written.borrow().len()), (calls, 5));
+    }
+}
+
+#[test]
+fn a_record_that_is_passed_on_and_too_large_for_the_sink_is_its_policys_matter() {
+    let large: &'static str = format!("pass{}", "0".repeat(1 << 20)).leak();
+    for stages in [1, 2] {
+        let world = Rc::new(World::default());
+        let (result, tally) =
+            run(&world, Delivery::ExactlyOnce, Action::Skip, stages, vec![records(&["pass1", large, "pass2"])]);
+        result.unwrap();
+        assert_eq!(*world.written.borrow(), ["pass1@0.0", "pass2@2.0"]);
+        assert_eq!((tally.skipped, world.committed.borrow().len()), (1, 1));
+    }
 }
 
 #[test]
@@ -167,6 +206,18 @@ fn a_group_between_two_generations_makes_the_worker_go_back_and_not_end() {
     assert_eq!((world.rewinds.get(), world.aborts.get()), (2, 2));
     assert_eq!(*world.written.borrow(), ["A@0.0", "B@1.0"].repeat(3), "each time in a transaction of its own");
     assert_eq!(world.committed.borrow()[0], "in[0]=2 after 6");
+}
+
+/// Sixty records fail, and as the group takes no offsets they are run once more: the breaker is for a hundred in a row.
+#[test]
+fn a_record_that_is_run_again_counts_once_for_the_breaker() {
+    let world = Rc::new(World { refusals: Cell::new(1), ..World::default() });
+    let traps = (0..60).map(|offset| (offset, "trap")).collect();
+    let events = vec![Event::Records(traps), Event::Revoke { lost: false }];
+    let rule = Rule { retries: 0, backoff: Duration::ZERO, then: Action::Skip };
+    let (result, tally) = run_by(&world, Delivery::ExactlyOnce, rule, 1, events);
+    result.unwrap();
+    assert_eq!((world.rewinds.get(), tally.skipped), (1, 120));
 }
 
 #[test]

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use sluicegate_core::{Clock, Delivery, Error, Meters, OutputLimits, Role, Stage, Stop, Worker, WorkerSettings};
+use sluicegate_core::{
+    Clock, Delivery, Error, Meters, OutputLimits, Role, Seams, SinkLimits, Stage, Stop, Worker, WorkerSettings,
+};
 use sluicegate_kafka::Patience;
 use sluicegate_local::Log;
 use sluicegate_wasm::{
@@ -21,7 +23,7 @@ use sluicegate_wasm::{
 
 pub(crate) use candidates::Tryout;
 pub(crate) use dead_letters::{Outlet, dead_letter_topic};
-pub(crate) use seams::Seams;
+pub(crate) use seams::Connected;
 pub(crate) use versions::Swapped;
 
 use crate::config::{self, Pipeline};
@@ -31,7 +33,7 @@ use crate::registry::Registry;
 use crate::seat::Seat;
 pub(crate) use plugins::load_options;
 use plugins::refuse;
-use seams::LOCAL_OUTPUT_BYTES_MAX;
+use seams::LOCAL_LIMITS;
 use versions::{Version, Versions};
 
 /// A drain that takes longer leaves what is in flight to the next worker: with leaving the group it stays within 10 s.
@@ -117,7 +119,7 @@ impl App {
         let loaded = LoadedPipeline { config, stages, meters, journal, onlooker, versions, seat };
         // One instance of each, so that a plugin that refuses its configuration is known before anything is connected.
         for (index, stage) in loaded.config.stages.iter().enumerate() {
-            let started = loaded.instance(index, &loaded.version(index).plugin, LOCAL_OUTPUT_BYTES_MAX, None);
+            let started = loaded.instance(index, &loaded.version(index).plugin, LOCAL_LIMITS, None);
             started.map_err(|error| refuse(stage, &["config"], error.message))?;
         }
         Ok(loaded)
@@ -128,12 +130,12 @@ impl App {
     ///
     /// # Errors
     /// A system cannot be reached, or refuses.
-    pub(crate) fn connect(&self, pipeline: &LoadedPipeline, index: u32, stop: &Arc<Stop>) -> Result<Seams, Error> {
+    pub(crate) fn connect(&self, pipeline: &LoadedPipeline, index: u32, stop: &Arc<Stop>) -> Result<Connected, Error> {
         let seat = pipeline.seat.get_or_init(|| Seat::take(&pipeline.config.name));
-        let seams = Seams::connect(self, &pipeline.config, seat.name(), index, Patience::new(stop, DRAIN))?;
+        let connected = Connected::connect(self, &pipeline.config, seat.name(), index, Patience::new(stop, DRAIN))?;
         Ok(match &pipeline.onlooker {
-            Some(look_on) => look_on(seams),
-            None => seams,
+            Some(look_on) => Connected { seams: look_on(connected.seams), ..connected },
+            None => connected,
         })
     }
 
@@ -159,12 +161,13 @@ impl LoadedPipeline {
     }
 
     /// A worker over these seams, with fresh instances of the plugins.
-    pub(crate) fn worker(&self, seams: Seams, delivery: Delivery) -> Result<Worker, Error> {
+    pub(crate) fn worker(&self, connected: Connected, delivery: Delivery) -> Result<Worker, Error> {
+        let Connected { seams, limits } = connected;
         let config = &self.config;
-        let (inbox, versions, tryout) = self.versions.enlist(seams.bytes_per_output);
-        let mut stages = self.transforms(&versions, seams.bytes_per_output)?;
+        let (inbox, versions, tryout) = self.versions.enlist(limits);
+        let mut stages = self.transforms(&versions, limits)?;
         if let Some(tryout) = tryout {
-            self.join_tryout(&tryout, &mut stages, seams.bytes_per_output);
+            self.join_tryout(&tryout, &mut stages, limits);
         }
         let settings = WorkerSettings {
             pipeline: config.name.clone(),
@@ -174,20 +177,19 @@ impl LoadedPipeline {
             drain: DRAIN,
         };
         let (clock, meters) = (Box::new(SystemClock(Instant::now())), Arc::clone(&self.meters));
-        let worker = Worker::new(settings, seams.source, stages, seams.sink, seams.transaction, clock, meters);
-        let worker = worker.with_inbox(inbox).after(seams.rest);
+        let worker = Worker::new(settings, seams, stages, clock, meters).with_inbox(inbox);
         Ok(if config.sink.plugin_header() { worker.with_plugin_header() } else { worker })
     }
 
     /// The stages, with fresh instances of these versions.
-    fn transforms(&self, versions: &[Version], bytes_per_output: usize) -> Result<Vec<Stage>, Error> {
+    fn transforms(&self, versions: &[Version], sink: SinkLimits) -> Result<Vec<Stage>, Error> {
         let stages = versions.iter().zip(&self.config.stages).enumerate().map(|(index, (version, config))| {
             let instance = self
-                .instance(index, &version.plugin, bytes_per_output, None)
+                .instance(index, &version.plugin, sink, None)
                 .map_err(|error| error.within(&format!("pipeline '{}', stage '{}'", self.config.name, config.name)))?;
             let policy = config.on_failure.policy(self.config.dead_letter.is_some());
             let (outputs, deadline) = (self.config.sink.outputs().names().len(), config.limits.deadline.0);
-            let limits = output_limits(config, bytes_per_output);
+            let limits = output_limits(config, sink);
             let stage = Stage::new(config.name.clone(), Box::new(instance), policy, limits, outputs, deadline);
             Ok(stage.with_breaker(config.on_failure.breaker).with_version(version.number, version.is_on_trial()))
         });
@@ -195,15 +197,9 @@ impl LoadedPipeline {
     }
 
     /// A fresh instance of a plugin for one stage: as the stage's own, or as a candidate in this role.
-    fn instance(
-        &self,
-        index: usize,
-        plugin: &Plugin,
-        bytes_per_output: usize,
-        role: Option<Role>,
-    ) -> Result<Instance, Error> {
+    fn instance(&self, index: usize, plugin: &Plugin, sink: SinkLimits, role: Option<Role>) -> Result<Instance, Error> {
         let (config, loaded) = (&self.config.stages[index], &self.stages[index]);
-        let output = output_limits(config, bytes_per_output);
+        let output = output_limits(config, sink);
         let spec = InstanceSpec {
             pipeline: self.config.name.clone(),
             stage: config.name.clone(),
@@ -236,11 +232,11 @@ fn topics(pipeline: &Pipeline) -> Topics {
     Topics { input, output: Some(pipeline.sink.topic().to_owned()) }
 }
 
-fn output_limits(stage: &config::Stage, bytes_per_output: usize) -> OutputLimits {
+fn output_limits(stage: &config::Stage, sink: SinkLimits) -> OutputLimits {
     OutputLimits {
         outputs_per_record: stage.limits.outputs_per_record,
         bytes_per_record: stage.limits.output_bytes_per_record.bytes(),
-        bytes_per_output,
+        sink,
     }
 }
 

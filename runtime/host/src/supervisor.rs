@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use sluicegate_core::{Ended, Error, ErrorKind, Stop};
 
-use crate::app::{App, LoadedPipeline, Seams};
+use crate::app::{App, Connected, LoadedPipeline};
 use crate::exit::Exit;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -359,28 +359,28 @@ fn run_once(
     running: &Running,
     pipeline: &LoadedPipeline,
     worker: u32,
-    handed_over: Option<Seams>,
-) -> Result<Option<Seams>, Error> {
+    handed_over: Option<Connected>,
+) -> Result<Option<Connected>, Error> {
     if running.stop.requested() && handed_over.is_none() {
         return Ok(None);
     }
     let run = || {
-        let seams = match handed_over {
-            Some(seams) => seams,
+        let connected = match handed_over {
+            Some(connected) => connected,
             None => {
                 running.set(worker, WorkerState::Starting);
-                let seams = app.connect(pipeline, worker, &running.stop)?;
+                let connected = app.connect(pipeline, worker, &running.stop)?;
                 running.connected_once.store(true, Relaxed);
                 tracing::info!(pipeline = %running.name, worker, "running");
-                seams
+                connected
             }
         };
-        let bytes_per_output = seams.bytes_per_output;
-        let connected = pipeline.worker(seams, pipeline.config.delivery.into())?;
+        let limits = connected.limits;
+        let made = pipeline.worker(connected, pipeline.config.delivery.into())?;
         running.set(worker, WorkerState::Running);
-        Ok(match connected.run(&running.stop)? {
+        Ok(match made.run(&running.stop)? {
             Ended::Left => None,
-            Ended::HandedOver(handover) => Some(Seams::of(handover, bytes_per_output)),
+            Ended::HandedOver(seams) => Some(Connected { seams, limits }),
         })
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {

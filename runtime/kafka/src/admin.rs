@@ -6,7 +6,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig as Properties;
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
@@ -17,10 +17,11 @@ use crate::connect::{REACH_WAIT, partitions, reach};
 use crate::context::{Consumer, ConsumerState};
 use crate::deadline::Bounded;
 use crate::error::{failed, failed_call};
+use crate::limits::TopicLimits;
 use crate::properties::is_of_connection;
 
 /// How long the controller may take.
-const ADMIN_WAIT: Duration = Duration::from_secs(15);
+pub(crate) const ADMIN_WAIT: Duration = Duration::from_secs(15);
 
 /// The cluster's topics: to look at, create and delete. Every call blocks, for some seconds at most.
 pub struct Topics {
@@ -119,7 +120,7 @@ impl Topics {
             new = new.set(key, value);
         }
         self.metadata(None)?; // Says better than a time-out why nobody answers.
-        let results = self.wait(&doing, self.admin.create_topics([&new], &options()))?;
+        let results = self.wait(&doing, self.admin.create_topics([&new], &options(ADMIN_WAIT)))?;
         outcome(&doing, results)?;
         let end = Instant::now() + ADMIN_WAIT;
         while Instant::now() < end {
@@ -141,7 +142,7 @@ impl Topics {
     pub fn delete(&self, topic: &str) -> Result<(), Error> {
         let doing = format!("delete topic '{topic}'");
         self.metadata(None)?;
-        let results = self.wait(&doing, self.admin.delete_topics(&[topic], &options()))?;
+        let results = self.wait(&doing, self.admin.delete_topics(&[topic], &options(ADMIN_WAIT)))?;
         outcome(&doing, results)
     }
 
@@ -150,19 +151,22 @@ impl Topics {
         partitions(&self.metadata(Some(topic))?, topic)
     }
 
-    /// The largest batch that all of the topics take; none: the brokers do not tell.
-    pub(crate) fn message_bytes_max(&self, topics: &[&str]) -> Option<usize> {
+    /// What all of the topics take; none: the brokers do not tell, or not within this time.
+    pub(crate) fn limits(&self, topics: &[&str], within: Duration) -> Option<TopicLimits> {
         let resources: Vec<ResourceSpecifier<'_>> =
             topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-        let described = self.wait("read the settings of topics", self.admin.describe_configs(&resources, &options()));
+        let described =
+            self.wait("read the settings of topics", self.admin.describe_configs(&resources, &options(within)));
         let limits = described.ok().and_then(|topics| {
-            let limit = |topic: &ConfigResource| topic.get("max.message.bytes")?.value.as_ref()?.parse::<usize>().ok();
-            topics.iter().map(|topic| topic.as_ref().ok().and_then(limit)).collect::<Option<Vec<usize>>>()
+            topics.iter().map(|topic| topic.as_ref().ok().and_then(TopicLimits::of)).collect::<Option<Vec<_>>>()
         });
         if limits.is_none() {
-            tracing::info!("max.message.bytes of the topics {topics:?} is not to be read; the default is taken");
+            tracing::info!(
+                "max.message.bytes of the topics {topics:?}, and how far from now timestamps may lie there, cannot be \
+                 read; the default is taken for the one, and no limit for the other"
+            );
         }
-        limits?.into_iter().min()
+        limits?.into_iter().reduce(TopicLimits::and)
     }
 
     pub(crate) fn cluster_id(&self) -> Option<String> {
@@ -185,8 +189,8 @@ impl Topics {
     }
 }
 
-fn options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(ADMIN_WAIT)).operation_timeout(Some(ADMIN_WAIT))
+fn options(within: Duration) -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(within)).operation_timeout(Some(within))
 }
 
 fn outcome(doing: &str, results: Vec<rdkafka::admin::TopicResult>) -> Result<(), Error> {

@@ -8,13 +8,14 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::Producer as _;
 use regex::Regex;
-use sluicegate_core::{Delivery, Error, ErrorKind};
+use sluicegate_core::{Delivery, Error, ErrorKind, SinkLimits};
 
-use crate::admin::Topics;
+use crate::admin::{ADMIN_WAIT, Topics};
 use crate::config::{KafkaSinkConfig, KafkaSourceConfig, PartitionBy};
 use crate::context::{Consumer, ConsumerState, Faults, Producer, ProducerState, is_authentication};
 use crate::deadline::{Bounded, Patience};
 use crate::error::{failed, failed_call, kind};
+use crate::limits::{MESSAGE_BYTES_DEFAULT, TopicLimits};
 use crate::native::ProducerEvents;
 use crate::queue::Queue;
 use crate::record::{SharedConsumer, SharedProducer};
@@ -24,12 +25,10 @@ use crate::transaction::KafkaTransaction;
 
 /// How long brokers may take to answer at all.
 pub(crate) const REACH_WAIT: Duration = Duration::from_secs(10);
+/// How long brokers may take to say what topics take, where that can be done without.
+const LIMITS_WAIT: Duration = Duration::from_secs(1);
 /// How long a new producer waits for an answer that only makes it ready sooner.
 const READY_WAIT: Duration = Duration::from_secs(1);
-/// The largest batch a topic takes by default (1 MiB and 12 bytes).
-const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
-/// Of that, what headers' lengths, a dead letter's story and the batch itself may need.
-const RECORD_OVERHEAD: usize = 4096;
 
 /// One worker's share of Kafka.
 pub struct Connection {
@@ -39,9 +38,8 @@ pub struct Connection {
     pub sink: KafkaSink,
     /// What makes them one.
     pub transaction: KafkaTransaction,
-    /// The most bytes of key, value and headers that the sink takes in one record, for
-    /// [`sluicegate_core::OutputLimits`].
-    pub bytes_per_output: usize,
+    /// What the sink takes in one record, for [`sluicegate_core::OutputLimits`].
+    pub limits: SinkLimits,
 }
 
 /// A sink alone.
@@ -51,7 +49,7 @@ pub struct SinkConnection {
     /// Its transactions.
     pub transaction: KafkaTransaction,
     /// As of [`Connection`].
-    pub bytes_per_output: usize,
+    pub limits: SinkLimits,
 }
 
 /// Connects a worker: checks that brokers answer and topics exist, and fences whoever had the same transactional id.
@@ -67,7 +65,7 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Pat
     if sink.delivery == Delivery::ExactlyOnce && source.brokers != sink.brokers {
         check_same_cluster(&consumer, &found.admin)?;
     }
-    let (queue, bytes_per_output) = queue(sink, found, patience.clone())?;
+    let (queue, limits) = queue(sink, found, patience.clone())?;
     let transaction = match sink.delivery {
         Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer), patience),
         Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &queue, sink, &patience)?,
@@ -76,7 +74,7 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Pat
         source: KafkaSource::new(consumer, source)?,
         sink: KafkaSink::new(queue, sink)?,
         transaction,
-        bytes_per_output,
+        limits,
     })
 }
 
@@ -95,7 +93,7 @@ pub fn connect_source(
 }
 
 /// As [`connect`], of a sink alone, at least once: its source is another system's, with topics of at most so many
-/// partitions. Also returns [`Connection::bytes_per_output`].
+/// partitions. Also returns [`Connection::limits`].
 ///
 /// # Errors
 /// As [`connect`].
@@ -103,9 +101,9 @@ pub fn connect_sink(
     sink: &KafkaSinkConfig,
     source_partitions: usize,
     patience: Patience,
-) -> Result<(KafkaSink, usize), Error> {
-    let (queue, bytes_per_output) = queue(sink, check_sink(sink, source_partitions)?, patience)?;
-    Ok((KafkaSink::new(queue, sink)?, bytes_per_output))
+) -> Result<(KafkaSink, SinkLimits), Error> {
+    let (queue, limits) = queue(sink, check_sink(sink, source_partitions)?, patience)?;
+    Ok((KafkaSink::new(queue, sink)?, limits))
 }
 
 /// As [`connect`], of a sink without a source, exactly once: its transactions are outputs alone, whatever positions they
@@ -115,27 +113,29 @@ pub fn connect_sink(
 /// As [`connect`].
 pub fn connect_transactional_sink(sink: &KafkaSinkConfig, patience: Patience) -> Result<SinkConnection, Error> {
     let sink = KafkaSinkConfig { delivery: Delivery::ExactlyOnce, ..sink.clone() };
-    let (queue, bytes_per_output) = queue(&sink, check_sink(&sink, 0)?, patience.clone())?;
+    let (queue, limits) = queue(&sink, check_sink(&sink, 0)?, patience.clone())?;
     let transaction = transaction(None, &queue, &sink, &patience)?;
     let sink = KafkaSink::new(queue, &sink)?;
-    Ok(SinkConnection { sink, transaction, bytes_per_output })
+    Ok(SinkConnection { sink, transaction, limits })
 }
 
-/// The largest batch that the sink's topics take, in bytes.
-fn record_bytes_max(admin: &Topics, sink: &KafkaSinkConfig) -> usize {
-    // Whoever sets it knows it.
+/// What the sink's topics take.
+fn topic_limits(admin: &Topics, sink: &KafkaSinkConfig) -> TopicLimits {
+    // Whoever sets it knows it; and for what topics say of timestamps alone, nobody waits long.
     let set = sink.properties.get("message.max.bytes").and_then(|value| value.parse().ok());
-    set.or_else(|| admin.message_bytes_max(&sink.topics())).unwrap_or(MESSAGE_BYTES_DEFAULT)
+    let within = if set.is_some() { LIMITS_WAIT } else { ADMIN_WAIT };
+    let limits = admin.limits(&sink.topics(), within).unwrap_or_default();
+    TopicLimits { message_bytes: set.unwrap_or(limits.message_bytes), ..limits }
 }
 
-/// A producer's queue, and [`Connection::bytes_per_output`]. Asks for the limits of the sink's topics, for which
+/// A producer's queue, and [`Connection::limits`]. Asks for the limits of the sink's topics, for which
 /// `found` is not needed any more then.
-fn queue(sink: &KafkaSinkConfig, found: FoundSink, patience: Patience) -> Result<(Queue, usize), Error> {
+fn queue(sink: &KafkaSinkConfig, found: FoundSink, patience: Patience) -> Result<(Queue, SinkLimits), Error> {
     let FoundSink { admin, partitions } = found;
-    let bytes_max = record_bytes_max(&admin, sink);
+    let limits = topic_limits(&admin, sink);
     admin.leave();
     let producer: Producer = sink
-        .client(bytes_max, partitions)?
+        .client(limits.message_bytes, partitions)?
         .create_with_context(ProducerState::default())
         .map_err(|error| failed_call("make a producer", &error).within("sink"))?;
     // librdkafka asks for an idempotent producer's id half a second after it is made, or when it hears of topics from a
@@ -149,7 +149,7 @@ fn queue(sink: &KafkaSinkConfig, found: FoundSink, patience: Patience) -> Result
     let events = ProducerEvents::new(&producer);
     let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
     let queue = Queue::new(producer, Arc::new(events), sink.fills_at(partitions), patience);
-    Ok((queue, bytes_max.saturating_sub(RECORD_OVERHEAD).max(bytes_max / 2)))
+    Ok((queue, limits.of_sink()))
 }
 
 fn transaction(

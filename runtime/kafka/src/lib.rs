@@ -18,6 +18,7 @@ mod context;
 mod deadline;
 mod departures;
 mod error;
+mod limits;
 mod native;
 mod presence;
 mod properties;

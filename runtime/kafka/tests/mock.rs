@@ -20,7 +20,7 @@ fn straight_line(delivery: Delivery) {
     let brokers = mock.bootstrap_servers();
     produce(&brokers, "in", 3, 0..3000);
     let connection = connect(&source(&brokers, "g"), &sink(&brokers, delivery)).unwrap();
-    assert!(connection.bytes_per_output > 500_000);
+    assert!(connection.limits.bytes > 500_000);
     let stop = Arc::new(Stop::default());
     let run = {
         let stop = Arc::clone(&stop);

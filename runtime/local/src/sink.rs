@@ -185,6 +185,8 @@ impl Sink for LocalSink {
         Ok(())
     }
 
+    fn send_now(&mut self) {}
+
     /// Without a transaction of this log, writes what has gathered, durably, and reports it: at once when `wait` is
     /// more than nothing, else when it is worth a flush.
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {

@@ -138,6 +138,11 @@ impl Source for LocalSource {
         Ok(if self.feed.poll(batch, wait)? { Polled::Batch } else { Polled::Idle })
     }
 
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        Ok(false)
+    }
+
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
         Ok(Vec::new())
     }

@@ -64,6 +64,10 @@ impl Transaction for LocalTransaction {
         log.sweep_if_due()
     }
 
+    fn commit_while(&mut self, positions: &Positions, _: &mut dyn FnMut() -> bool) -> Result<(), Error> {
+        self.commit(positions)
+    }
+
     /// Forgets the outputs: nothing of them has reached the database.
     fn abort(&mut self) -> Result<(), Error> {
         self.forget();

@@ -1,9 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::{Batch, Error, ErrorKind, Failure, FailureKind, Identity, Outcomes, OutputLimits, Transform};
+use sluicegate_core::{
+    Batch, Error, ErrorKind, Failure, FailureKind, Identity, Outcomes, OutputLimits, SinkLimits, TURN_MAX, Transform,
+};
 
 use crate::allow::Allow;
+use crate::artifact::Interface;
 use crate::failure::{classify, classify_start};
 use crate::guest::{self, Broken};
 use crate::host::log::{Labels, LogWindow, clean};
@@ -34,7 +37,11 @@ impl Default for InstanceLimits {
         InstanceLimits {
             memory_bytes: 64 << 20,
             deadline: Duration::from_millis(100),
-            output: OutputLimits { outputs_per_record: 1000, bytes_per_record: 4 << 20, bytes_per_output: 1 << 20 },
+            output: OutputLimits {
+                outputs_per_record: 1000,
+                bytes_per_record: 4 << 20,
+                sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+            },
             log_lines_per_second: 100,
         }
     }
@@ -183,6 +190,17 @@ impl Transform for Instance {
                 Ok(())
             }
             Err(Broken { error, mut state }) => Err(classify(&error, &mut state, &self.spec.limits)),
+        }
+    }
+
+    /// Where each record is a call of its own, and may take the deadline, as many as may go into a turn.
+    fn rows_max(&self) -> usize {
+        match self.plugin.artifact().interface {
+            Interface::Transform => {
+                let calls = TURN_MAX.as_nanos() / self.spec.limits.deadline.as_nanos().max(1);
+                usize::try_from(calls).unwrap_or(usize::MAX).max(1)
+            }
+            Interface::BatchTransform | Interface::Redpanda => usize::MAX,
         }
     }
 

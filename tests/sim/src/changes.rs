@@ -85,11 +85,19 @@ impl Transform for OnThisThread {
         self.0.process(batch, outcomes)
     }
 
+    fn rows_max(&self) -> usize {
+        self.0.rows_max()
+    }
+
     fn renew(&mut self) -> Result<(), Error> {
         self.0.renew()
     }
 
     fn identity(&self) -> &Identity {
         self.0.identity()
+    }
+
+    fn retire(self: Box<Self>) {
+        Box::new(self.0.take()).retire();
     }
 }

@@ -2,9 +2,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sluicegate_core::{
-    Command, Commands, Delivery, Ended, ErrorKind, Handover, Inbox, Meters, Rest, Stage, Stop, Worker,
-};
+use sluicegate_core::{Command, Commands, Delivery, Ended, ErrorKind, Inbox, Meters, Seams, Stage, Stop, Worker};
 
 use crate::broker::Status;
 use crate::changes::Changes;
@@ -88,9 +86,9 @@ pub(crate) fn live(world: &Rc<World>, depth: usize, slot: usize, steps: Option<u
     let mut handed_over = None;
     let ended = loop {
         match worker(world, &seat, handed_over.take()).run(&seat.stop) {
-            Ok(Ended::HandedOver(handover)) => {
+            Ok(Ended::HandedOver(seams)) => {
                 world.say(&seat, || "hands over".into());
-                handed_over = Some(handover);
+                handed_over = Some(seams);
             }
             ended => break ended,
         }
@@ -143,7 +141,7 @@ fn take_seat(world: &World, depth: usize, slot: usize, steps: Option<usize>) -> 
 }
 
 /// A worker over seams of its own, or over those of the one before.
-fn worker(world: &Rc<World>, seat: &Rc<Seat>, handover: Option<Handover>) -> Worker {
+fn worker(world: &Rc<World>, seat: &Rc<Seat>, handed_over: Option<Seams>) -> Worker {
     let plan = &world.plan;
     let stage = |(number, stage): (usize, &crate::plan::StagePlan)| {
         let transform = Box::new(SimTransform::new(Rc::clone(world), Rc::clone(seat), number, None));
@@ -153,27 +151,20 @@ fn worker(world: &Rc<World>, seat: &Rc<Seat>, handover: Option<Handover>) -> Wor
             _ => made,
         }
     };
-    let Handover { source, sink, transaction, rest } = handover.unwrap_or_else(|| connect(world, seat));
     let worker = Worker::new(
         plan.settings.clone(),
-        source,
+        handed_over.unwrap_or_else(|| connect(world, seat)),
         plan.stages.iter().enumerate().map(stage).collect(),
-        sink,
-        transaction,
         Box::new(SimClock(Rc::clone(world))),
         Arc::new(Meters::new(plan.stages.iter().map(|stage| stage.name.as_str()))),
     );
-    worker.with_inbox(seat.enlist()).after(rest)
+    worker.with_inbox(seat.enlist())
 }
 
-fn connect(world: &Rc<World>, seat: &Rc<Seat>) -> Handover {
+fn connect(world: &Rc<World>, seat: &Rc<Seat>) -> Seams {
     let source = Box::new(SimSource::new(Rc::clone(world), Rc::clone(seat)));
     let sink = Box::new(SimSink::new(Rc::clone(world), Rc::clone(seat)));
     let transaction = Box::new(SimTransaction::new(Rc::clone(world), Rc::clone(seat)));
-    Handover {
-        source: world.patch.source(source, world),
-        sink: world.patch.sink(sink, world),
-        transaction: world.patch.transaction(transaction, world, seat),
-        rest: Rest::default(),
-    }
+    let (source, sink) = (world.patch.source(source, world), world.patch.sink(sink, world));
+    Seams::new(source, sink, world.patch.transaction(transaction, world, seat))
 }

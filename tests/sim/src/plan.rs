@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use sluicegate_audit as audit;
 use sluicegate_core::{
-    Action, CommitEvery, Delivery, Destination, FailureKind, OutputLimits, Partition, Policy, Rule, WorkerSettings,
+    Action, CommitEvery, Delivery, Destination, FailureKind, OutputLimits, Partition, Policy, Rule, SinkLimits,
+    WorkerSettings,
 };
 
 use crate::seed::Random;
@@ -276,7 +277,11 @@ fn stage(random: &mut Random, number: u64) -> StagePlan {
         name: format!("s{number}"),
         policy,
         retries,
-        limits: OutputLimits { outputs_per_record: 4, bytes_per_record: 1 << 16, bytes_per_output: 1 << 16 },
+        limits: OutputLimits {
+            outputs_per_record: 4,
+            bytes_per_record: 1 << 16,
+            sink: SinkLimits { bytes: 1 << 16, ..SinkLimits::NONE },
+        },
         deadline: ms(random.pick(&[5, 50])),
         cost: Duration::from_micros(random.pick(&[1, 50, 1000])),
         breaker: random.pick(&[None, None, Some(1), Some(3)]),

@@ -55,6 +55,8 @@ impl Sink for SimSink {
         Ok(())
     }
 
+    fn send_now(&mut self) {}
+
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
         self.world.step(&self.seat, Step::Acknowledged)?;
         let state = &mut *self.world.state();

@@ -87,6 +87,7 @@ impl SimSource {
             record.headers.iter().for_each(|(name, value)| batch.push_header(name, value.as_deref()));
             assigned.next += 1;
         }
+        batch.end = input.records.get(assigned.next).map(|next| next.offset);
         batch.log_end = input.records.last().map(|last| last.offset + 1);
         true
     }

@@ -122,6 +122,10 @@ impl Transform for SimTransform {
         Ok(())
     }
 
+    fn rows_max(&self) -> usize {
+        usize::MAX
+    }
+
     fn renew(&mut self) -> Result<(), Error> {
         self.world.step(&self.seat, Step::Renew)
     }
@@ -129,6 +133,8 @@ impl Transform for SimTransform {
     fn identity(&self) -> &Identity {
         &self.identity
     }
+
+    fn retire(self: Box<Self>) {}
 }
 
 fn owned(row: &Row<'_>) -> Record {

@@ -11,7 +11,7 @@ use super::compare::compare;
 use super::live::Live;
 use super::result::{Maker, Part, Split, StageResult};
 
-/// A candidate at work beside the plugin that is live. Whatever goes wrong with it ends it, and nothing else.
+/// A candidate at work beside the live plugin. Whatever goes wrong with it ends it, and nothing else.
 pub(super) struct Trying {
     live: Live,
     role: Role,
@@ -36,11 +36,15 @@ impl Trying {
         self.live.transform()
     }
 
+    pub(super) fn start_over(&mut self) {
+        self.live.start_over();
+    }
+
     pub(super) fn retire(self: Box<Self>) {
         self.live.retire();
     }
 
-    /// Before the plugin that is live: a canary runs its share of the batch. False: it is no more, and has none.
+    /// Before the live plugin: a canary runs its share of the batch. False: it has ended, and has no share.
     #[cold]
     pub(super) fn go_first(
         &mut self,
@@ -77,8 +81,8 @@ impl Trying {
         self.live.run(terms, given, &mut split.canary, clock).map(drop)
     }
 
-    /// After the plugin that is live, which has done its part: a shadow runs the batch too and is compared, a canary's share
-    /// is counted. False: it is no more.
+    /// After the live plugin: a shadow runs the batch too and is compared; of a canary it is counted how it did. False: it has
+    /// ended.
     #[cold]
     pub(super) fn go_last(&mut self, terms: &Terms, input: &Batch, result: &StageResult, clock: &dyn Clock) -> bool {
         if self.findings.is_ended() {
@@ -111,7 +115,7 @@ fn conduct(records: u64, part: &Part) -> Conduct {
     conduct
 }
 
-/// How each did with its share. What both failed on, in whichever ways, is to blame itself: it is nobody's failure.
+/// How each did with its share. A record that both failed on, in whatever way, is itself to blame: it is nobody's failure.
 fn conducts(records: usize, result: &StageResult) -> (Conduct, Conduct) {
     let Split { makers, given, canary, .. } = &result.split;
     let (own, given_count) = (records - given.len(), given.len() as u64);

@@ -1,16 +1,16 @@
 use crate::batch::{Batch, Row};
+use crate::emission::Emission;
 use crate::failure::{Failure, FailureKind};
 use crate::findings::{Made, MadeOutput, Sample};
-use crate::outcome::Emission;
 
 use super::result::Part;
 
-/// So many bytes of what one side made of a record are kept, and so many outputs and headers.
+/// How much of what one side made of a record is kept: so many bytes, outputs and headers.
 const BYTES_MAX: usize = 32 << 10;
 const OUTPUTS_MAX: usize = 32;
 const HEADERS_MAX: usize = 64;
 
-/// Compares what two plugins made of the same records, by what a reader of the outputs would see. How many differ, and the
+/// Compares what two plugins made of the same records, as a reader of the outputs would see it. Returns how many differ, and the
 /// first of them, `wanted` at most.
 pub(super) fn compare(input: &Batch, live: &Part, shadow: &Part, wanted: usize) -> (u64, Vec<Sample>) {
     let (of_live, of_shadow) = (emissions(input, live), emissions(input, shadow));
@@ -68,8 +68,8 @@ enum Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// The words of a failure may tell of the plugin's memory or of the time that it took, and are not compared; those of a
-    /// rejection are the plugin's answer.
+    /// The reason of a failure may tell of the plugin's memory or its time, and is not compared; that of a rejection is the
+    /// plugin's answer, and is.
     fn is_like(&self, other: &Seen<'_>) -> bool {
         match (self, other) {
             (Seen::Failed(one), Seen::Failed(other)) if one.kind == FailureKind::Rejected => one == other,
@@ -142,6 +142,7 @@ impl Keeper {
 mod tests {
     use super::*;
     use crate::column::INHERIT;
+    use crate::outcome::tests::valid;
     use crate::outcome::{Outcomes, PASS, REJECT};
 
     fn input(records: u64) -> Batch {
@@ -165,7 +166,7 @@ mod tests {
             outcomes.reasons = vec![word; records];
         }
         let mut part = Part::default();
-        part.add(0..records, outcomes);
+        part.add(0..records, valid(outcomes));
         part
     }
 
@@ -205,7 +206,7 @@ mod tests {
     fn rows_that_failed_do_not_shift_the_others() {
         let mut holed = says(1, 1, Some(b"a"));
         holed.failed.push((1, Failure::new(FailureKind::Trap, "boom")));
-        holed.add(2..3, Outcomes { outcomes: vec![PASS], ..Outcomes::default() });
+        holed.add(2..3, valid(Outcomes { outcomes: vec![PASS], ..Outcomes::default() }));
         let (differing, samples) = compare(&input(3), &holed, &says(3, PASS, None), 9);
         assert_eq!(samples.iter().map(|sample| sample.offset).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(differing, 2);

@@ -4,15 +4,16 @@ use std::time::Duration;
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind};
 use crate::failure::{Failure, FailureKind};
-use crate::outcome::Outcomes;
+use crate::outcome::{Outcomes, Valid};
 use crate::seams::{Clock, Transform};
 
-use super::Terms;
 use super::result::Part;
+use super::{Ran, Terms};
 
-/// Calls that took as long together let the worker look after its group, its commit and its commands before the next.
-pub(crate) const TURN_MAX: Duration = Duration::from_secs(1);
-/// What the failed calls of a candidate may take of a worker's time: it has no right to more.
+/// After calls that took this long in total, the worker attends to its group, its commit and its commands before the next.
+pub const TURN_MAX: Duration = Duration::from_secs(1);
+/// How long a candidate, which leaves no turns, may hold a worker up: with all of its failed calls together, and with one batch
+/// before a further call.
 const LOST_MAX: Duration = Duration::from_secs(5);
 
 /// One live instance, and what was learned of it.
@@ -23,11 +24,23 @@ pub(super) struct Live {
     is_used: bool,
     /// Records in a row that made the plugin fail.
     failures: u32,
-    /// A candidate is not tried again, and may lose but little time.
+    /// A candidate's records are not tried again, and its time is limited.
     is_candidate: bool,
-    /// What its failed calls took.
+    /// How long its failed calls took.
     lost: Duration,
     slice: Batch,
+}
+
+/// What follows from a call that failed, in a fresh instance.
+enum Next {
+    /// Any of its records may be to blame: each half is run by itself.
+    Halves,
+    /// The record was alone, and need not be to blame: it is run again.
+    Again,
+    /// It was alone, and is run again after this pause.
+    RetryAfter(Duration),
+    /// It was alone, and has failed for good.
+    GiveUp,
 }
 
 impl Live {
@@ -48,28 +61,36 @@ impl Live {
         self.transform.retire();
     }
 
-    /// Lays out how a batch of so many records is to be run.
-    pub(super) fn plan(&self, len: usize, part: &mut Part) {
-        self.pace.split(len, &mut part.todo);
+    /// The breaker counts anew.
+    pub(super) fn start_over(&mut self) {
+        self.failures = 0;
     }
 
-    /// Runs what is left to do of the batch. A record that failed alone and is to be tried again makes it pause for the time
-    /// that is returned; and calls that take long, for no time at all.
+    /// Lays out how a batch of so many records is to be run.
+    pub(super) fn plan(&self, len: usize, part: &mut Part) {
+        self.pace.split(len, self.transform.rows_max(), &mut part.todo);
+    }
+
+    /// Runs what is left to do of the batch.
     ///
     /// # Errors
-    /// The plugin cannot be started again; or it seems broken, which its breaker says, or a candidate's time.
+    /// The plugin cannot be started again, its breaker tripped, or it is a candidate and took too much time.
     pub(super) fn run(
         &mut self,
         terms: &Terms,
         input: &Batch,
         part: &mut Part,
         clock: &dyn Clock,
-    ) -> Result<Option<Duration>, Error> {
+    ) -> Result<Ran, Error> {
         let before = part.took;
         while let Some(rows) = part.todo.pop() {
-            if part.took - before >= TURN_MAX && !self.is_candidate {
+            let took = part.took - before;
+            if self.is_candidate && took >= LOST_MAX {
+                return Err(too_slow(terms, took, rows.start, input.len()));
+            }
+            if !self.is_candidate && took >= TURN_MAX {
                 part.todo.push(rows);
-                return Ok(Some(Duration::ZERO));
+                return Ok(Ran::Yield);
             }
             let failure = match self.call(terms, input, rows.clone(), part, clock) {
                 Ok(outcomes) => {
@@ -83,25 +104,42 @@ impl Live {
             self.check_lost(terms, &failure)?;
             let was_used = std::mem::take(&mut self.is_used);
             self.transform.renew().map_err(|error| error.within(&format!("stage '{}'", terms.name)))?;
-            if rows.len() == 1 && was_used && failure.kind == FailureKind::Memory {
-                // What an instance has kept of earlier records is not this one's fault.
-                part.todo.push(rows);
-            } else if rows.len() > 1 {
-                let middle = rows.start + rows.len() / 2;
-                part.todo.push(middle..rows.end);
-                part.todo.push(rows.start..middle);
-            } else if let Some(wait) = self.retry(terms, failure.kind, part.retries) {
-                let wait = jittered(wait, input.offsets[rows.start], part.retries);
-                part.retries += 1;
-                part.todo.push(rows);
-                return Ok(Some(wait));
-            } else {
-                part.retries = 0;
-                self.count(terms, &failure)?;
-                part.failed.push((rows.start, failure));
+            match self.next(terms, failure.kind, rows.len(), was_used, part.retries) {
+                Next::Halves => {
+                    let middle = rows.start + rows.len() / 2;
+                    part.todo.push(middle..rows.end);
+                    part.todo.push(rows.start..middle);
+                }
+                Next::Again => part.todo.push(rows),
+                Next::RetryAfter(wait) => {
+                    let wait = jittered(wait, input.offsets[rows.start], part.retries);
+                    part.retries += 1;
+                    part.todo.push(rows);
+                    return Ok(Ran::RetryAfter(wait));
+                }
+                Next::GiveUp => {
+                    part.retries = 0;
+                    self.count(terms, &failure)?;
+                    part.failed.push((rows.start, failure));
+                }
             }
         }
-        Ok(None)
+        Ok(Ran::Done)
+    }
+
+    /// What to do about a call of so many records that failed so.
+    fn next(&self, terms: &Terms, kind: FailureKind, rows: usize, was_used: bool, retries: u32) -> Next {
+        if rows > 1 {
+            return Next::Halves;
+        }
+        if was_used && kind == FailureKind::Memory {
+            // What an instance has kept of earlier records is not this one's fault.
+            return Next::Again;
+        }
+        match terms.policy.retry(kind, retries) {
+            Some(wait) if !self.is_candidate => Next::RetryAfter(wait),
+            _ => Next::GiveUp,
+        }
     }
 
     fn call(
@@ -111,7 +149,7 @@ impl Live {
         rows: Range<usize>,
         part: &mut Part,
         clock: &dyn Clock,
-    ) -> Result<Outcomes, Failure> {
+    ) -> Result<Valid, Failure> {
         let batch = if rows.len() == input.len() {
             input
         } else {
@@ -130,15 +168,14 @@ impl Live {
         }
         self.pace.learn(terms.deadline, batch.len(), took);
         self.is_used = true;
-        outcomes.validate(batch, terms.outputs, &terms.limits)?;
+        let outcomes = outcomes.validate(batch, terms.outputs, &terms.limits, clock.unix_ms())?;
+        if terms.feeds_sink {
+            outcomes.check_passed(batch, &terms.limits)?;
+        }
         Ok(outcomes)
     }
 
-    fn retry(&self, terms: &Terms, kind: FailureKind, retries: u32) -> Option<Duration> {
-        if self.is_candidate { None } else { terms.policy.retry(kind, retries) }
-    }
-
-    /// Notices a plugin that is broken, rather than met by a few bad records.
+    /// Tells a broken plugin from a few bad records.
     fn count(&mut self, terms: &Terms, failure: &Failure) -> Result<(), Error> {
         self.failures = self.failures.saturating_add(1);
         if terms.breaker.is_none_or(|most| self.failures < most) {
@@ -164,6 +201,16 @@ impl Live {
     }
 }
 
+#[cold]
+fn too_slow(terms: &Terms, took: Duration, done: usize, of: usize) -> Error {
+    let message = format!(
+        "stage '{}': too slow: the candidate took {took:.1?} for {done} of a batch's {of} records, and a worker waits for \
+         {LOST_MAX:?} at most; make batch.records smaller, or the plugin faster",
+        terms.name
+    );
+    Error::new(ErrorKind::Tripped, message)
+}
+
 /// Sizes batches so that a slow plugin stays well under its deadline and is not halved for being slow.
 struct Pace {
     rows: usize,
@@ -184,15 +231,15 @@ impl Pace {
         }
     }
 
-    /// Adds the ranges in which to run `len` records, the first one last.
-    fn split(&self, len: usize, ranges: &mut Vec<Range<usize>>) {
-        let rows = self.rows.min(len).max(1);
+    /// Adds the ranges in which to run `len` records, at most so many at once; the first one last.
+    fn split(&self, len: usize, rows_max: usize, ranges: &mut Vec<Range<usize>>) {
+        let rows = self.rows.min(rows_max).min(len).max(1);
         ranges.extend((0..len.div_ceil(rows)).rev().map(|i| i * rows..((i + 1) * rows).min(len)));
     }
 }
 
-/// Between half of the pause and all of it, so that what failed together is not tried again together. The same for the
-/// same record and retry.
+/// Between half of the pause and all of it, so that what failed together is not tried again together. For the same record and
+/// retry it is always the same.
 fn jittered(wait: Duration, offset: u64, retry: u32) -> Duration {
     // The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
     let mut mixed = (offset ^ (u64::from(retry) << 48)).wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use crate::batch::{Batch, Row};
 use crate::canary::Share;
+use crate::emission::{Emission, Emissions};
 use crate::error::Error;
 use crate::failure::{Failure, FailureKind};
-use crate::outcome::{Emission, Emissions, Outcomes, PASS, REJECT};
+use crate::outcome::{PASS, REJECT, Valid};
 
 /// What became of a batch in one stage, as far as it is done.
 #[derive(Debug, Default)]
@@ -33,10 +34,10 @@ pub(super) struct Part {
 #[derive(Debug, PartialEq, Eq)]
 struct Segment {
     rows: Range<usize>,
-    outcomes: Outcomes,
+    outcomes: Valid,
 }
 
-/// How a batch is divided between the plugin that is live and a canary. All empty where none of it is the canary's.
+/// How a batch is divided between the live plugin and a canary. All empty where the canary has no share in it.
 #[derive(Debug, Default)]
 pub(super) struct Split {
     /// One a row of the input.
@@ -45,17 +46,17 @@ pub(super) struct Split {
     pub(super) given: Vec<usize>,
     /// What it made of them, by their places in `given`.
     pub(super) canary: Part,
-    /// What is left for the plugin that is live, and its rows in the input.
+    /// What is left for the live plugin, and its rows in the input.
     rest: Batch,
     rows: Vec<usize>,
 }
 
-/// Whose word counts about a record.
+/// Whose outcome of a record counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Maker {
     Live,
     Canary,
-    /// The live plugin's, as the canary failed on it.
+    /// The live plugin's, because the canary failed on the record.
     LiveAfterCanary,
 }
 
@@ -65,13 +66,13 @@ impl StageResult {
         self.split.clear();
     }
 
-    /// What is for the plugin that is live, and what it makes of that.
+    /// What the live plugin is to run, and what it makes of that.
     pub(super) fn of_live<'a>(&'a mut self, input: &'a Batch) -> (&'a Batch, &'a mut Part) {
         let input = if self.split.makers.is_empty() { input } else { &self.split.rest };
         (input, &mut self.live)
     }
 
-    /// Everything is done: failures are by the rows of the input from now on.
+    /// Everything is done: from now on failures have the rows of the input.
     pub(super) fn finish(&mut self) {
         if self.is_split() {
             self.live.failed.iter_mut().for_each(|(row, _)| *row = self.split.rows[*row]);
@@ -83,12 +84,13 @@ impl StageResult {
         &self.live.failed
     }
 
-    /// Whether a canary had a part in it.
+    /// Whether a canary took part.
     pub(crate) fn is_split(&self) -> bool {
         !self.split.makers.is_empty()
     }
 
-    /// Whether the stage's output is its input. Never said where a canary had a part, so that what it passed on is known.
+    /// Whether the stage's output is its input, so that nothing need be copied. False where a canary took part: what it passed
+    /// on must stay traceable.
     pub(crate) fn passes_all(&self) -> bool {
         let live = &self.live;
         !self.is_split() && live.failed.is_empty() && live.segments.iter().all(|segment| segment.outcomes.passes_all())
@@ -132,10 +134,10 @@ impl Part {
         self.overruns = 0;
     }
 
-    pub(super) fn add(&mut self, rows: Range<usize>, mut outcomes: Outcomes) {
+    pub(super) fn add(&mut self, rows: Range<usize>, mut outcomes: Valid) {
         if !outcomes.reasons.is_empty() {
+            let reasons = outcomes.take_reasons();
             let rejected = rows.clone().zip(&outcomes.outcomes).filter(|(_, outcome)| **outcome == REJECT);
-            let reasons = outcomes.reasons.drain(..);
             self.failed.extend(
                 rejected.zip(reasons).map(|((row, _), reason)| (row, Failure::new(FailureKind::Rejected, reason))),
             );
@@ -143,7 +145,7 @@ impl Part {
         self.segments.push(Segment { rows, outcomes });
     }
 
-    /// Whether both are the same, byte for byte: all is said then, though more may mean the same.
+    /// Whether both are the same, byte for byte. Where not, they may still mean the same.
     pub(super) fn is_like(&self, other: &Part) -> bool {
         self.segments == other.segments && self.failed == other.failed
     }
@@ -177,7 +179,7 @@ impl Part {
     }
 }
 
-/// Reads what an instance made of one of its records after the other.
+/// Reads what an instance made of its records, one after the other.
 struct PartReader<'a> {
     segments: std::slice::Iter<'a, Segment>,
     segment: Option<(&'a Segment, Emissions<'a>)>,
@@ -185,7 +187,8 @@ struct PartReader<'a> {
 }
 
 impl<'a> PartReader<'a> {
-    /// Calls `each` for the outputs of its next record, which is `record`, at `row` of the whole. One that failed has none.
+    /// Calls `each` for the outputs of its next record, which is `record`, in row `row` of the whole batch. A record that failed
+    /// has none.
     fn next(
         &mut self,
         row: usize,
@@ -232,7 +235,7 @@ impl Split {
         self.rows.clear();
     }
 
-    /// Draws the canary's rows: the same record falls to it wherever and however often it comes.
+    /// Chooses the canary's rows. The same record is always or never among them, wherever and however often it is read.
     pub(super) fn draw(&mut self, share: &Share, input: &Batch) {
         self.clear();
         let by_partition = share.has_partition(&input.partition);
@@ -251,7 +254,7 @@ impl Split {
         }
     }
 
-    /// The canary has run: what it failed on is the live plugin's too, as is the rest.
+    /// The canary has run: what it failed on goes to the live plugin too, with the rest.
     pub(super) fn hand_back(&mut self, input: &Batch) {
         self.canary.failed.iter().for_each(|(place, _)| self.makers[self.given[*place]] = Maker::LiveAfterCanary);
         let makers = self.makers.iter().enumerate();
@@ -264,6 +267,8 @@ impl Split {
 mod tests {
     use super::*;
     use crate::batch::Partition;
+    use crate::outcome::Outcomes;
+    use crate::outcome::tests::valid;
     use proptest::prelude::*;
 
     fn input(keys: &[Option<u8>]) -> Batch {
@@ -300,7 +305,7 @@ mod tests {
                     }
                     4 => {
                         if from < row {
-                            part.add(from..row, std::mem::take(&mut outcomes));
+                            part.add(from..row, valid(std::mem::take(&mut outcomes)));
                         }
                         from = row + 1;
                         part.failed.push((row, Failure::new(FailureKind::Trap, "boom")));
@@ -310,7 +315,7 @@ mod tests {
             }
             let end = (start + rows).min(batch.len());
             if from < end {
-                part.add(from..end, outcomes);
+                part.add(from..end, valid(outcomes));
             }
         }
     }

@@ -1,35 +1,38 @@
 //! What a worker does while a commit is under way: it reads on and runs stages, and writes nothing.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use super::{Meanwhile, Parked, Worker};
-use crate::batch::Batch;
+use super::parked::{self, Parked};
+use super::{Meanwhile, Worker};
+use crate::batch::{Batch, Partition};
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::seams::{Clock, Source};
+use crate::stage::Ran;
 
-/// So many batches are enough for as long as a commit takes, of a hundredth of a second or two.
+/// As many batches as are run in the hundredth of a second or two that a commit takes.
 const BATCHES_MAX: usize = 8;
 
-/// What of a worker has nothing to do with a commit.
+/// The parts of a worker that take no part in a commit.
 struct Ahead<'a> {
     source: &'a mut dyn Source,
     chain: &'a mut Chain,
     clock: &'a dyn Clock,
-    /// What has run waits here, as what waits for another try does: its partition is held.
+    /// What has run waits here, with its partition held, beside what waits for another try.
     parked: &'a mut Vec<Parked>,
+    lag: &'a mut BTreeMap<Partition, u64>,
     left: usize,
     error: Option<Error>,
 }
 
 impl Worker {
-    /// Commits outputs and offsets, and may run what is here already meanwhile. What went wrong with that is told beside: it took no
-    /// part in the commit.
+    /// Commits outputs and offsets, and may meanwhile run what is here already. What went wrong with that is returned beside, as
+    /// it took no part in the commit.
     pub(super) fn commit_outputs(&mut self, meanwhile: Meanwhile) -> (Result<(), Error>, Option<Error>) {
-        let Worker { source, chain, clock, parked, transaction, progress, .. } = self;
+        let Worker { source, chain, clock, parked, lag, transaction, progress, .. } = self;
         let (source, clock) = (&mut **source, &**clock);
         let left = if meanwhile == Meanwhile::RunAhead { BATCHES_MAX } else { 0 };
-        let mut ahead = Ahead { source, chain, clock, parked, left, error: None };
+        let mut ahead = Ahead { source, chain, clock, parked, lag, left, error: None };
         let committed = transaction.commit_while(&progress.ends(), &mut || ahead.go_on());
         (committed, ahead.error)
     }
@@ -56,13 +59,18 @@ impl Ahead<'_> {
             return Ok(false);
         }
         let mut passage = self.chain.passage();
-        let wait = self.chain.run(&batch, &mut passage, self.clock)?;
-        if wait.is_some() {
+        let ran = self.chain.run(&batch, &mut passage, self.clock)?;
+        if ran != Ran::Done {
             // Slow, or in trouble: the commit is not to wait for more of it.
             self.left = 1;
         }
+        let mut due = self.clock.now();
+        if let Ran::RetryAfter(wait) = ran {
+            due += wait;
+            self.lag.extend(parked::lag(&batch).map(|lag| (batch.partition.clone(), lag)));
+        }
         self.source.hold(&batch.partition, true);
-        self.parked.push(Parked { batch, passage, due: self.clock.now() + wait.unwrap_or(Duration::ZERO) });
+        self.parked.push(Parked { batch, passage, due });
         Ok(true)
     }
 }

@@ -5,17 +5,16 @@ use std::time::Duration;
 use super::{Delivery, WAIT_MAX, Worker, WorkerSettings};
 use crate::error::{Error, ErrorKind};
 
-/// At least once, each commit takes up this part of a commit's worth: while one part is being acknowledged the next is
-/// written, and both together are what a crash repeats.
+/// At least once, a commit's worth is committed in so many parts: while one is being acknowledged the next is written, and a
+/// crash repeats both at most.
 const PARTS: usize = 2;
 
-/// Where nothing waits to be read, a transaction is committed after this part of the interval already, as readers of committed
-/// records see nothing of it before.
+/// Where nothing waits to be read, a transaction is committed after this part of the interval, as readers of committed records
+/// see nothing of it before that.
 const LULL_PART: u32 = 4;
-/// But not sooner than after so many times what a commit takes: commits are not to become most of what brokers do.
+/// But never sooner than this many times the mean duration of a commit.
 const LULL_COMMITS: u32 = 4;
-/// What a commit takes is a mean in which the last one counts for one in so many: after a single slow one, readers do not wait for
-/// the next.
+/// The latest commit's weight in that mean is one in so many: one slow commit does not delay readers.
 const COMMITS_KNOWN: u32 = 8;
 
 /// When to commit: whichever comes first.
@@ -32,7 +31,7 @@ pub struct CommitEvery {
 /// What to do while a transaction is being committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meanwhile {
-    /// Nothing: there is to be nothing after it.
+    /// Nothing, as nothing is to come after it.
     Wait,
     /// Read on, and run stages.
     RunAhead,
@@ -52,7 +51,7 @@ impl Amount {
 }
 
 impl CommitEvery {
-    /// Whether the amount is one commit's worth, or this part of it.
+    /// Whether the amount is a commit's worth, divided by `part`.
     fn is_reached(&self, amount: Amount, part: usize) -> bool {
         amount.records >= self.records / part || amount.bytes >= self.bytes / part
     }
@@ -95,7 +94,7 @@ impl Worker {
         }
         self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
         self.progress.reached();
-        // Of what is acknowledged little by little, not each bit is worth a commit.
+        // It is acknowledged little by little, and not each bit is worth a commit.
         let waiting = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
         if self.commit_is_due() || !self.settings.commit.is_reached(waiting, PARTS) {
             self.commit(Meanwhile::RunAhead)
@@ -116,8 +115,7 @@ impl Worker {
                 (committed, ahead) = self.commit_outputs(meanwhile);
                 let took = self.clock.now().saturating_sub(began);
                 self.commits_take = (self.commits_take * (COMMITS_KNOWN - 1) + took) / COMMITS_KNOWN;
-                // What cannot go on counts for more than what could be done again.
-                committed.map_err(|error| ahead.take().unwrap_or(error))?;
+                committed.map_err(|error| graver(error, ahead.take()))?;
                 self.progress.settle();
             }
             Delivery::AtLeastOnce => {
@@ -161,4 +159,12 @@ impl Worker {
     fn parts(&self) -> usize {
         if self.settings.delivery == Delivery::AtLeastOnce { PARTS } else { 1 }
     }
+}
+
+/// Which error counts, of a commit and of what was run meanwhile: one after which nothing goes on, before one after which it is
+/// done again.
+#[cold]
+fn graver(of_commit: Error, ahead: Option<Error>) -> Error {
+    let could_go_on = matches!(of_commit.kind, ErrorKind::Rewind | ErrorKind::Retry);
+    ahead.filter(|ahead| could_go_on && ahead.kind != ErrorKind::Rewind).unwrap_or(of_commit)
 }

@@ -1,9 +1,8 @@
 //! One worker goes on where another leaves off.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::{Parked, Worker};
+use super::Worker;
 use crate::batch::{Batch, Partition};
 use crate::progress::Progress;
 use crate::seams::{Sink, Source, Transaction};
@@ -12,46 +11,43 @@ use crate::seams::{Sink, Source, Transaction};
 pub enum Ended {
     /// It was asked to stop, and has left the group.
     Left,
-    /// It was told to hand over. Nothing is in flight.
-    HandedOver(Handover),
+    /// It was told to hand over, and nothing is in flight. A worker over these seams goes on as the same member of the group, with
+    /// the same partitions, and starts with the batches that this one had read but not finished.
+    HandedOver(Seams),
 }
 
-/// What one worker leaves to the next, which goes on as the same member of the group, with the same partitions.
-pub struct Handover {
-    /// Where its records came from.
+/// What a worker stands on, but for its plugins and its clock.
+pub struct Seams {
+    /// Where records come from.
     pub source: Box<dyn Source>,
-    /// Where its outputs went.
+    /// Where outputs go.
     pub sink: Box<dyn Sink>,
-    /// What it committed with.
+    /// What makes offsets and outputs one.
     pub transaction: Box<dyn Transaction>,
-    /// What the next one begins with.
-    pub rest: Rest,
+    pub(super) rest: Rest,
 }
 
-/// What a worker had read and not done: batches whose partitions are held.
+impl Seams {
+    /// Seams that no worker has had yet.
+    pub fn new(source: Box<dyn Source>, sink: Box<dyn Sink>, transaction: Box<dyn Transaction>) -> Self {
+        Seams { source, sink, transaction, rest: Rest::default() }
+    }
+}
+
+/// What the worker before had read and not finished: batches whose partitions are held.
 #[derive(Default)]
-pub struct Rest {
-    batches: Vec<Batch>,
-    lag: BTreeMap<Partition, u64>,
+pub(super) struct Rest {
+    pub(super) batches: Vec<Batch>,
+    pub(super) lag: BTreeMap<Partition, u64>,
     /// Has nothing in flight.
-    progress: Progress,
+    pub(super) progress: Progress,
 }
 
 impl Worker {
-    /// The same worker, which begins with what the one before it had not done; over that one's seams.
-    #[must_use]
-    pub fn after(mut self, rest: Rest) -> Self {
-        let parked = |batch| Parked { batch, passage: self.chain.passage(), due: Duration::ZERO };
-        self.parked = rest.batches.into_iter().map(parked).collect();
-        self.lag = rest.lag;
-        self.progress = Progress::after(&rest.progress);
-        self
-    }
-
     /// Leaves the seams, with nothing in flight.
-    pub(super) fn hand_over(self) -> Handover {
+    pub(super) fn hand_over(self) -> Seams {
         let Worker { source, sink, transaction, lag, progress, .. } = self;
         let batches = self.parked.into_iter().map(|parked| parked.batch).collect();
-        Handover { source, sink, transaction, rest: Rest { batches, lag, progress } }
+        Seams { source, sink, transaction, rest: Rest { batches, lag, progress } }
     }
 }

@@ -17,7 +17,7 @@ impl Worker {
             self.open_since = Some(now);
         }
         let (records, bytes) = (self.batch.len(), self.batch.bytes());
-        let Some(end) = self.batch.offsets.last().map(|last| last + 1) else {
+        let Some(end) = self.batch.next_offset() else {
             return Ok(());
         };
         let ticket = self.progress.begin(self.batch.partition.clone(), end, records, bytes, now);
@@ -34,7 +34,7 @@ impl Worker {
         Ok(())
     }
 
-    /// An error where a policy says stop: nothing of the batch is written, what came before it is committed.
+    /// An error where a policy says stop: nothing of the batch is written, and what came before it is committed.
     pub(super) fn refuse_to_pass_over(&self) -> Result<(), Error> {
         for failed in self.passage.failed() {
             let stage = self.chain.stage(failed.stage);
@@ -64,7 +64,7 @@ impl Worker {
         })
     }
 
-    /// For each failed record its policy's word: a dead letter, or nothing.
+    /// Does with each failed record what its policy says: a dead letter, or nothing.
     fn write_dead_letters(&mut self, ticket: Ticket, tally: &mut Tally) -> Result<(), Error> {
         let mut rows = self.batch.rows().enumerate();
         for failed in self.passage.failed() {

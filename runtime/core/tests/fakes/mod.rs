@@ -23,12 +23,21 @@ pub(crate) struct World {
     /// Values that the instance has kept since it was renewed.
     pub(crate) kept: Cell<usize>,
     pub(crate) calls: Cell<usize>,
+    /// What the plugin takes in a call, where it does not take all.
+    pub(crate) rows_max: Option<usize>,
     pub(crate) held: RefCell<BTreeSet<u32>>,
     /// What was given since the last commit.
     pub(crate) given: RefCell<Vec<Event>>,
     /// So many commits the group does not take now.
     pub(crate) refusals: Cell<usize>,
     pub(crate) rewinds: Cell<usize>,
+    /// Where the group goes on after each batch, where that is beyond its last record.
+    pub(crate) batch_end: Option<u64>,
+    /// The end of the log, where the source tells it.
+    pub(crate) log_end: Option<u64>,
+    pub(crate) meters: RefCell<Option<Arc<Meters>>>,
+    /// What the meters say of the lag each time that nothing comes.
+    pub(crate) lags: RefCell<Vec<Vec<u64>>>,
 }
 
 #[derive(Clone)]
@@ -56,6 +65,8 @@ impl Source for FakeSource {
         });
         let (number, records) = match free.and_then(|at| input.remove(at)) {
             None => {
+                let lag = self.0.meters.borrow().as_ref().map(|meters| meters.lag());
+                self.0.lags.borrow_mut().extend(lag.map(|lag| lag.into_values().collect()));
                 // Rounded up, as real waits are: time always goes on.
                 self.0.now_ms.set(self.0.now_ms.get() + wait.as_millis() as u64 + 1);
                 if held.is_empty() {
@@ -69,8 +80,14 @@ impl Source for FakeSource {
         };
         self.0.given.borrow_mut().push(Event::Of(number, records.clone()));
         batch.partition = Partition { topic: "in".into(), number };
+        (batch.end, batch.log_end) = (self.0.batch_end, self.0.log_end);
         records.iter().for_each(|(offset, value)| batch.push(*offset, 7, Some(b"k"), Some(value.as_bytes())));
         Ok(Polled::Batch)
+    }
+
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        Ok(false)
     }
 
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
@@ -146,6 +163,10 @@ impl Transform for FakeTransform {
         Ok(())
     }
 
+    fn rows_max(&self) -> usize {
+        self.0.rows_max.unwrap_or(usize::MAX)
+    }
+
     fn renew(&mut self) -> Result<(), Error> {
         self.0.renewals.set(self.0.renewals.get() + 1);
         self.0.kept.set(0);
@@ -155,6 +176,8 @@ impl Transform for FakeTransform {
     fn identity(&self) -> &Identity {
         &self.1
     }
+
+    fn retire(self: Box<Self>) {}
 }
 
 struct FakeSink(Rc<World>);
@@ -180,6 +203,8 @@ impl Sink for FakeSink {
         self.0.unacknowledged.borrow_mut().push(ticket);
         Ok(())
     }
+
+    fn send_now(&mut self) {}
 
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
         // Acknowledges only when waited for, so that a commit without a wait would be seen.
@@ -208,6 +233,10 @@ impl Transaction for FakeTransaction {
         let ends: Vec<String> = positions.iter().map(|(partition, end)| format!("{partition}={end}")).collect();
         self.0.committed.borrow_mut().push(format!("{} after {written}", ends.join(",")));
         Ok(())
+    }
+
+    fn commit_while(&mut self, positions: &Positions, _: &mut dyn FnMut() -> bool) -> Result<(), Error> {
+        self.commit(positions)
     }
 
     fn abort(&mut self) -> Result<(), Error> {
@@ -246,7 +275,11 @@ pub(crate) fn run_by(
     events: Vec<Event>,
 ) -> (Result<(), Error>, Tally) {
     world.input.borrow_mut().extend(events);
-    let limits = OutputLimits { outputs_per_record: 10, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
+    let limits = OutputLimits {
+        outputs_per_record: 10,
+        bytes_per_record: 1 << 20,
+        sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+    };
     let stage = |number: usize| {
         let transform = Box::new(FakeTransform(Rc::clone(world), Identity::default()));
         let policy = Policy::uniform(rule);
@@ -254,6 +287,7 @@ pub(crate) fn run_by(
     };
     let names: Vec<String> = (0..stages).map(|number| format!("s{number}")).collect();
     let meters = Arc::new(Meters::new(names.iter().map(String::as_str)));
+    world.meters.replace(Some(Arc::clone(&meters)));
     let settings = WorkerSettings {
         pipeline: "p".into(),
         delivery,
@@ -262,15 +296,13 @@ pub(crate) fn run_by(
         drain: Duration::from_millis(100),
     };
     let stop = Arc::new(Stop::default());
-    let worker = Worker::new(
-        settings,
+    let seams = Seams::new(
         Box::new(FakeSource(Rc::clone(world), Arc::clone(&stop))),
-        (0..stages).map(stage).collect(),
         Box::new(FakeSink(Rc::clone(world))),
         Box::new(FakeTransaction(Rc::clone(world))),
-        Box::new(FakeClock(Rc::clone(world))),
-        Arc::clone(&meters),
     );
+    let (stages, clock) = ((0..stages).map(stage).collect(), Box::new(FakeClock(Rc::clone(world))));
+    let worker = Worker::new(settings, seams, stages, clock, Arc::clone(&meters));
     let result = worker.run(&stop).map(drop);
     assert!(world.closed.get(), "the group is always left");
     (result, meters.tally())

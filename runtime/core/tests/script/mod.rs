@@ -1,7 +1,7 @@
 //! A worker over fakes that follow a script: records, and what the worker is told between them.
 #![allow(dead_code)] // Each test file is a program of its own, and none uses all of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -26,6 +26,8 @@ pub(crate) struct World {
     /// How many records were read when each commit was done.
     pub(crate) read: Vec<u64>,
     pub(crate) aborted: usize,
+    /// Every commit fails so.
+    refusal: Option<ErrorKind>,
     next_offset: u64,
 }
 
@@ -105,7 +107,12 @@ impl Source for Script {
     fn close(&mut self) {}
 }
 
-/// Puts its version behind each value; traps on `trap`, if it does not know better.
+thread_local! {
+    /// What slow plugins took of this test's time.
+    static TAKEN: Cell<Duration> = Cell::default();
+}
+
+/// Puts its version behind each value; traps on `trap`, if it does not know better. Version `slow` takes 600 ms a record.
 pub(crate) struct Stamp {
     identity: Identity,
     knows_traps: bool,
@@ -122,6 +129,9 @@ impl Stamp {
 
 impl Transform for Stamp {
     fn process(&mut self, batch: &Batch, outcomes: &mut Outcomes) -> Result<(), Failure> {
+        if self.identity.version == "slow" {
+            TAKEN.set(TAKEN.get() + Duration::from_millis(600) * batch.len() as u32);
+        }
         for row in batch.rows() {
             let value = std::str::from_utf8(row.value.unwrap_or_default()).unwrap();
             if value == "trap" && !self.knows_traps {
@@ -132,6 +142,10 @@ impl Transform for Stamp {
             outcomes.values.push(Some(format!("{value}.{}", self.identity.version).as_bytes()));
         }
         Ok(())
+    }
+
+    fn rows_max(&self) -> usize {
+        usize::MAX
     }
 
     fn renew(&mut self) -> Result<(), Error> {
@@ -161,6 +175,8 @@ impl Sink for Wire {
         Ok(())
     }
 
+    fn send_now(&mut self) {}
+
     fn acknowledged(&mut self, _: &mut Progress, _: Duration) -> Result<(), Error> {
         Ok(())
     }
@@ -173,6 +189,9 @@ impl Transaction for Wire {
 
     fn commit(&mut self, _: &Positions) -> Result<(), Error> {
         let world = &mut *self.0.borrow_mut();
+        if let Some(kind) = world.refusal {
+            return Err(Error::new(kind, "refused"));
+        }
         world.committed.push(world.written.len());
         world.read.push(world.next_offset);
         Ok(())
@@ -193,7 +212,7 @@ struct Now(Shared);
 
 impl Clock for Now {
     fn now(&self) -> Duration {
-        self.0.borrow().now
+        self.0.borrow().now + TAKEN.get()
     }
 
     fn unix_ms(&self) -> i64 {
@@ -218,6 +237,14 @@ pub(crate) fn run_committing(
     script: Vec<Event>,
 ) -> (Result<(), Error>, Shared, Arc<Meters>) {
     run_settings(CommitEvery { records, ..NEVER }, &["1"], retries, script, |worker| worker)
+}
+
+/// The same, where every commit fails with this kind of error.
+pub(crate) fn run_refused(kind: ErrorKind, script: Vec<Event>) -> Error {
+    let shared = Shared::default();
+    shared.borrow_mut().refusal = Some(kind);
+    let commit = CommitEvery { records: 1, ..NEVER };
+    run_shared(shared, commit, &["1"], 0, script, |worker| worker).0.unwrap_err()
 }
 
 /// The same, with a commit at this interval.
@@ -246,9 +273,23 @@ fn run_settings(
     script: Vec<Event>,
     made: impl FnOnce(Worker) -> Worker,
 ) -> (Result<(), Error>, Shared, Arc<Meters>) {
-    let shared = Shared::default();
+    run_shared(Shared::default(), commit, stages, retries, script, made)
+}
+
+fn run_shared(
+    shared: Shared,
+    commit: CommitEvery,
+    stages: &[&str],
+    retries: u32,
+    script: Vec<Event>,
+    made: impl FnOnce(Worker) -> Worker,
+) -> (Result<(), Error>, Shared, Arc<Meters>) {
     shared.borrow_mut().script.extend(script);
-    let limits = OutputLimits { outputs_per_record: 10, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
+    let limits = OutputLimits {
+        outputs_per_record: 10,
+        bytes_per_record: 1 << 20,
+        sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+    };
     let policy = Policy::uniform(Rule { retries, backoff: Duration::from_secs(3600), then: Action::DeadLetter });
     let of_stages = |versions: &[&str], know_traps: bool| -> Vec<Stage> {
         let transforms = versions.iter().map(|version| Stamp::boxed(version, know_traps));
@@ -269,11 +310,12 @@ fn run_settings(
     let now = || Box::new(Now(Rc::clone(&shared)));
     let wire = || Box::new(Wire(Rc::clone(&shared)));
     let first = of_stages(stages, false);
-    let worker = Worker::new(settings.clone(), Box::new(source), first, wire(), wire(), now(), Arc::clone(&meters));
+    let seams = Seams::new(Box::new(source), wire(), wire());
+    let worker = Worker::new(settings.clone(), seams, first, now(), Arc::clone(&meters));
     let result = match made(worker.with_inbox(inbox)).run(&stop) {
-        Ok(Ended::HandedOver(Handover { source, sink, transaction, rest })) => {
+        Ok(Ended::HandedOver(seams)) => {
             let heir = of_stages(&vec!["heir"; stages.len()], true);
-            Worker::new(settings, source, heir, sink, transaction, now(), Arc::clone(&meters)).after(rest).run(&stop)
+            Worker::new(settings, seams, heir, now(), Arc::clone(&meters)).run(&stop)
         }
         ended => ended,
     };

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use sluicegate_core::{Candidate, Command, Error, Findings, Role, Stage};
+use sluicegate_core::{Candidate, Command, Error, Findings, Role, SinkLimits, Stage};
 use sluicegate_wasm::Plugin;
 
 use super::LoadedPipeline;
@@ -63,7 +63,7 @@ impl LoadedPipeline {
     /// The plugin does not start, or refuses its configuration.
     pub(crate) fn try_out(&self, tryout: &Tryout) -> Result<usize, Error> {
         let Tryout { stage, plugin, role, findings, .. } = tryout;
-        let make = |bytes_per_output| self.instance(*stage, plugin, bytes_per_output, Some(*role));
+        let make = |sink| self.instance(*stage, plugin, sink, Some(*role));
         let round = self.equip(make, |roster, ready| {
             roster.tryout = Some(tryout.clone());
             let commands = ready.into_iter().map(|(worker, instance)| {
@@ -94,9 +94,9 @@ impl LoadedPipeline {
     }
 
     /// Gives a new worker the candidate that the others have. Where it does not start it is at its end, and the worker is not.
-    pub(super) fn join_tryout(&self, tryout: &Tryout, stages: &mut [Stage], bytes_per_output: usize) {
+    pub(super) fn join_tryout(&self, tryout: &Tryout, stages: &mut [Stage], sink: SinkLimits) {
         let Tryout { stage, plugin, role, findings, .. } = tryout;
-        match self.instance(*stage, plugin, bytes_per_output, Some(*role)) {
+        match self.instance(*stage, plugin, sink, Some(*role)) {
             Ok(instance) => {
                 let (transform, findings) = (Box::new(instance), Arc::clone(findings));
                 stages[*stage].try_out(Candidate { stage: *stage, transform, role: *role, findings });

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::{Batch, Error, ErrorKind, Sink, Stop, Transaction};
+use sluicegate_core::{Batch, Error, ErrorKind, Sink, SinkLimits, Stop, Transaction};
 use sluicegate_kafka::{ClientConfig, Patience};
 use sluicegate_local::{LocalSink, LocalSource, Log, SourceSettings};
 
-use super::seams::{LOCAL_OUTPUT_BYTES_MAX, kafka_sink, local_sink, properties};
+use super::seams::{LOCAL_LIMITS, kafka_sink, local_sink, properties};
 use super::{App, DRAIN};
 use crate::config::{Pipeline, Sink as SinkConfig, Source as SourceConfig};
 use crate::dead_letters::LetterReader;
@@ -16,7 +16,7 @@ use crate::dead_letters::LetterReader;
 pub(crate) struct Outlet {
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) transaction: Box<dyn Transaction>,
-    pub(crate) bytes_per_output: usize,
+    pub(crate) limits: SinkLimits,
 }
 
 /// How long a reader waits for records at a time.
@@ -61,7 +61,7 @@ impl App {
                 Ok(Outlet {
                     sink: Box::new(connection.sink),
                     transaction: Box::new(connection.transaction),
-                    bytes_per_output: connection.bytes_per_output,
+                    limits: connection.limits,
                 })
             }
             SinkConfig::Local(sink) => {
@@ -83,11 +83,7 @@ impl App {
                     batch: sluicegate_local::BatchLimits::default(),
                 };
                 let transaction = LocalSource::open(&log, &nobody)?.transaction(Some(&sink));
-                Ok(Outlet {
-                    sink: Box::new(sink),
-                    transaction: Box::new(transaction),
-                    bytes_per_output: LOCAL_OUTPUT_BYTES_MAX,
-                })
+                Ok(Outlet { sink: Box::new(sink), transaction: Box::new(transaction), limits: LOCAL_LIMITS })
             }
         }
     }

@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 
-use sluicegate_core::{Error, Handover, Rest, Sink, Source, Transaction};
+use sluicegate_core::{Error, Seams, Sink, SinkLimits, Source, Transaction};
 use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, Patience};
 use sluicegate_local::{IdHeader, LocalSink, LocalSource, Log, SinkSettings, SourceSettings};
 
 use super::App;
 use crate::config::{self, Partitioning, Pipeline};
 
-/// The sink's own bound on one record where it has none: the embedded log.
-pub(super) const LOCAL_OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// What the embedded log takes, which has no bound of its own.
+pub(super) const LOCAL_LIMITS: SinkLimits = SinkLimits { bytes: 64 << 20, ..SinkLimits::NONE };
 /// What librdkafka fetches ahead, of all partitions. A third of it makes for fetches so small that the rate falls by a fifth; more
 /// costs memory, two to three times as much as is fetched, as librdkafka keeps some 300 bytes of its own a record, and CPU time once all
 /// that is more than a processor's cache.
@@ -16,24 +16,13 @@ const FETCH_BYTES: usize = 3 << 20;
 /// What a worker's outputs may take in librdkafka before the source has to wait.
 const SEND_BYTES: usize = 4 << 20;
 
-/// A worker's seams but the transforms, connected.
-pub(crate) struct Seams {
-    pub(crate) source: Box<dyn Source>,
-    pub(crate) sink: Box<dyn Sink>,
-    pub(crate) transaction: Box<dyn Transaction>,
-    /// The most bytes that the sink takes in one record.
-    pub(crate) bytes_per_output: usize,
-    /// What a worker before had not done.
-    pub(crate) rest: Rest,
+/// A worker's seams, and what the sink takes in one record.
+pub(crate) struct Connected {
+    pub(crate) seams: Seams,
+    pub(crate) limits: SinkLimits,
 }
 
-impl Seams {
-    /// What a worker has handed over.
-    pub(crate) fn of(handover: Handover, bytes_per_output: usize) -> Self {
-        let Handover { source, sink, transaction, rest } = handover;
-        Seams { source, sink, transaction, bytes_per_output, rest }
-    }
-
+impl Connected {
     /// Connects worker number `index`. From one system to another there is no common transaction: at least once, which
     /// the configuration has made sure of.
     ///
@@ -51,8 +40,8 @@ impl Seams {
             (config::Source::Kafka(source), config::Sink::Kafka(sink)) => {
                 let (source, sink) = (kafka_source(config, source, index), kafka_sink(config, sink, &transactional_id));
                 let connection = sluicegate_kafka::connect(&source, &sink, patience)?;
-                let bytes_per_output = connection.bytes_per_output;
-                Ok(Seams::new(connection.source, connection.sink, connection.transaction, bytes_per_output))
+                let limits = connection.limits;
+                Ok(Connected::new(connection.source, connection.sink, connection.transaction, limits))
             }
             (config::Source::Local(source), config::Sink::Local(sink)) => {
                 let (log, source, partitions) = local_source(app, config, source, index)?;
@@ -60,21 +49,21 @@ impl Seams {
                 let sink = LocalSink::open(&sink_log, &local_sink(config, sink, partitions))?;
                 // By what the paths lead to: two spellings of one folder are one log.
                 let transaction = source.transaction((log == sink_log).then_some(&sink));
-                Ok(Seams::new(source, sink, transaction, LOCAL_OUTPUT_BYTES_MAX))
+                Ok(Connected::new(source, sink, transaction, LOCAL_LIMITS))
             }
             (config::Source::Kafka(source), config::Sink::Local(sink)) => {
                 let (source, transaction, partitions) =
                     sluicegate_kafka::connect_source(&kafka_source(config, source, index), patience)?;
                 let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
                 let sink = LocalSink::open(&app.log(&sink.path)?, &local_sink(config, sink, partitions))?;
-                Ok(Seams::new(source, sink, transaction, LOCAL_OUTPUT_BYTES_MAX))
+                Ok(Connected::new(source, sink, transaction, LOCAL_LIMITS))
             }
             (config::Source::Local(source), config::Sink::Kafka(sink)) => {
                 let (_, source, partitions) = local_source(app, config, source, index)?;
                 let sink = kafka_sink(config, sink, &transactional_id);
-                let (sink, bytes_per_output) = sluicegate_kafka::connect_sink(&sink, partitions as usize, patience)?;
+                let (sink, limits) = sluicegate_kafka::connect_sink(&sink, partitions as usize, patience)?;
                 let transaction = source.transaction(None);
-                Ok(Seams::new(source, sink, transaction, bytes_per_output))
+                Ok(Connected::new(source, sink, transaction, limits))
             }
         }
     }
@@ -83,10 +72,9 @@ impl Seams {
         source: impl Source + 'static,
         sink: impl Sink + 'static,
         transaction: impl Transaction + 'static,
-        bytes_per_output: usize,
+        limits: SinkLimits,
     ) -> Self {
-        let (source, sink, transaction) = (Box::new(source), Box::new(sink), Box::new(transaction));
-        Seams { source, sink, transaction, bytes_per_output, rest: Rest::default() }
+        Connected { seams: Seams::new(Box::new(source), Box::new(sink), Box::new(transaction)), limits }
     }
 }
 

@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use sluicegate_core::{Command, Commands, Culprit, Error, Inbox, Replacement, Transform};
+use sluicegate_core::{Command, Commands, Culprit, Error, Inbox, Replacement, SinkLimits, Transform};
 use sluicegate_wasm::{Instance, Plugin};
 
 use super::LoadedPipeline;
 use super::candidates::Tryout;
-use super::seams::LOCAL_OUTPUT_BYTES_MAX;
+use super::seams::LOCAL_LIMITS;
 
 /// How long a version is on trial once it has taken over: if it ends a worker within this time, the one before comes back.
 const TRIAL: Duration = Duration::from_secs(600);
@@ -25,7 +25,7 @@ pub(super) struct Versions {
 pub(super) struct Roster {
     stages: Vec<StageVersions>,
     /// By the number of its inbox, the most bytes that a worker's sink takes in one record.
-    pub(super) workers: BTreeMap<u64, usize>,
+    pub(super) workers: BTreeMap<u64, SinkLimits>,
     /// The candidate in one of the stages, or the last that was there.
     pub(super) tryout: Option<Tryout>,
     paused: bool,
@@ -100,10 +100,10 @@ impl Versions {
     }
 
     /// A new worker, which hears of everything that changes from now on, and what it is to begin with.
-    pub(super) fn enlist(&self, bytes_per_output: usize) -> (Inbox, Vec<Version>, Option<Tryout>) {
+    pub(super) fn enlist(&self, sink: SinkLimits) -> (Inbox, Vec<Version>, Option<Tryout>) {
         let mut roster = self.roster();
         let inbox = self.commands.join();
-        roster.workers.insert(inbox.number(), bytes_per_output);
+        roster.workers.insert(inbox.number(), sink);
         if roster.paused {
             self.commands.send([(inbox.number(), Command::Pause)]);
         }
@@ -246,7 +246,7 @@ impl LoadedPipeline {
         plugin: &Plugin,
         change: impl FnOnce(&mut StageVersions, u64) -> String,
     ) -> Result<(u64, String), Error> {
-        let make = |bytes_per_output| self.instance(stage, plugin, bytes_per_output, None);
+        let make = |sink| self.instance(stage, plugin, sink, None);
         self.equip(make, |roster, ready| {
             let number = roster.next;
             roster.next += 1;
@@ -267,26 +267,26 @@ impl LoadedPipeline {
     /// enlists next begins with what is changed there.
     pub(super) fn equip<T>(
         &self,
-        make: impl Fn(usize) -> Result<Instance, Error>,
+        make: impl Fn(SinkLimits) -> Result<Instance, Error>,
         tell: impl FnOnce(&mut Roster, BTreeMap<u64, Instance>) -> T,
     ) -> Result<T, Error> {
         // One more than there are workers: it must be seen to start even where none runs at the moment.
-        drop(make(LOCAL_OUTPUT_BYTES_MAX)?);
+        drop(make(LOCAL_LIMITS)?);
         let mut ready: BTreeMap<u64, Instance> = BTreeMap::new();
         loop {
             let mut roster = self.versions.roster();
-            let missing: Vec<(u64, usize)> = roster
+            let missing: Vec<(u64, SinkLimits)> = roster
                 .workers
                 .iter()
                 .filter(|(number, _)| !ready.contains_key(number))
-                .map(|(number, bytes)| (*number, *bytes))
+                .map(|(number, sink)| (*number, *sink))
                 .collect();
             if missing.is_empty() {
                 return Ok(tell(&mut roster, ready));
             }
             drop(roster);
-            for (number, bytes_per_output) in missing {
-                ready.insert(number, make(bytes_per_output)?);
+            for (number, sink) in missing {
+                ready.insert(number, make(sink)?);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use clap::Args;
-use sluicegate_core::{OutputLimits, Transform};
+use sluicegate_core::{OutputLimits, SinkLimits, Transform};
 use sluicegate_wasm::{Allow, Fixed, Instance, InstanceLimits, InstanceSpec, Topics};
 
 use crate::app::App;
@@ -149,7 +149,7 @@ fn limits(limits: &Limits) -> InstanceLimits {
     let output = OutputLimits {
         outputs_per_record: limits.outputs_per_record,
         bytes_per_record: limits.output_bytes_per_record.bytes(),
-        bytes_per_output: usize::MAX, // A sink's limit, and there is no sink.
+        sink: SinkLimits::NONE, // There is none.
     };
     InstanceLimits {
         memory_bytes: limits.memory.bytes(),

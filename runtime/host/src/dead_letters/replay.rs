@@ -2,13 +2,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sluicegate_core::{Delivery, Error, Rest, Stop};
+use sluicegate_core::{Delivery, Error, Seams, SinkLimits, Stop};
 
 use super::ledger::Ledger;
 use super::source::LetterSource;
 use super::writing::{Desk, LetterSink, LetterTransaction, Nothing, Preview};
 use super::{Filter, Index, Report};
-use crate::app::{App, LoadedPipeline, Outlet, Seams, dead_letter_topic};
+use crate::app::{App, Connected, LoadedPipeline, Outlet, dead_letter_topic};
 use crate::config::{Pipeline, Then};
 
 /// What to replay, and how.
@@ -62,14 +62,9 @@ impl Replay {
         let reader = app.letters(&pipeline.config, false)?;
         let batch = &pipeline.config.batch;
         let source = LetterSource::new(reader, batch, letters, Rc::clone(&desk.ledger), Arc::clone(stop));
-        let seams = Seams {
-            source: Box::new(source),
-            sink: outlet.sink,
-            transaction: outlet.transaction,
-            bytes_per_output: outlet.bytes_per_output,
-            rest: Rest::default(),
-        };
-        let result = pipeline.worker(seams, Delivery::ExactlyOnce)?.run(stop);
+        let Outlet { sink, transaction, limits } = outlet;
+        let seams = Seams::new(Box::new(source), sink, transaction);
+        let result = pipeline.worker(Connected { seams, limits }, Delivery::ExactlyOnce)?.run(stop);
         desk.report.end();
         let Ledger { replayed, outputs, failed, .. } = *desk.ledger.borrow();
         result.map(|_| Replayed { open, replayed, outputs, failed })
@@ -77,12 +72,12 @@ impl Replay {
 }
 
 fn real(app: &App, config: &Pipeline, desk: &Desk, stop: &Arc<Stop>) -> Result<Outlet, Error> {
-    let Outlet { sink, transaction, bytes_per_output } = app.outlet(config, stop)?;
+    let Outlet { sink, transaction, limits } = app.outlet(config, stop)?;
     let sink = Rc::new(RefCell::new(sink));
     Ok(Outlet {
         transaction: Box::new(LetterTransaction { inner: transaction, sink: Rc::clone(&sink), desk: desk.clone() }),
         sink: Box::new(LetterSink { inner: sink, desk: desk.clone() }),
-        bytes_per_output,
+        limits,
     })
 }
 
@@ -93,7 +88,7 @@ fn preview(config: &Pipeline, desk: &Desk) -> Outlet {
         sink: Box::new(sink),
         transaction: Box::new(Nothing { desk: desk.clone() }),
         // What the sink's topics take is not asked for.
-        bytes_per_output: usize::MAX,
+        limits: SinkLimits::NONE,
     }
 }
 

@@ -130,6 +130,11 @@ impl Source for LetterSource {
         Ok(Polled::Idle)
     }
 
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        Ok(false)
+    }
+
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
         Ok(Vec::new())
     }

@@ -59,6 +59,10 @@ impl Sink for LetterSink {
         self.inner.borrow_mut().write(output, ticket)
     }
 
+    fn send_now(&mut self) {
+        self.inner.borrow_mut().send_now();
+    }
+
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
         self.inner.borrow_mut().acknowledged(progress, wait)
     }
@@ -77,11 +81,15 @@ impl Transaction for LetterTransaction {
     }
 
     fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
+        self.commit_while(positions, &mut || false)
+    }
+
+    fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
         let done = self.desk.ledger.borrow_mut().done(positions);
         for place in done {
             mark(&mut **self.sink.borrow_mut(), &self.desk.coordinates(place))?;
         }
-        self.inner.commit(&Positions::new())?;
+        self.inner.commit_while(&Positions::new(), meanwhile)?;
         self.desk.report.advance(&self.desk.ledger.borrow());
         Ok(())
     }
@@ -136,6 +144,8 @@ impl Sink for Preview {
         Ok(())
     }
 
+    fn send_now(&mut self) {}
+
     fn acknowledged(&mut self, _: &mut Progress, _: Duration) -> Result<(), Error> {
         Ok(())
     }
@@ -155,6 +165,10 @@ impl Transaction for Nothing {
         self.desk.ledger.borrow_mut().done(positions);
         self.desk.report.advance(&self.desk.ledger.borrow());
         Ok(())
+    }
+
+    fn commit_while(&mut self, positions: &Positions, _: &mut dyn FnMut() -> bool) -> Result<(), Error> {
+        self.commit(positions)
     }
 
     fn abort(&mut self) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use sluicegate_core::{
     Batch, Cursor, Entry, FailureKind, HeaderSlice, INHERIT, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, Partition,
-    REJECT, Row, Transform,
+    REJECT, Row, SinkLimits, Transform, Valid,
 };
 
 use super::case_file::{CaseFile, RecordSpec, TOPIC};
@@ -56,18 +56,18 @@ pub(super) fn run(
     let limits = OutputLimits {
         outputs_per_record: file.limits.outputs_per_record,
         bytes_per_record: file.limits.output_bytes_per_record.bytes(),
-        bytes_per_output: usize::MAX, // A sink's limit, and there is no sink.
+        sink: SinkLimits::NONE, // There is none.
     };
     let mut outcomes = Outcomes::default();
     transform.process(batch, &mut outcomes)?;
-    outcomes.validate(batch, file.outputs.len(), &limits)?;
+    let outcomes = outcomes.validate(batch, file.outputs.len(), &limits, 0)?;
     let mut reader = Reader::new(&outcomes, &file.outputs);
     Ok(batch.rows().zip(&outcomes.outcomes).map(|(row, outcome)| reader.next(&row, *outcome)).collect())
 }
 
-/// Reads validated columns, record by record.
+/// Reads what a plugin said, record by record.
 struct Reader<'a> {
-    outcomes: &'a Outcomes,
+    outcomes: &'a Valid,
     names: &'a [String],
     /// How many outputs and reasons were read.
     outputs: usize,
@@ -79,7 +79,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(outcomes: &'a Outcomes, names: &'a [String]) -> Self {
+    fn new(outcomes: &'a Valid, names: &'a [String]) -> Self {
         Reader {
             outcomes,
             names,

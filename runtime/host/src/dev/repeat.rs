@@ -239,6 +239,10 @@ mod tests {
             Ok(())
         }
 
+        fn rows_max(&self) -> usize {
+            usize::MAX
+        }
+
         fn renew(&mut self) -> Result<(), Error> {
             self.seen = 0;
             Ok(())
@@ -247,6 +251,8 @@ mod tests {
         fn identity(&self) -> &Identity {
             &self.identity
         }
+
+        fn retire(self: Box<Self>) {}
     }
 
     /// What is told of cases with these keys.

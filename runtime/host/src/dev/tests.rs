@@ -48,6 +48,10 @@ impl Transform for Obedient {
         Ok(())
     }
 
+    fn rows_max(&self) -> usize {
+        usize::MAX
+    }
+
     fn renew(&mut self) -> Result<(), Error> {
         self.dead = false;
         self.renewals += 1;
@@ -60,6 +64,8 @@ impl Transform for Obedient {
     fn identity(&self) -> &Identity {
         &self.identity
     }
+
+    fn retire(self: Box<Self>) {}
 }
 
 fn read(text: &str, file: &str) -> CaseFile {

@@ -13,9 +13,9 @@ mod stdout;
 
 use std::sync::Arc;
 
-use sluicegate_core::{Delivery, Rest, Stop};
+use sluicegate_core::{Delivery, Seams, SinkLimits, Stop};
 
-use crate::app::{LoadedPipeline, Seams};
+use crate::app::{Connected, LoadedPipeline};
 use crate::exit::Exit;
 use crate::service::stop_on_signals;
 use input::Input;
@@ -36,15 +36,11 @@ pub(crate) fn run(pipeline: &LoadedPipeline, raw: bool) -> Result<(), Exit> {
         noted.request();
         asked.request();
     })?;
-    let seams = Seams {
-        source: Box::new(StdinSource::new(&pipeline.config, raw, Input::start(std::io::stdin())?, Arc::clone(&stop))),
-        sink: Box::new(StdoutSink::new(&pipeline.config, raw)),
-        transaction: Box::new(Nothing),
-        // A pipe takes any.
-        bytes_per_output: usize::MAX,
-        rest: Rest::default(),
-    };
-    let done = pipeline.worker(seams, Delivery::AtLeastOnce)?.run(&stop);
+    let source = StdinSource::new(&pipeline.config, raw, Input::start(std::io::stdin())?, Arc::clone(&stop));
+    let sink = StdoutSink::new(&pipeline.config, raw);
+    let seams = Seams::new(Box::new(source), Box::new(sink), Box::new(Nothing));
+    // A pipe takes any.
+    let done = pipeline.worker(Connected { seams, limits: SinkLimits::NONE }, Delivery::AtLeastOnce)?.run(&stop);
     signals.shutdown_background();
     done?;
     let tally = pipeline.meters.tally();

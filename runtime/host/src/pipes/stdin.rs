@@ -148,6 +148,11 @@ impl Source for StdinSource {
         Ok(if self.fill(batch)? { Polled::Batch } else { Polled::Idle })
     }
 
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        Ok(false)
+    }
+
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
         Ok(Vec::new())
     }

@@ -78,6 +78,8 @@ impl Sink for StdoutSink {
         Ok(())
     }
 
+    fn send_now(&mut self) {}
+
     /// Flushes: the worker asks after each batch, before it reads more.
     fn acknowledged(&mut self, progress: &mut Progress, _: Duration) -> Result<(), Error> {
         if self.written.is_empty() {
@@ -122,6 +124,10 @@ impl Transaction for Nothing {
 
     fn commit(&mut self, _: &Positions) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn commit_while(&mut self, positions: &Positions, _: &mut dyn FnMut() -> bool) -> Result<(), Error> {
+        self.commit(positions)
     }
 
     fn abort(&mut self) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use sluicegate_core::{Batch, Clock, CommitEvery, Delivery, Error, Meters, Worker, WorkerSettings};
+use sluicegate_core::{Batch, Clock, CommitEvery, Delivery, Error, Meters, Seams, Worker, WorkerSettings};
 use sluicegate_kafka::{
     ClientConfig, Connection, KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, PartitionBy, Patience, Produce,
     Reader, Start, Writer,
@@ -52,7 +52,7 @@ pub(crate) fn sink(brokers: &str, delivery: Delivery) -> KafkaSinkConfig {
         partition: PartitionBy::Same,
         id_header: None,
         pipeline: "test".into(),
-        // Not asked for then: the mock does not know how to answer.
+        // Not waited for then: the mock does not know how to answer.
         properties: properties(&[("message.max.bytes", "1048588")]),
         delivery,
         transactional_id: format!("test-{}", NEXT.fetch_add(1, Relaxed)),
@@ -87,7 +87,8 @@ pub(crate) fn worker(connection: Connection, delivery: Delivery) -> Worker {
     };
     let Connection { source, sink, transaction, .. } = connection;
     let (clock, meters) = (Box::new(Real(Instant::now())), Arc::new(Meters::new([])));
-    Worker::new(settings, Box::new(source), vec![], Box::new(sink), Box::new(transaction), clock, meters)
+    let seams = Seams::new(Box::new(source), Box::new(sink), Box::new(transaction));
+    Worker::new(settings, seams, vec![], clock, meters)
 }
 
 pub(crate) fn produce(brokers: &str, topic: &str, partitions: u32, records: std::ops::Range<u32>) {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use sluicegate_core::{
     Action, Batch, Clock, CommitEvery, Delivery, Error, Failure, INHERIT, Identity, Meters, Outcomes, OutputLimits,
-    PASS, Policy, Positions, REJECT, Rule, Stage, Stop, Transaction, Transform, Worker, WorkerSettings,
+    PASS, Policy, Positions, REJECT, Rule, Seams, SinkLimits, Stage, Stop, Transaction, Transform, Worker,
+    WorkerSettings,
 };
 use sluicegate_local::{
     BatchLimits, IdHeader, LocalSink, LocalSource, LocalTransaction, Log, SinkSettings, SourceSettings,
@@ -146,7 +147,11 @@ fn worker(log: &Log, number: u32, meters: Arc<Meters>) -> Worker {
     let sink = LocalSink::open(log, &sink).unwrap();
     let transaction = Telling(source.transaction(Some(&sink)));
     let policy = Policy::uniform(Rule { retries: 0, backoff: Duration::ZERO, then: Action::DeadLetter });
-    let limits = OutputLimits { outputs_per_record: 2, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
+    let limits = OutputLimits {
+        outputs_per_record: 2,
+        bytes_per_record: 1 << 20,
+        sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+    };
     let stage = Stage::new("copy", Box::new(Copies::default()), policy, limits, 1, Duration::from_secs(1));
     let settings = WorkerSettings {
         pipeline: "copy".into(),
@@ -155,15 +160,8 @@ fn worker(log: &Log, number: u32, meters: Arc<Meters>) -> Worker {
         budget: 1 << 20,
         drain: Duration::from_secs(5),
     };
-    Worker::new(
-        settings,
-        Box::new(source),
-        vec![stage],
-        Box::new(sink),
-        Box::new(transaction),
-        Box::new(Wall(Instant::now())),
-        meters,
-    )
+    let seams = Seams::new(Box::new(source), Box::new(sink), Box::new(transaction));
+    Worker::new(settings, seams, vec![stage], Box::new(Wall(Instant::now())), meters)
 }
 
 fn tell(event: &str) {
@@ -182,8 +180,12 @@ impl Transaction for Telling {
     }
 
     fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
+        self.commit_while(positions, &mut || false)
+    }
+
+    fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
         tell("committing");
-        self.0.commit(positions)?;
+        self.0.commit_while(positions, meanwhile)?;
         tell("committed");
         Ok(())
     }
@@ -215,6 +217,10 @@ impl Transform for Copies {
         Ok(())
     }
 
+    fn rows_max(&self) -> usize {
+        usize::MAX
+    }
+
     fn renew(&mut self) -> Result<(), Error> {
         Ok(())
     }
@@ -222,6 +228,8 @@ impl Transform for Copies {
     fn identity(&self) -> &Identity {
         &self.0
     }
+
+    fn retire(self: Box<Self>) {}
 }
 
 struct Wall(Instant);

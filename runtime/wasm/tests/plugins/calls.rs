@@ -1,25 +1,28 @@
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sluicegate_core::{Batch, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, REJECT, Transform};
+use sluicegate_core::{Batch, Headers, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, REJECT, SinkLimits, Transform};
 use sluicegate_wasm::{Instance, InstanceLimits, InstanceSpec};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::guests::{PATIENT, batch, instance, limits, plugin, spec};
+use crate::guests::{PATIENT, batch, hasty, instance, limits, plugin, spec};
 
-const LIMITS: OutputLimits =
-    OutputLimits { outputs_per_record: 9, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
+const LIMITS: OutputLimits = OutputLimits {
+    outputs_per_record: 9,
+    bytes_per_record: 1 << 20,
+    sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+};
 
 #[test]
 fn a_batch_in_one_call() {
     let mut hostile = instance("hostile");
     let input = batch(&["abc", "drop", "pass", "reject", ""]);
-    let mut outcomes = Default::default();
+    let mut outcomes = Outcomes::default();
     for _ in 0..3 {
         hostile.process(&input, &mut outcomes).unwrap();
-        outcomes.validate(&input, 2, &LIMITS).unwrap();
+        let outcomes = std::mem::take(&mut outcomes).validate(&input, 2, &LIMITS, 0).unwrap();
         assert_eq!(outcomes.outcomes, [1, 0, PASS, REJECT, 1]);
         assert_eq!(outcomes.reasons, ["not\\nthis one"]);
         assert_eq!((&outcomes.values.data[..], &outcomes.values.lengths[..]), (&b"ABC"[..], &[3, 0][..]));
@@ -35,9 +38,9 @@ fn a_record_a_call() {
     input.push(6, NO_TIMESTAMP, None, None);
     input.push_header(b"h", None);
     input.push_header(b"\xff", Some(b"v"));
-    let mut outcomes = Default::default();
+    let mut outcomes = Outcomes::default();
     single.process(&input, &mut outcomes).unwrap();
-    outcomes.validate(&input, 2, &LIMITS).unwrap();
+    let outcomes = outcomes.validate(&input, 2, &LIMITS, 0).unwrap();
     assert_eq!(outcomes.outcomes, [1, 0, PASS, REJECT, 1, 2, 1]);
     assert_eq!(outcomes.reasons, ["trades[3]@3"]);
     assert_eq!(outcomes.to, [-1, 1, -1, 0, -1]);
@@ -46,7 +49,18 @@ fn a_record_a_call() {
     assert_eq!(outcomes.values.data, b"ABCroutedonetwo");
     assert_eq!(outcomes.keys.lengths, [3, 3, 3, 3, -1]);
     assert_eq!(outcomes.headers.counts, [0, 0, 0, 0, 2]);
-    assert_eq!((outcomes.headers.keys, outcomes.headers.values), (input.headers.keys, input.headers.values));
+    let Headers { keys, values, .. } = &outcomes.headers;
+    assert_eq!((keys, values), (&input.headers.keys, &input.headers.values));
+}
+
+/// A record a call may take the deadline each time: so many records at once take a second together.
+#[test]
+fn a_plugin_that_is_called_for_each_record_gets_few_at_once() {
+    for (deadline_ms, rows_max) in [(1, 1000), (100, 10), (400, 2), (60_000, 1)] {
+        let deadline = Duration::from_millis(deadline_ms);
+        assert_eq!(hasty("single", deadline).rows_max(), rows_max);
+        assert_eq!(hasty("hostile", deadline).rows_max(), usize::MAX);
+    }
 }
 
 #[test]

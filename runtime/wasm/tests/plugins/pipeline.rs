@@ -26,6 +26,11 @@ impl Source for Once {
         }
     }
 
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        Ok(false)
+    }
+
     fn hold(&mut self, _: &Partition, _: bool) {}
 
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
@@ -51,6 +56,8 @@ impl Sink for Collect {
         Ok(())
     }
 
+    fn send_now(&mut self) {}
+
     fn acknowledged(&mut self, _: &mut Progress, _: Duration) -> Result<(), Error> {
         Ok(())
     }
@@ -65,6 +72,10 @@ impl Transaction for Nothing {
 
     fn commit(&mut self, _: &Positions) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn commit_while(&mut self, positions: &Positions, _: &mut dyn FnMut() -> bool) -> Result<(), Error> {
+        self.commit(positions)
     }
 
     fn abort(&mut self) -> Result<(), Error> {
@@ -100,9 +111,9 @@ fn run(guest: &Plugin, values: &[&str]) -> (Written, Vec<(FailureKind, u64)>) {
         drain: Duration::from_secs(1),
     };
     let source = Box::new(Once(Some(batch(values)), Arc::clone(&stop)));
-    let sink = Box::new(Collect(Rc::clone(&written)));
+    let seams = Seams::new(source, Box::new(Collect(Rc::clone(&written))), Box::new(Nothing));
     let clock = Box::new(Real(Instant::now()));
-    Worker::new(settings, source, vec![stage], sink, Box::new(Nothing), clock, Arc::clone(&meters)).run(&stop).unwrap();
+    Worker::new(settings, seams, vec![stage], clock, Arc::clone(&meters)).run(&stop).unwrap();
     let failures = meters.failures().filter(|(_, _, count)| *count > 0).map(|(_, kind, count)| (kind, count)).collect();
     (written.take(), failures)
 }

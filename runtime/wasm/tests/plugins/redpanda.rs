@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use sluicegate_core::{Batch, Failure, FailureKind, NO_TIMESTAMP, NULL, Outcomes, OutputLimits, Transform};
+use sluicegate_core::{Batch, Failure, FailureKind, NO_TIMESTAMP, NULL, Outcomes, OutputLimits, SinkLimits, Transform};
 use sluicegate_wasm::{
     Allow, Capability, Form, Instance, InstanceLimits, InstanceSpec, Interface, LoadOptions, Plugin,
 };
 
 use crate::guests::{PATIENT, batch, engine, limits, plugin_of, spec, started_of, transform};
 
-const LIMITS: OutputLimits =
-    OutputLimits { outputs_per_record: 9, bytes_per_record: 1 << 20, bytes_per_output: 1 << 20 };
+const LIMITS: OutputLimits = OutputLimits {
+    outputs_per_record: 9,
+    bytes_per_record: 1 << 20,
+    sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+};
 
 fn started(spec: InstanceSpec) -> Instance {
     started_of(&plugin_of(transform()), spec)
@@ -20,7 +23,7 @@ fn started(spec: InstanceSpec) -> Instance {
 fn outcomes(instance: &mut Instance, input: &Batch) -> Outcomes {
     let mut outcomes = Outcomes::default();
     instance.process(input, &mut outcomes).unwrap();
-    outcomes.validate(input, 2, &LIMITS).unwrap();
+    outcomes.clone().validate(input, 2, &LIMITS, 0).unwrap();
     outcomes
 }
 
@@ -98,7 +101,7 @@ fn failure(instance: &mut Instance, value: &str) -> Failure {
     let input = batch(&[value]);
     let mut made = Outcomes::default();
     let limits = InstanceLimits::default().output;
-    let result = instance.process(&input, &mut made).and_then(|()| made.validate(&input, 2, &limits));
+    let result = instance.process(&input, &mut made).and_then(|()| made.validate(&input, 2, &limits, 0));
     let failure = result.expect_err(value);
     instance.renew().unwrap();
     assert_eq!(outcomes(instance, &batch(&["fine again"])).values.data, b"fine again", "after {value}");

@@ -75,6 +75,14 @@ fn record(value: &[u8], outcomes: &mut Outcomes) {
         }
         b"million" => return emit(outcomes, 1_000_000, b""),
         b"large" => return emit(outcomes, 1, &vec![b'x'; 5 << 20]),
+        b"future" => outcomes.timestamps.push(i64::MAX),
+        b"past" => outcomes.timestamps.push(1),
+        b"headers" => {
+            let lengths = vec![0; 200_000];
+            outcomes.headers.counts.push(lengths.len() as i32);
+            outcomes.headers.keys.lengths.extend(&lengths);
+            outcomes.headers.values.lengths.extend(&lengths);
+        }
         b"reasons" => outcomes.reasons = vec!["a reason".repeat(1000); 1000],
         b"drop" => return outcomes.outcomes.push(0),
         b"pass" => return outcomes.outcomes.push(-1),

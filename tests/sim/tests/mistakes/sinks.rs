@@ -36,6 +36,10 @@ impl Patch for AcknowledgedBeforeDurable {
                 self.0.good.write(output, ticket)
             }
 
+            fn send_now(&mut self) {
+                self.0.good.send_now();
+            }
+
             fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
                 self.0.lie(progress);
                 self.0.good.acknowledged(&mut Progress::default(), wait)
@@ -66,6 +70,10 @@ impl Patch for LostWhenFull {
                     }
                     result => result,
                 }
+            }
+
+            fn send_now(&mut self) {
+                self.0.good.send_now();
             }
 
             fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
@@ -105,6 +113,10 @@ impl Patch for OvertakenAfterRetry {
                     return Ok(());
                 }
                 self.good.write(output, ticket)
+            }
+
+            fn send_now(&mut self) {
+                self.good.send_now();
             }
 
             fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
@@ -171,6 +183,10 @@ impl Patch for ForgottenAfterRebalance {
                 self.liar.good.write(output, ticket)
             }
 
+            fn send_now(&mut self) {
+                self.liar.good.send_now();
+            }
+
             fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
                 self.liar.lie(progress);
                 self.liar.good.acknowledged(progress, wait)
@@ -195,6 +211,10 @@ impl Patch for Changed {
         impl Sink for Bad {
             fn write(&mut self, output: &Output<'_>, ticket: Ticket) -> Result<(), Error> {
                 self.0.write(&self.1(*output), ticket)
+            }
+
+            fn send_now(&mut self) {
+                self.0.send_now();
             }
 
             fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {

@@ -14,13 +14,24 @@ struct CommitBeforeWrite;
 impl Patch for CommitBeforeWrite {
     fn source(&self, good: Box<dyn Source>, world: &Rc<World>) -> Box<dyn Source> {
         struct Bad(Box<dyn Source>, Rc<World>);
-        impl Source for Bad {
-            fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
-                let polled = self.0.poll(batch, wait)?;
+        impl Bad {
+            fn commit(&self, batch: &Batch) {
                 if let Some(last) = batch.offsets.last() {
                     self.1.commit(&Positions::from([(batch.partition.clone(), last + 1)]));
                 }
+            }
+        }
+        impl Source for Bad {
+            fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
+                let polled = self.0.poll(batch, wait)?;
+                self.commit(batch);
                 Ok(polled)
+            }
+
+            fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+                let is_ready = self.0.ready(batch)?;
+                self.commit(batch);
+                Ok(is_ready)
             }
 
             fn release(&mut self) -> Result<Vec<Partition>, Error> {
@@ -59,6 +70,10 @@ impl Patch for NothingReadAgain {
         impl Source for Bad {
             fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
                 self.0.poll(batch, wait)
+            }
+
+            fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+                self.0.ready(batch)
             }
 
             fn release(&mut self) -> Result<Vec<Partition>, Error> {

@@ -19,7 +19,15 @@ impl Patch for ZombiesWelcome {
             }
 
             fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
-                self.1.unfenced(&self.2, || self.0.commit(positions))
+                self.commit_while(positions, &mut || false)
+            }
+
+            fn commit_while(
+                &mut self,
+                positions: &Positions,
+                meanwhile: &mut dyn FnMut() -> bool,
+            ) -> Result<(), Error> {
+                self.1.unfenced(&self.2, || self.0.commit_while(positions, meanwhile))
             }
 
             fn abort(&mut self) -> Result<(), Error> {
@@ -49,7 +57,15 @@ impl Patch for NothingAborted {
             }
 
             fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
-                self.0.commit(positions)
+                self.commit_while(positions, &mut || false)
+            }
+
+            fn commit_while(
+                &mut self,
+                positions: &Positions,
+                meanwhile: &mut dyn FnMut() -> bool,
+            ) -> Result<(), Error> {
+                self.0.commit_while(positions, meanwhile)
             }
 
             fn abort(&mut self) -> Result<(), Error> {
@@ -82,10 +98,18 @@ impl Patch for CommitsPutOff {
             }
 
             fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
+                self.commit_while(positions, &mut || false)
+            }
+
+            fn commit_while(
+                &mut self,
+                positions: &Positions,
+                meanwhile: &mut dyn FnMut() -> bool,
+            ) -> Result<(), Error> {
                 self.put_off.extend(positions.clone());
                 self.commits += 1;
                 match self.commits.is_multiple_of(10) {
-                    true => self.good.commit(&std::mem::take(&mut self.put_off)),
+                    true => self.good.commit_while(&std::mem::take(&mut self.put_off), meanwhile),
                     false => Ok(()),
                 }
             }

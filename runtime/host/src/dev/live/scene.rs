@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_core::{
-    Action, Batch, Destination, Error, FailureKind, Output, Partition, Policy, Polled, Progress, Sink, Source, Ticket,
+    Action, Batch, Destination, Error, FailureKind, Output, Partition, Policy, Polled, Progress, Seams, Sink, Source,
+    Ticket,
 };
 
 use super::display::{Became, Display, Shown};
-use crate::app::Seams;
 use crate::config::Pipeline;
 
 /// Who is who in a pipeline: its topics, and what its stages' policies say.
@@ -68,14 +68,12 @@ struct Act {
 }
 
 /// The same seams, with somebody beside them.
-pub(super) fn look_on(seams: Seams, cast: Arc<Cast>, display: Arc<Display>) -> Seams {
+pub(super) fn look_on(mut seams: Seams, cast: Arc<Cast>, display: Arc<Display>) -> Seams {
     let scene = Scene { cast, display, now: None, aside: HashMap::new(), skipped: Vec::new() };
     let scene = Rc::new(RefCell::new(scene));
-    Seams {
-        source: Box::new(SeenSource { inner: seams.source, scene: Rc::clone(&scene) }),
-        sink: Box::new(SeenSink { inner: seams.sink, scene }),
-        ..seams
-    }
+    seams.source = Box::new(SeenSource { inner: seams.source, scene: Rc::clone(&scene) });
+    seams.sink = Box::new(SeenSink { inner: seams.sink, scene });
+    seams
 }
 
 impl Scene {
@@ -146,6 +144,14 @@ impl Source for SeenSource {
         Ok(polled)
     }
 
+    fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        let is_ready = self.inner.ready(batch)?;
+        if is_ready {
+            self.scene.borrow_mut().begin(batch);
+        }
+        Ok(is_ready)
+    }
+
     fn release(&mut self) -> Result<Vec<Partition>, Error> {
         let gone = self.inner.release()?;
         self.scene.borrow_mut().aside.retain(|partition, _| !gone.contains(partition));
@@ -181,6 +187,10 @@ impl Sink for SeenSink {
             return Ok(());
         }
         self.inner.write(output, ticket)
+    }
+
+    fn send_now(&mut self) {
+        self.inner.send_now();
     }
 
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
