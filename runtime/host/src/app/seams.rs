@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use sluicegate_core::{Error, Handover, Rest, Sink, Source, Transaction};
+use sluicegate_core::{Error, ErrorKind, Handover, Rest, Sink, Source, Transaction};
 use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, Patience};
 use sluicegate_local::{IdHeader, LocalSink, LocalSource, Log, SinkSettings, SourceSettings};
 
 use super::App;
-use crate::config::{self, Partitioning, Pipeline};
+use crate::config::{self, Delivery, Partitioning, Pipeline};
 
 /// The sink's own bound on one record where it has none: the embedded log.
 pub(super) const LOCAL_OUTPUT_BYTES_MAX: usize = 64 << 20;
@@ -57,9 +57,13 @@ impl Seams {
             (config::Source::Local(source), config::Sink::Local(sink)) => {
                 let (log, source, partitions) = local_source(app, config, source, index)?;
                 let sink_log = app.log(&sink.path)?;
+                // At least once, the sink makes its outputs durable by itself, in the same log too.
+                let is_one = config.delivery == Delivery::ExactlyOnce;
+                if is_one && log != sink_log {
+                    return Err(two_logs(&log, &sink_log));
+                }
                 let sink = LocalSink::open(&sink_log, &local_sink(config, sink, partitions))?;
-                // By what the paths lead to: two spellings of one folder are one log.
-                let transaction = source.transaction((log == sink_log).then_some(&sink));
+                let transaction = source.transaction(is_one.then_some(&sink));
                 Ok(Seams::new(source, sink, transaction, LOCAL_OUTPUT_BYTES_MAX))
             }
             (config::Source::Kafka(source), config::Sink::Local(sink)) => {
@@ -88,6 +92,16 @@ impl Seams {
         let (source, sink, transaction) = (Box::new(source), Box::new(sink), Box::new(transaction));
         Seams { source, sink, transaction, bytes_per_output, rest: Rest::default() }
     }
+}
+
+/// Two paths that look like one, as the configuration knows them, and by a symbolic link lead to two logs.
+fn two_logs(source: &Log, sink: &Log) -> Error {
+    let (source, sink) = (source.directory().display(), sink.directory().display());
+    let message = format!(
+        "exactly-once needs source and sink in one log, and {source} and {sink} lead to two: write the same path for both, or \
+         set 'delivery: at-least-once'"
+    );
+    Error::new(ErrorKind::Config, message)
 }
 
 /// Opens the log and this worker's share of its topics; also says how many partitions they have.
