@@ -81,7 +81,8 @@ impl<'a> Oci<'a> {
 
     /// The index of what refers to this manifest and is of this type; none where the registry keeps no such lists.
     pub(super) fn referrers(&mut self, manifest: &Digest, artifact_type: &str) -> Result<Option<Vec<u8>>, Exit> {
-        let path = format!("referrers/{manifest}?artifactType={artifact_type}");
+        // To a registry, a plus in a query is a space.
+        let path = format!("referrers/{manifest}?artifactType={}", artifact_type.replace('+', "%2B"));
         let response = self.ask_unless(NO_REFERRERS, Method::GET, &path, Some(INDEX))?;
         Self::list(response, &format!("the list of what refers to {}", self.oci))
     }

@@ -69,16 +69,15 @@ fn messages(oci: &OciRef, remote: &mut Oci<'_>, manifest: &Digest) -> Result<Vec
         .collect()
 }
 
-/// Of the newer form: what refers to the manifest, as the registry lists it, or as a list under a tag where it does not.
+/// Of the newer form: what refers to the manifest, as the registry lists it, or else as it is listed under a tag: by a registry
+/// that keeps no lists of its own, or did not yet when the artifact was signed.
 fn bundles(oci: &OciRef, remote: &mut Oci<'_>, manifest: &Digest) -> Result<Vec<Signature>, Exit> {
-    let list = match remote.referrers(manifest, BUNDLE)? {
-        Some(list) => Some(list),
-        None => remote.beside(&format!("sha256-{}", manifest.hex()), INDEX)?,
-    };
-    let listed: List = list.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
+    let mut entries = listed(remote.referrers(manifest, BUNDLE)?);
+    if entries.is_empty() {
+        entries = listed(remote.beside(&format!("sha256-{}", manifest.hex()), INDEX)?);
+    }
     let mut found = Vec::new();
-    let bundles = listed.manifests.iter().filter(|manifest| manifest.artifact_type.as_deref() == Some(BUNDLE));
-    for entry in bundles.take(SIGNATURES_MAX) {
+    for entry in entries {
         let Some(bytes) = Digest::parse(&entry.digest).map(|digest| remote.beside(&digest.to_string(), MANIFEST))
         else {
             continue;
@@ -91,6 +90,13 @@ fn bundles(oci: &OciRef, remote: &mut Oci<'_>, manifest: &Digest) -> Result<Vec<
         }
     }
     Ok(found)
+}
+
+/// The bundles of an index.
+fn listed(index: Option<Vec<u8>>) -> Vec<Entry> {
+    let index: List = index.and_then(|index| serde_json::from_slice(&index).ok()).unwrap_or_default();
+    let bundles = index.manifests.into_iter().filter(|entry| entry.artifact_type.as_deref() == Some(BUNDLE));
+    bundles.take(SIGNATURES_MAX).collect()
 }
 
 fn blob(oci: &OciRef, remote: &mut Oci<'_>, digest: &str) -> Result<Option<Vec<u8>>, Exit> {
