@@ -1,13 +1,12 @@
-//! Who asks a registry: as Docker's configuration file says, if the registry wants to know.
+//! What a registry is told of who asks, if it wants to know.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential};
 use http_auth::ChallengeParser;
 use serde::Deserialize;
 use ureq::Agent;
 
-use super::http;
+use super::{docker, http};
 use crate::exit::Exit;
 
 /// Tokens of large registries have some kilobytes.
@@ -37,7 +36,8 @@ impl Challenge {
 
     /// The value of `Authorization` that meets it. `scope` is what is to be done, in a registry's words.
     pub(super) fn meet(self, agent: &Agent, registry: &str, scope: &str) -> Result<String, Exit> {
-        let basic = basic(registry)?;
+        let basic = docker::login(registry)?
+            .map(|login| format!("Basic {}", STANDARD.encode(format!("{}:{}", login.name, login.password))));
         match self {
             Challenge::Basic => {
                 basic.ok_or_else(|| Exit::usage(format!("{registry} wants to know who asks: docker login {registry}")))
@@ -47,29 +47,6 @@ impl Challenge {
                 Ok(format!("Bearer {token}"))
             }
         }
-    }
-}
-
-/// The name and password for this registry in Docker's configuration file, if they are there.
-fn basic(registry: &str) -> Result<Option<String>, Exit> {
-    let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
-    let broken =
-        |what: &str| Exit::usage(format!("Docker's credentials for {registry}: {what}: docker login {registry}"));
-    match get_credential(server) {
-        Ok(DockerCredential::UsernamePassword(name, password)) => {
-            Ok(Some(format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))))
-        }
-        Ok(DockerCredential::IdentityToken(_)) => {
-            Err(broken("an identity token, and not a name and a password or token"))
-        }
-        Err(
-            CredentialRetrievalError::NoCredentialConfigured
-            | CredentialRetrievalError::ConfigNotFound
-            | CredentialRetrievalError::ConfigReadError,
-        ) => Ok(None),
-        // What a helper says may have a secret in it.
-        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => Err(broken(&format!("{helper} fails"))),
-        Err(error) => Err(broken(&error.to_string())),
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod cache;
 mod credentials;
+mod docker;
 mod http;
 mod manifest;
 mod oci;
