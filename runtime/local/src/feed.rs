@@ -17,6 +17,8 @@ pub(crate) struct Feed {
     /// The slot to look at first.
     turn: usize,
     limits: BatchLimits,
+    /// When it was last looked for what other processes wrote.
+    looked: Instant,
 }
 
 /// A partition that is read.
@@ -32,13 +34,13 @@ pub(crate) struct Slot {
     pub(crate) held: bool,
 }
 
-/// How long a reader sleeps before it looks for what other processes wrote.
+/// How often a reader looks for what other processes wrote, asleep or busy.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Feed {
     pub(crate) fn new(log: &Log, slots: Vec<Slot>, limits: BatchLimits) -> Result<Self, Error> {
         log.look_around()?;
-        Ok(Feed { connection: log.connect()?, log: log.clone(), slots, turn: 0, limits })
+        Ok(Feed { connection: log.connect()?, log: log.clone(), slots, turn: 0, limits, looked: Instant::now() })
     }
 
     pub(crate) fn slots_mut(&mut self) -> &mut [Slot] {
@@ -51,19 +53,23 @@ impl Feed {
 
     /// Replaces `batch` by the next records of one partition, waiting at most `wait` for the first; says whether there
     /// are any. Waiting costs next to no CPU, and ends with the commit that brings records, or, if it is another
-    /// process's, soon after.
+    /// process's, soon after. So do records of other processes take their turn while there are others to read.
     ///
     /// # Errors
     /// `Config` if a topic was deleted or the database is damaged; else what [`crate::error::explain`] says.
     pub(crate) fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<bool, Error> {
         batch.clear();
-        let deadline = Instant::now() + wait;
+        let mut now = Instant::now();
+        let deadline = now + wait;
         loop {
-            let nap = deadline.min(Instant::now() + LOOK_EVERY);
+            if now.duration_since(self.looked) >= LOOK_EVERY && self.log.try_look_around()? {
+                self.looked = now;
+            }
+            let nap = deadline.min(now + LOOK_EVERY);
             let next = self.log.ends().wait_for(nap, |ends| next(&self.slots, self.turn, ends));
+            now = Instant::now();
             let Some(found) = next else {
-                self.log.look_around()?;
-                if Instant::now() < deadline {
+                if now < deadline {
                     continue;
                 }
                 return Ok(false);
@@ -144,4 +150,39 @@ fn fill(
     // No record is left up to here if none was found.
     slot.position = if batch.is_empty() { until } else { position };
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use super::*;
+    use crate::{NewRecord, TopicSettings, Writer};
+
+    #[test]
+    fn what_another_process_wrote_is_seen_at_the_start_though_somebody_is_writing() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::open(directory.path()).unwrap();
+        log.create_topic("t", &TopicSettings::default()).unwrap();
+        let id = log.topic("t").unwrap().partitions[0];
+        let mut writer = Writer::open(&Log::visit(directory.path()).unwrap(), "t").unwrap();
+        writer.send(&NewRecord::default()).unwrap();
+        let (begun, done) = (channel(), channel());
+        let beside = log.clone();
+        let feed = thread::spawn(move || {
+            begun.0.send(()).unwrap();
+            Feed::new(&beside, Vec::new(), BatchLimits::default()).unwrap();
+            done.0.send(()).unwrap();
+            beside.ends().of(id)
+        });
+        let is_early = log.read("write meanwhile", |_| {
+            begun.1.recv().unwrap();
+            writer.flush().unwrap();
+            // Long enough for a start that does not wait for its turn.
+            Ok(done.1.recv_timeout(Duration::from_millis(50)).is_ok())
+        });
+        assert!(!is_early.unwrap());
+        assert_eq!(feed.join().unwrap(), Some(1));
+    }
 }

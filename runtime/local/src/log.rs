@@ -145,14 +145,22 @@ impl Log {
         Ok(result)
     }
 
-    /// Takes notice of what other processes wrote. Costs a look at shared memory where they did not; passes if somebody
-    /// is writing just now.
+    /// Takes notice of what other processes wrote, once whoever is writing just now is done.
     pub(crate) fn look_around(&self) -> Result<(), Error> {
+        self.look_around_at(locked(&self.inner.desk))
+    }
+
+    /// The same, unless somebody is writing just now; says whether it looked. Costs a look at shared memory where nobody wrote.
+    pub(crate) fn try_look_around(&self) -> Result<bool, Error> {
         let desk = match self.inner.desk.try_lock() {
             Ok(desk) => desk,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(()),
+            Err(TryLockError::WouldBlock) => return Ok(false),
         };
+        self.look_around_at(desk).map(|()| true)
+    }
+
+    fn look_around_at(&self, desk: MutexGuard<'_, Desk>) -> Result<(), Error> {
         self.inner.look_around(desk).map_err(|error| Fault::from(error).explain(self.file(), "look for new records"))
     }
 
