@@ -5,9 +5,10 @@ use rusqlite::{Connection, params};
 use sluicegate_core::{Batch, Error, Partition};
 
 use crate::codec::Stored;
-use crate::error::{Fault, config, damaged};
+use crate::error::{Fault, damaged};
 use crate::log::Log;
 use crate::source::BatchLimits;
+use crate::topics::deleted;
 
 /// Reads partitions in turn, each from a position of its own. What [`crate::LocalSource`] and [`crate::Reader`] share.
 pub(crate) struct Feed {
@@ -93,7 +94,7 @@ fn next(slots: &[Slot], turn: usize, ends: &HashMap<i64, u64>) -> Option<Result<
     (0..slots.len()).map(|step| (turn + step) % slots.len()).find_map(|at| {
         let slot = &slots[at];
         match ends.get(&slot.id) {
-            None => Some(Err(config(format!("topic '{}' was deleted while it was read", slot.partition.topic)))),
+            None => Some(Err(deleted(&slot.partition.topic))),
             Some(end) if !slot.held && slot.position < slot.until.min(*end) => Some(Ok((at, *end))),
             Some(_) => None,
         }

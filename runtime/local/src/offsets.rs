@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 
-use rusqlite::params;
+use rusqlite::{ErrorCode, params};
 use sluicegate_core::{Error, ErrorKind, Partition, Positions};
 
 use crate::error::Fault;
 use crate::log::{Log, Turn};
+use crate::topics::deleted;
 
 /// Which member of a group reads a partition now. A member whose partition was claimed by another cannot commit any
 /// more: a worker that was given up for dead and comes back does no harm.
@@ -37,7 +38,7 @@ impl Claims {
 /// Makes `next` a member's offset in a partition.
 ///
 /// # Errors
-/// `Promise` if another member of the group has claimed the partition.
+/// `Promise` if another member of the group has claimed the partition, `Config` if its topic was deleted.
 pub(crate) fn commit(
     turn: &mut Turn<'_>,
     group: &str,
@@ -52,8 +53,11 @@ pub(crate) fn commit(
         );
         return Err(Error::new(ErrorKind::Promise, message).into());
     }
-    put(turn, group, id, next)?;
-    Ok(())
+    put(turn, group, id, next).map_err(|error| match error.sqlite_error_code() {
+        // An offset is of a partition that is there.
+        Some(ErrorCode::ConstraintViolation) => deleted(&partition.topic).into(),
+        _ => Fault::from(error),
+    })
 }
 
 pub(crate) fn put(turn: &Turn<'_>, group: &str, partition: i64, next: u64) -> rusqlite::Result<()> {

@@ -173,6 +173,10 @@ pub(crate) fn unknown(name: &str) -> Error {
     config(format!("there is no topic '{name}'; make it with `sluicegate topics create {name}`"))
 }
 
+pub(crate) fn deleted(name: &str) -> Error {
+    config(format!("topic '{name}' was deleted while it was read"))
+}
+
 fn find(connection: &Connection, name: &str) -> rusqlite::Result<Option<Topic>> {
     let mut statement = connection.prepare_cached("SELECT id FROM topics WHERE name = ?1")?;
     let Some(topic) = statement.query_row([name], |row| row.get::<_, i64>(0)).optional()? else {

@@ -144,6 +144,8 @@ fn a_deleted_topic_ends_its_reader_and_its_writer() {
     assert!(error.kind == ErrorKind::Config && error.message.contains("deleted"), "{error}");
     let error = sink.acknowledged(&mut Progress::default(), Duration::from_millis(1)).unwrap_err();
     assert!(error.kind == ErrorKind::Config && error.message.contains("'out'"), "{error}");
+    let error = source.transaction(None).commit(&Positions::from([(partition(0), 1)])).unwrap_err();
+    assert!(error.kind == ErrorKind::Config && error.message.contains("'in' was deleted"), "{error}");
     create(&place.log, "in", 1);
     assert_eq!(read(&place.log, "in", 0), Vec::<Record>::new());
     assert!(place.log.offsets("group").unwrap().is_empty());
