@@ -4,7 +4,7 @@ use sluicegate_core::{Batch, Error, ErrorKind};
 use crate::codec;
 use crate::error::{Fault, config};
 use crate::log::Turn;
-use crate::retention::trim;
+use crate::retention::{Room, trim};
 use crate::topics::{Topic, unknown};
 
 /// A stored batch is closed at this many records, or before it has this many bytes: what a source reads at once.
@@ -143,7 +143,7 @@ fn append(turn: &mut Turn<'_>, topic: &Topic, id: i64, batches: &[Batch], encode
     let (total, bytes_max): (i64, Option<i64>) =
         update.query_row(params![id, next, bytes], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if bytes_max.is_some_and(|max| total > max) {
-        trim(sql, id, bytes_max, None)?;
+        trim(sql, id, bytes_max, None, &mut Room::default())?;
     }
     turn.ends_at(id, next as u64);
     Ok(())

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -177,6 +178,18 @@ impl Log {
             desk.swept = Some(Instant::now());
         }
         due
+    }
+}
+
+/// Calls `turn` until it says that there is no more to do, and lets others have as much time in between: neither the desk nor
+/// SQLite's lock is given to whoever has waited longest.
+pub(crate) fn in_turns(mut turn: impl FnMut() -> Result<bool, Error>) -> Result<(), Error> {
+    loop {
+        let start = Instant::now();
+        if !turn()? {
+            return Ok(());
+        }
+        thread::sleep(start.elapsed());
     }
 }
 
