@@ -308,7 +308,28 @@ mod tests {
     use sluicegate_core::ErrorKind;
 
     use super::*;
-    use crate::{NewRecord, TopicSettings, Writer};
+    use crate::{NewRecord, Retention, TopicSettings, Writer};
+
+    #[test]
+    fn what_is_written_counts_though_old_records_cannot_be_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::open(directory.path()).unwrap();
+        let retention = Retention { bytes: None, age: Some(Duration::from_secs(60)) };
+        log.create_topic("t", &TopicSettings { partitions: 1, retention }).unwrap();
+        let mut writer = Writer::open(&log, "t").unwrap();
+        let mut write = || {
+            writer.send(&NewRecord::default()).unwrap();
+            writer.flush().unwrap();
+        };
+        write();
+        let old = "UPDATE batches SET written = 0;
+                   CREATE TRIGGER kept BEFORE DELETE ON batches BEGIN SELECT raise(ABORT, 'kept'); END";
+        log.read("make a fault", |sql| Ok(sql.execute_batch(old)?)).unwrap();
+        assert!(log.sweep().is_err());
+        locked(&log.inner.desk).swept = None;
+        write();
+        assert_eq!(log.topics().unwrap()[0].partitions[0].end, 2);
+    }
 
     #[test]
     fn a_full_disk_is_passing_and_loses_nothing() {

@@ -54,9 +54,13 @@ impl Log {
         in_turns(|| self.write("delete old records", sweep))
     }
 
-    /// [`Log::sweep`], if it is time.
-    pub(crate) fn sweep_if_due(&self) -> Result<(), Error> {
-        if self.is_time_to_sweep(SWEEP_PAUSE) { self.sweep() } else { Ok(()) }
+    /// [`Log::sweep`], if it is time. For whoever has just written: that is durable, whatever becomes of this.
+    pub(crate) fn sweep_if_due(&self) {
+        if self.is_time_to_sweep(SWEEP_PAUSE)
+            && let Err(error) = self.sweep()
+        {
+            tracing::warn!("{error}; it is tried again later");
+        }
     }
 }
 

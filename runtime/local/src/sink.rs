@@ -154,7 +154,8 @@ impl LocalSink {
         let buffer = &mut self.outbox.borrow_mut().buffer;
         self.pace.time(|| self.log.write("write outputs", |turn| buffer.append(turn)))?;
         buffer.clear();
-        self.log.sweep_if_due()
+        self.log.sweep_if_due();
+        Ok(())
     }
 }
 

@@ -61,7 +61,8 @@ impl Transaction for LocalTransaction {
             Ok(())
         })?;
         self.forget();
-        log.sweep_if_due()
+        log.sweep_if_due();
+        Ok(())
     }
 
     /// Forgets the outputs: nothing of them has reached the database.

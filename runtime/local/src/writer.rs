@@ -87,6 +87,7 @@ impl Writer {
         }
         self.log.write("write records", |turn| self.buffer.append(turn))?;
         self.buffer.clear();
-        self.log.sweep_if_due()
+        self.log.sweep_if_due();
+        Ok(())
     }
 }
