@@ -21,7 +21,7 @@ const RECORDS: usize = 20_000;
 
 #[test]
 fn at_least_once_goes_through_one_log_and_commits() -> Result<()> {
-    let place = Place::new("data", "delivery: at-least-once\n")?;
+    let place = Place::new("", "data", "delivery: at-least-once\n")?;
     place.create(&["in", "--partitions", "3"])?;
     place.produce(RECORDS)?;
     let running = place.start()?;
@@ -40,7 +40,7 @@ fn at_least_once_goes_through_one_log_and_commits() -> Result<()> {
 
 #[test]
 fn exactly_once_is_refused_where_one_path_leads_to_two_logs() -> Result<()> {
-    let place = Place::new("x/../data", "")?;
+    let place = Place::new("", "x/../data", "")?;
     place.create(&["in"])?;
     // So that 'x/..' is not the folder of the file.
     fs::create_dir_all(place.path().join("elsewhere/x"))?;
@@ -48,8 +48,31 @@ fn exactly_once_is_refused_where_one_path_leads_to_two_logs() -> Result<()> {
     let refused = place.run(&["run", "pipeline.yaml"])?;
     ensure!(refused.code == Some(BAD), "{refused:?}");
     ensure!(refused.stderr.contains("exactly-once needs source and sink in one log"), "{refused:?}");
-    place.write("x/../data", "delivery: at-least-once\n")?;
+    place.write("", "x/../data", "delivery: at-least-once\n")?;
     let running = place.start()?;
+    place.drain(running)
+}
+
+#[test]
+fn what_retention_took_before_it_was_read_is_not_passed_over_in_silence() -> Result<()> {
+    let place = Place::new("", "data", "")?;
+    place.create(&["in", "--retention-bytes", "1"])?;
+    // The group begins here, and misses what comes next.
+    let running = place.start()?;
+    place.drain(running)?;
+    place.produce(10)?;
+    place.produce(10)?;
+    let refused = place.run(&["run", "pipeline.yaml"])?;
+    ensure!(refused.code == Some(BAD), "{refused:?}");
+    for words in ["offset 0 of in[0]", "group 'p'", "is gone: the log has 10 to 20", "on-missing-offset: earliest"] {
+        ensure!(refused.stderr.contains(words), "no {words:?} in {}", refused.stderr);
+    }
+    ensure!(place.consume("out")?.is_empty(), "records went on");
+
+    place.write(", on-missing-offset: earliest", "data", "")?;
+    let running = place.start()?;
+    eventually(DONE_WITHIN, "what is left", || Ok((place.consume("out")?.len() == 10).then_some(())))?;
+    ensure!(running.stderr()?.contains("going on from 10, as on-missing-offset says"), "{}", running.stderr()?);
     place.drain(running)
 }
 
@@ -57,9 +80,9 @@ fn exactly_once_is_refused_where_one_path_leads_to_two_logs() -> Result<()> {
 struct Place(TempDir);
 
 impl Place {
-    fn new(sink_path: &str, more: &str) -> Result<Self> {
+    fn new(source: &str, sink_path: &str, more: &str) -> Result<Self> {
         let place = Place(tempfile::tempdir()?);
-        place.write(sink_path, more)?;
+        place.write(source, sink_path, more)?;
         Ok(place)
     }
 
@@ -67,11 +90,11 @@ impl Place {
         self.0.path()
     }
 
-    /// Writes the pipeline's file: the path of its sink, and more keys of its own.
-    fn write(&self, sink_path: &str, more: &str) -> Result<()> {
+    /// Writes the pipeline's file: more keys of its source, the path of its sink, and more keys of its own.
+    fn write(&self, source: &str, sink_path: &str, more: &str) -> Result<()> {
         let text = format!(
             "name: p\n\
-             source: {{ local: {{ path: data, topics: [in] }} }}\n\
+             source: {{ local: {{ path: data, topics: [in]{source} }} }}\n\
              stages: []\n\
              sink: {{ local: {{ path: {sink_path}, topic: out }} }}\n{more}"
         );

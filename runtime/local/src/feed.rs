@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use sluicegate_core::{Batch, Error, Partition};
 
 use crate::codec::Stored;
@@ -35,6 +35,17 @@ pub(crate) struct Slot {
     pub(crate) held: bool,
 }
 
+/// What [`Feed::poll`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The batch holds at least one record.
+    Records,
+    /// Nothing came within the wait.
+    Nothing,
+    /// The record at this slot's position is gone, as retention has passed it. The slot stays where it is until it is moved.
+    Gap(usize),
+}
+
 /// How often a reader looks for what other processes wrote, asleep or busy.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -52,13 +63,13 @@ impl Feed {
         &self.slots
     }
 
-    /// Replaces `batch` by the next records of one partition, waiting at most `wait` for the first; says whether there
-    /// are any. Waiting costs next to no CPU, and ends with the commit that brings records, or, if it is another
-    /// process's, soon after. So do records of other processes take their turn while there are others to read.
+    /// Replaces `batch` by the next records of one partition, waiting at most `wait` for the first. Waiting costs next to
+    /// no CPU, and ends with the commit that brings records, or soon after it if that is another process's. Partitions
+    /// take turns, whoever writes them.
     ///
     /// # Errors
     /// `Config` if a topic was deleted or the database is damaged; else what [`crate::error::explain`] says.
-    pub(crate) fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<bool, Error> {
+    pub(crate) fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Found, Error> {
         batch.clear();
         let mut now = Instant::now();
         let deadline = now + wait;
@@ -73,7 +84,7 @@ impl Feed {
                 if now < deadline {
                     continue;
                 }
-                return Ok(false);
+                return Ok(Found::Nothing);
             };
             let (at, end) = found?;
             self.turn = at + 1;
@@ -82,9 +93,23 @@ impl Feed {
             batch.log_end = Some(end);
             fill(&self.connection, slot, end, &self.limits, batch)
                 .map_err(|fault| fault.explain(self.log.file(), "read records"))?;
-            if !batch.is_empty() {
-                return Ok(true);
-            }
+            return Ok(if batch.is_empty() { Found::Gap(at) } else { Found::Records });
+        }
+    }
+
+    /// Where reading a slot can go on that has a gap: with the oldest record that is left, or at the end.
+    ///
+    /// # Errors
+    /// `Config` if the topic was deleted, or the database is damaged.
+    pub(crate) fn behind_gap(&self, at: usize) -> Result<(u64, u64), Error> {
+        let Slot { partition, id, position, .. } = &self.slots[at];
+        let span = span(&self.connection, *id);
+        let span = span.map_err(|error| Fault::from(error).explain(self.log.file(), "look for the oldest record"))?;
+        match span {
+            None => Err(deleted(&partition.topic)),
+            // Retention takes the oldest only.
+            Some((start, _)) if start <= *position => Err(damaged(self.log.file(), "records are missing")),
+            Some(span) => Ok(span),
         }
     }
 }
@@ -101,7 +126,17 @@ fn next(slots: &[Slot], turn: usize, ends: &HashMap<i64, u64>) -> Option<Result<
     })
 }
 
-/// Reads as many stored batches as the limits take whole; if not even one, as much of it as they take.
+/// Where a partition's records begin and end; none if it was deleted.
+pub(crate) fn span(sql: &Connection, partition: i64) -> rusqlite::Result<Option<(u64, u64)>> {
+    let mut find = sql.prepare_cached(
+        "SELECT coalesce((SELECT min(first) FROM batches WHERE partition = ?1), next), next FROM partitions WHERE id = ?1",
+    )?;
+    let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64));
+    find.query_row([partition], row).optional()
+}
+
+/// Reads as many stored batches as the limits take whole; if not even one, as much of it as they take. Nothing, if the
+/// record at the slot's position is gone.
 fn fill(
     connection: &Connection,
     slot: &mut Slot,
@@ -127,8 +162,8 @@ fn fill(
         if first.checked_add(stored.len() as u64) != Some(next) {
             return Err(damaged(file().as_ref(), "a batch that does not fill its offsets").into());
         }
-        // Retention may have passed the position: reading goes on with the oldest record left.
-        let start = position.saturating_sub(first) as usize;
+        // It begins behind the position, where retention has passed that.
+        let Some(start) = position.checked_sub(first).map(|start| start as usize) else { break };
         let mut stop = (next.min(until) - first) as usize;
         if start >= stop {
             continue;
@@ -148,8 +183,7 @@ fn fill(
         stored.append(start..stop, first, batch);
         position = first + stop as u64;
     }
-    // No record is left up to here if none was found.
-    slot.position = if batch.is_empty() { until } else { position };
+    slot.position = position;
     Ok(())
 }
 

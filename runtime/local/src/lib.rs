@@ -33,7 +33,7 @@ pub use partitioner::PartitionBy;
 pub use reader::Reader;
 pub use retention::Retention;
 pub use sink::{IdHeader, LocalSink, SinkSettings};
-pub use source::{BatchLimits, LocalSource, SourceSettings, Start};
+pub use source::{BatchLimits, LocalSource, OnMissingOffset, SourceSettings, Start};
 pub use topics::{PartitionInfo, TopicInfo, TopicSettings};
 pub use transaction::LocalTransaction;
 pub use writer::{NewRecord, Writer};

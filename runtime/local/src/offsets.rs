@@ -60,11 +60,12 @@ pub(crate) fn commit(
     })
 }
 
+/// A group does not go back: what was in flight while it was moved on is committed after that.
 pub(crate) fn put(turn: &Turn<'_>, group: &str, partition: i64, next: u64) -> rusqlite::Result<()> {
     turn.sql
         .prepare_cached(
             "INSERT INTO offsets (consumer_group, partition, next) VALUES (?1, ?2, ?3)
-             ON CONFLICT (consumer_group, partition) DO UPDATE SET next = excluded.next",
+             ON CONFLICT (consumer_group, partition) DO UPDATE SET next = max(next, excluded.next)",
         )?
         .execute(params![group, partition, next as i64])?;
     Ok(())

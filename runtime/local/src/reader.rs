@@ -3,7 +3,7 @@ use std::time::Duration;
 use sluicegate_core::{Batch, Error, Partition};
 
 use crate::error::config;
-use crate::feed::{Feed, Slot};
+use crate::feed::{Feed, Found, Slot};
 use crate::log::Log;
 use crate::source::{BatchLimits, Start, first_offset};
 
@@ -51,16 +51,20 @@ impl Reader {
     }
 
     /// Replaces `batch` by the next records of one partition, waiting at most `wait` for the first; says whether there
-    /// are any. Records of one partition come in order; partitions take turns.
+    /// are any. Records of one partition come in order, without those that retention takes meanwhile; partitions take turns.
     ///
     /// # Errors
     /// `Config` if the topic was deleted, or the database is damaged.
     pub fn read(&mut self, batch: &mut Batch, wait: Duration) -> Result<bool, Error> {
-        if self.is_done() {
-            batch.clear();
-            return Ok(false);
+        while !self.is_done() {
+            match self.feed.poll(batch, wait)? {
+                Found::Records => return Ok(true),
+                Found::Nothing => return Ok(false),
+                Found::Gap(at) => self.feed.slots_mut()[at].position = self.feed.behind_gap(at)?.0,
+            }
         }
-        self.feed.poll(batch, wait)
+        batch.clear();
+        Ok(false)
     }
 
     /// Whether a reader [`Reader::up_to_end`] has read all.

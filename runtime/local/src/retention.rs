@@ -8,8 +8,8 @@ use crate::log::{Log, Turn, in_turns};
 
 /// How much of a topic is kept. Nothing set: all, for ever.
 ///
-/// Whole batches go, oldest first, whether or not a group has read them; a group whose offset they held goes on from
-/// the oldest record left.
+/// Whole batches go, oldest first, whether or not a group has read them; of a group that has not,
+/// [`OnMissingOffset`](crate::OnMissingOffset) says what becomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// The bytes of each partition above which its oldest batches go, checked with every commit.

@@ -120,6 +120,11 @@ fn local_source(
             config::Start::Latest => sluicegate_local::Start::Latest,
             config::Start::At(ms) => sluicegate_local::Start::Timestamp(ms),
         },
+        on_missing_offset: match source.on_missing_offset {
+            config::OnMissingOffset::Stop => sluicegate_local::OnMissingOffset::Stop,
+            config::OnMissingOffset::Earliest => sluicegate_local::OnMissingOffset::Earliest,
+            config::OnMissingOffset::Latest => sluicegate_local::OnMissingOffset::Latest,
+        },
         worker: index,
         workers: config.workers,
         batch: sluicegate_local::BatchLimits {

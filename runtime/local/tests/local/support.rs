@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use sluicegate_core::{Batch, NO_TIMESTAMP, Row};
 use sluicegate_local::{
-    LocalSource, Log, NewRecord, PartitionBy, Reader, SinkSettings, SourceSettings, Start, TopicSettings, Writer,
+    LocalSource, Log, NewRecord, OnMissingOffset, PartitionBy, Reader, SinkSettings, SourceSettings, Start, TopicSettings, Writer,
 };
 
 /// A record that owns its bytes.
@@ -91,6 +91,7 @@ pub(crate) fn source_settings(topic: &str) -> SourceSettings {
         topics: vec![topic.to_owned()],
         group: "group".to_owned(),
         start: Start::Earliest,
+        on_missing_offset: OnMissingOffset::Stop,
         worker: 0,
         workers: 1,
         batch: Default::default(),
