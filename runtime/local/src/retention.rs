@@ -15,8 +15,8 @@ pub struct Retention {
     /// The bytes of each partition above which its oldest batches go, checked with every commit.
     pub bytes: Option<u64>,
     /// The time after which records go, counted from when they were written, not from their timestamps, so that
-    /// history that is written anew is not deleted at once. Checked about every ten seconds while records are written,
-    /// when the log is opened, and by [`Log::sweep`].
+    /// history that is written anew is not deleted at once. Checked about every ten seconds while records are written, and
+    /// when the log is opened.
     pub age: Option<Duration>,
 }
 
@@ -44,12 +44,11 @@ impl Retention {
 }
 
 impl Log {
-    /// Deletes what the topics' retention says is too much or too old. Commits do so by themselves; for a log that
-    /// nobody writes to.
+    /// Deletes what the topics' retention says is too much or too old.
     ///
     /// # Errors
     /// As of a commit.
-    pub fn sweep(&self) -> Result<(), Error> {
+    pub(crate) fn sweep(&self) -> Result<(), Error> {
         self.is_time_to_sweep(Duration::ZERO);
         in_turns(|| self.write("delete old records", sweep))
     }

@@ -58,8 +58,6 @@ pub enum Start {
     /// With the first record that is not older than this, in milliseconds since the Unix epoch; with the first one from
     /// now on if there is none.
     Timestamp(i64),
-    /// With this offset, or the oldest record after it that is kept.
-    Offset(u64),
 }
 
 /// What to do where the group's offset of a partition is gone, as retention passed it before the record was read.
@@ -144,11 +142,6 @@ impl LocalSource {
         LocalTransaction::new(self.membership.clone(), sink)
     }
 
-    /// The partitions that are this worker's.
-    pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
-        self.membership.partitions.keys()
-    }
-
     /// Goes on behind a gap, if that is what is to be done.
     #[cold]
     fn skip(&mut self, at: usize) -> Result<(), Error> {
@@ -213,7 +206,6 @@ pub(crate) fn first_offset(sql: &Connection, partition: i64, start: Start) -> Re
     Ok(match start {
         Start::Latest => end,
         Start::Earliest => oldest,
-        Start::Offset(offset) => oldest.max(offset),
         Start::Timestamp(timestamp) => first_since(sql, partition, timestamp)?.unwrap_or(end),
     })
 }

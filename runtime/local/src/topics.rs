@@ -84,21 +84,6 @@ impl Log {
         })
     }
 
-    /// Changes how much of a topic is kept; what is too much goes at once.
-    ///
-    /// # Errors
-    /// `Config` if there is no such topic.
-    pub fn set_retention(&self, name: &str, retention: Retention) -> Result<(), Error> {
-        self.write("change a topic", |turn| {
-            let changed = turn.sql.execute(
-                "UPDATE topics SET retention_bytes = ?2, retention_ms = ?3 WHERE name = ?1",
-                params![name, retention.bytes_column(), retention.age_column()],
-            )?;
-            if changed == 0 { Err(unknown(name).into()) } else { Ok(()) }
-        })?;
-        self.sweep()
-    }
-
     /// Deletes a topic, its records and what groups have read of it. Whoever reads or writes it gets an error. Others commit in
     /// between, however large it is; ended half-way, it leaves a topic without its oldest records.
     ///

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use sluicegate_core::{Batch, ErrorKind, Partition, Polled, Positions, Source, Transaction};
-use sluicegate_local::{LocalSource, OnMissingOffset, Retention, SourceSettings, Start, TopicSettings};
+use sluicegate_local::{LocalSource, Log, OnMissingOffset, Retention, SourceSettings, Start, TopicSettings};
 
-use crate::support::{Place, create, nameless, place, read_from, source, source_settings, write, write_numbers};
+use crate::support::{Place, nameless, place, read_from, source, source_settings, write, write_numbers};
 
 #[test]
 fn the_oldest_batches_go_when_a_partition_is_too_large() {
@@ -83,20 +83,23 @@ fn a_pipeline_that_retention_overtakes_while_it_runs_does_not_go_on_in_silence()
 
 #[test]
 fn records_go_when_they_are_too_old() {
-    let place = place();
-    create(&place.log, "t", 1);
-    write(&place.log, "t", 0, &[nameless("a"), nameless("b")]);
-    place.log.set_retention("t", Retention { bytes: None, age: Some(Duration::from_secs(3600)) }).unwrap();
-    assert_eq!(read_from(&place.log, "t", 0, Start::Earliest).len(), 2, "a timestamp of long ago says nothing");
+    let directory = tempfile::tempdir().unwrap();
+    let log = Log::open(directory.path()).unwrap();
+    for (topic, age) in [("hour", Duration::from_secs(3600)), ("moment", Duration::from_millis(1))] {
+        let retention = Retention { bytes: None, age: Some(age) };
+        log.create_topic(topic, &TopicSettings { partitions: 1, retention }).unwrap();
+        write(&log, topic, 0, &[nameless("a"), nameless("b")]);
+    }
     let written = std::time::Instant::now();
     while written.elapsed() < Duration::from_millis(3) {
         std::thread::yield_now();
     }
-    place.log.set_retention("t", Retention { bytes: None, age: Some(Duration::from_millis(1)) }).unwrap();
-    let partition = place.log.topics().unwrap()[0].partitions[0];
+    drop(log);
+    let log = Log::open(directory.path()).unwrap();
+    assert_eq!(read_from(&log, "hour", 0, Start::Earliest).len(), 2, "a timestamp of long ago says nothing");
+    let partition = log.topics().unwrap()[1].partitions[0];
     assert_eq!((partition.start, partition.end, partition.bytes), (2, 2, 0));
-    assert!(read_from(&place.log, "t", 0, Start::Earliest).is_empty());
-    place.log.set_retention("t", Retention::default()).unwrap();
-    write(&place.log, "t", 0, &[nameless("c")]);
-    assert_eq!(read_from(&place.log, "t", 0, Start::Earliest)[0].0, 2, "offsets go on");
+    assert!(read_from(&log, "moment", 0, Start::Earliest).is_empty());
+    write(&log, "moment", 0, &[nameless("c")]);
+    assert_eq!(read_from(&log, "moment", 0, Start::Earliest)[0].0, 2, "offsets go on");
 }
