@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use sluicegate_core::{Destination, Error, Output, Progress, Sink, Ticket};
+use sluicegate_core::{Acks, Destination, Error, Output, Progress, Sink, Ticket};
 
 use crate::buffer::{Buffer, Record};
 use crate::error::config;
@@ -60,8 +60,8 @@ pub(crate) struct Outbox {
     pub(crate) buffer: Buffer,
     /// A transaction makes the outputs durable; none are written before.
     pub(crate) is_transactional: bool,
-    /// Outputs by batch that are to be acknowledged.
-    written: Vec<(Ticket, u64)>,
+    /// What is to be acknowledged.
+    written: Acks,
 }
 
 impl Outbox {
@@ -90,7 +90,7 @@ impl LocalSink {
         let named = settings.outputs.iter().map(|name| place(name)).collect::<Result<_, _>>()?;
         let dead_letter = settings.dead_letter.as_deref().map(&mut place).transpose()?;
         let sticky = vec![(0, None); topics.len()];
-        let outbox = Outbox { buffer: Buffer::new(topics), is_transactional: false, written: Vec::new() };
+        let outbox = Outbox { buffer: Buffer::new(topics), is_transactional: false, written: Acks::default() };
         Ok(LocalSink {
             log: log.clone(),
             partition: settings.partition,
@@ -178,10 +178,7 @@ impl Sink for LocalSink {
         let added = output.added.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         added.chain(id).for_each(|(name, value)| batch.push_header(name, Some(value)));
         if !outbox.is_transactional {
-            match outbox.written.last_mut().filter(|(last, _)| *last == ticket) {
-                Some((_, outputs)) => *outputs += 1,
-                None => outbox.written.push((ticket, 1)),
-            }
+            outbox.written.add(ticket);
         }
         Ok(())
     }
@@ -198,9 +195,7 @@ impl Sink for LocalSink {
         }
         if wait > Duration::ZERO || self.pace.is_due(bytes) {
             self.flush()?;
-            for (ticket, outputs) in self.outbox.borrow_mut().written.drain(..) {
-                progress.acknowledge(ticket, outputs);
-            }
+            self.outbox.borrow_mut().written.report(progress);
         }
         Ok(())
     }
