@@ -29,7 +29,7 @@ struct Inner {
     file: PathBuf,
     desk: Mutex<Desk>,
     ends: Ends,
-    /// None for a visitor. Last, so that the database is closed before another process may open it.
+    /// None for a visitor. The last field, so that the database is closed before another process may own it.
     lock: Option<DirectoryLock>,
 }
 
@@ -193,7 +193,7 @@ pub(crate) fn in_turns(mut turn: impl FnMut() -> Result<bool, Error>) -> Result<
     }
 }
 
-/// Makes the directory if there is none; its one path, however it is spelt.
+/// Makes the directory if there is none. Gives the same path for all spellings.
 fn make(directory: &Path) -> Result<PathBuf, Error> {
     let made = std::fs::create_dir_all(directory).and_then(|()| directory.canonicalize());
     made.map_err(|error| config(format!("local log {}: cannot make the directory: {error}", directory.display())))

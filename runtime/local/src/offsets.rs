@@ -7,10 +7,10 @@ use crate::error::Fault;
 use crate::log::Turn;
 use crate::topics::deleted;
 
-/// Which member of a group reads a partition now. A member whose partition was claimed by another cannot commit any
+/// Which member of a group reads a partition now. Once another has claimed the partition, a member cannot commit any
 /// more: a worker that was given up for dead and comes back does no harm.
 ///
-/// In memory only: no other process has the log open, and claims end with the process.
+/// In memory only: no other process reads for a group, and claims end with the process.
 #[derive(Default)]
 pub(crate) struct Claims {
     members: u64,

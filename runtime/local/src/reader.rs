@@ -7,7 +7,7 @@ use crate::feed::{Feed, Found, Slot};
 use crate::log::Log;
 use crate::source::{BatchLimits, Start, first_offset};
 
-/// Reads a topic for someone who is no pipeline: without a group, and nothing is remembered. May move between threads.
+/// Reads a topic outside any pipeline and group: where it stopped is not remembered. May move between threads.
 pub struct Reader {
     log: Log,
     feed: Feed,
@@ -67,7 +67,7 @@ impl Reader {
         Ok(false)
     }
 
-    /// Whether a reader [`Reader::up_to_end`] has read all.
+    /// Whether a reader made by [`Reader::up_to_end`] has read everything.
     pub fn is_done(&self) -> bool {
         self.feed.slots().iter().all(|slot| slot.position >= slot.until)
     }

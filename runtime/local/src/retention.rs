@@ -12,11 +12,10 @@ use crate::log::{Log, Turn, in_turns};
 /// [`OnMissingOffset`](crate::OnMissingOffset) says what becomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// The bytes of each partition above which its oldest batches go, checked with every commit.
+    /// How many bytes of each partition are kept, rounded up to whole batches. Checked with every commit.
     pub bytes: Option<u64>,
-    /// The time after which records go, counted from when they were written, not from their timestamps, so that
-    /// history that is written anew is not deleted at once. Checked about every ten seconds while records are written, and
-    /// when the log is opened.
+    /// How long records are kept from when they were written, whatever their timestamps: old history that is copied here
+    /// is not deleted at once. Checked about every ten seconds while records are written, and when the log is opened.
     pub age: Option<Duration>,
 }
 
@@ -97,8 +96,8 @@ impl Room {
     }
 }
 
-/// Deletes the oldest batches of a partition that lie wholly above `bytes_max`, or that were written before `oldest`, as far as
-/// there is room for it.
+/// Deletes the oldest batches of a partition as long as `bytes_max` are left without them, or they were written before
+/// `oldest`, and there is room for it.
 pub(crate) fn trim(
     sql: &Connection,
     partition: i64,

@@ -20,8 +20,8 @@ pub struct SinkSettings {
     pub dead_letter: Option<String>,
     /// Which partition an output goes to.
     pub partition: PartitionBy,
-    /// The number of partitions that a topic is made with which does not exist; [`Log::partitions_of`] the source's
-    /// topics, so that each input partition has its output partition.
+    /// How many partitions a missing topic is created with: pass [`Log::partitions_of`] the source's topics, so that
+    /// every input partition has its output partition.
     pub new_partitions: u32,
     /// A header with the stable id for every output.
     pub id_header: Option<IdHeader>,
@@ -38,8 +38,8 @@ pub struct IdHeader {
 
 /// Writes outputs to topics of the log. For the thread that opened it.
 ///
-/// With a [`crate::LocalTransaction`] of its own, outputs become durable with its commit, exactly once. Without, for a
-/// source of another system, at least once: [`Sink::acknowledged`] writes what has gathered.
+/// With a [`crate::LocalTransaction`] of its own, outputs become durable when that commits: exactly once. Without one,
+/// [`Sink::acknowledged`] makes them durable: at least once.
 pub struct LocalSink {
     log: Log,
     partition: PartitionBy,
@@ -183,8 +183,8 @@ impl Sink for LocalSink {
         Ok(())
     }
 
-    /// Without a transaction of this log, writes what has gathered, durably, and reports it: at once when `wait` is
-    /// more than nothing, else when it is worth a flush.
+    /// Unless a transaction does that, writes what has gathered and reports it: at once if `wait` is above zero, else
+    /// when a flush is due.
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
         let (is_transactional, bytes) = {
             let outbox = self.outbox.borrow();
@@ -201,7 +201,7 @@ impl Sink for LocalSink {
     }
 }
 
-/// When gathered outputs are worth a flush: at once while flushes are rare, and never more than a fifth of the time.
+/// When a flush is due: at once while flushes are rare, and so seldom that they take a fifth of the time at most.
 #[derive(Default)]
 struct FlushPace {
     last: Option<(Instant, Duration)>,

@@ -73,7 +73,7 @@ impl Log {
         })
     }
 
-    /// Makes a topic unless there is one of that name, which is left as it is; says whether it was made.
+    /// Makes a topic, unless there is one of that name: that stays as it is. Says whether one was made.
     ///
     /// # Errors
     /// As of [`Log::create_topic`].
@@ -139,7 +139,7 @@ impl Log {
         })
     }
 
-    /// The greatest number of partitions that one of these topics has: what a sink makes its topics with.
+    /// The largest number of partitions among these topics: what a sink makes its topics with.
     ///
     /// # Errors
     /// `Config`, with the remedy, if one of them does not exist.
@@ -154,7 +154,7 @@ impl Log {
         found.ok_or_else(|| unknown(name).within(&format!("local log {}", self.directory().display())))
     }
 
-    /// A topic that is made with so many partitions if it is not there.
+    /// A topic, which is made with so many partitions if it does not exist.
     pub(crate) fn topic_or_new(&self, name: &str, partitions: u32) -> Result<Topic, Error> {
         self.write("create a topic", |turn| match find(turn.sql, name)? {
             Some(topic) => Ok(topic),

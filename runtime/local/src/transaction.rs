@@ -11,7 +11,7 @@ use crate::source::Membership;
 /// Commits a [`crate::LocalSource`]'s offsets, in one SQLite transaction with the outputs of a [`LocalSink`] if it was
 /// made with one. For the thread that opened the source.
 ///
-/// The database is touched by [`Transaction::commit`] alone, which is short, so workers commit in turn.
+/// Only [`Transaction::commit`] touches the database, and not for long, so workers commit in turn.
 pub struct LocalTransaction {
     membership: Rc<Membership>,
     outbox: Option<Rc<RefCell<Outbox>>>,

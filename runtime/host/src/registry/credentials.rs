@@ -1,4 +1,4 @@
-//! What a registry is told of who asks, if it wants to know.
+//! What a registry is told of who asks, where it wants to know.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,14 +12,14 @@ use crate::exit::Exit;
 /// Tokens of large registries have some kilobytes.
 const TOKEN_BYTES_MAX: u64 = 256 << 10;
 
-/// What a registry answers to who has not said who he is.
+/// How a registry asks who is there.
 pub(super) enum Challenge {
     Basic,
     Bearer { realm: String, service: Option<String> },
 }
 
 impl Challenge {
-    /// The first that we can meet, of the values of `WWW-Authenticate`.
+    /// The first challenge of a known kind among the values of `WWW-Authenticate`.
     pub(super) fn of<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Self> {
         headers.flat_map(ChallengeParser::new).flatten().find_map(|challenge| {
             let parameter = |name: &str| {
@@ -34,7 +34,7 @@ impl Challenge {
         })
     }
 
-    /// The value of `Authorization` that meets it. `scope` is what is to be done, in a registry's words.
+    /// The value of `Authorization` that answers it. `scope` says what for, as registries spell it.
     pub(super) fn meet(self, agent: &Agent, registry: &str, scope: &str) -> Result<String, Exit> {
         let basic = docker::login(registry)?
             .map(|login| format!("Basic {}", STANDARD.encode(format!("{}:{}", login.name, login.password))));

@@ -13,7 +13,7 @@ use crate::config::Digest;
 use crate::exit::Exit;
 use crate::trust::{Seal, Signature};
 
-/// Signatures that are looked at, of each form: whoever may write to a repository may write any number there.
+/// The most signatures of each form that are looked at: whoever may write to a repository can leave any number there.
 const SIGNATURES_MAX: usize = 32;
 const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
 /// The layers of a manifest that has messages, each with its signature: the older form, of cosign before version 3.
@@ -22,7 +22,7 @@ const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The newer form: a manifest that refers to the artifact's, and whose layer is a bundle.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
-/// What is kept of a seal: with the manifest, which says whose it is.
+/// A seal as it is kept: with the manifest, which says whose it is.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Kept {
     manifest: String,
