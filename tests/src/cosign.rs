@@ -9,9 +9,11 @@ use crate::registry::{Registry, sha256};
 use crate::user::base64;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// What registries and tags list in.
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MESSAGE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// What the newer form is.
+pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const STATEMENT: &str = "application/vnd.in-toto+json";
 /// What a statement says that is a signature.
 pub const SIGNED: &str = "https://sigstore.dev/cosign/sign/v1";

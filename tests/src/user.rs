@@ -1,8 +1,9 @@
 //! Somebody who has plugins checked and run that are elsewhere.
 
-use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
+use std::{fs, iter};
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
@@ -36,7 +37,9 @@ impl User {
         let path = |name: &str| self.folder.path().join(name);
         let program = sluicegate(args)?.folder(self.folder.path());
         let program = program.env("XDG_CACHE_HOME", path("cache")).env("DOCKER_CONFIG", path("docker"));
-        let program = program.env("XDG_STATE_HOME", path("state"));
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::join_paths(iter::once(path("bin")).chain(std::env::split_paths(&others)))?;
+        let program = program.env("XDG_STATE_HOME", path("state")).env("PATH", found);
         // A name without a file trusts nobody but the system's own.
         Ok(match path("authority.pem").exists() {
             true => program.env("SSL_CERT_FILE", path("authority.pem")),
@@ -68,6 +71,16 @@ impl User {
     pub fn login(&self, registry: SocketAddr, password: &str) -> Result<()> {
         let auths = json!({ "auths": { registry.to_string(): { "auth": base64(format!("{USER}:{password}")) } } });
         Ok(fs::write(self.folder.path().join("docker/config.json"), auths.to_string())?)
+    }
+
+    /// Has Docker's credentials kept by a helper, which does what this shell script says.
+    pub fn helper(&self, script: &str) -> Result<()> {
+        let bin = self.folder.path().join("bin");
+        let file = bin.join("docker-credential-fake");
+        fs::create_dir_all(bin)?;
+        fs::write(&file, format!("#!/bin/sh\n{script}"))?;
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755))?;
+        Ok(fs::write(self.folder.path().join("docker/config.json"), r#"{ "credsStore": "fake" }"#)?)
     }
 
     /// A pipeline whose one stage has this plugin, and more keys after it.

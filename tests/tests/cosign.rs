@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-use sluicegate_tests::cosign::{Cosign, SIGNED};
+use serde_json::{Value, json};
+use sluicegate_tests::cosign::{BUNDLE, Cosign, INDEX, SIGNED};
 use sluicegate_tests::http;
 use sluicegate_tests::plugins::guest;
 use sluicegate_tests::program::free_address;
@@ -81,6 +81,31 @@ fn where_a_registry_does_not_list_what_refers_to_a_plugin_a_tag_does() -> Result
     Ok(())
 }
 
+/// Registries of OCI 1.1 list what refers to a plugin, but not always what was signed before they did.
+#[test]
+fn where_a_registry_lists_what_refers_to_a_plugin_it_is_asked_first() -> Result<()> {
+    let (registry, cosign) = (Registry::start()?, Cosign::new()?);
+    let (_, manifest) = pushed(&user(&cosign)?, &registry, "live")?;
+    cosign.sign_bundle(&registry, "live", &manifest, SIGNED)?;
+    let (real, tag) = (registry.address(), format!("/v2/live/manifests/{}", manifest.replace(':', "-")));
+    let list = http::get_as(real, &tag, INDEX)?.body;
+    let empty = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }).to_string();
+    for (lists, has_tag, code) in [(true, false, 0), (false, true, 0), (false, false, BAD)] {
+        let (list, empty, tag) = (list.clone(), empty.clone(), tag.clone());
+        let front = Web::start(move |request| match request.path.split_once('?') {
+            Some((path, query)) if path.contains("/referrers/") => {
+                let is_asked = decoded(query) == format!("artifactType={BUNDLE}");
+                Answer::of(if lists && is_asked { list.clone() } else { empty.clone() })
+            }
+            _ if request.path == tag && !has_tag => Answer::status(404),
+            _ => Answer::status(307).with("Location", format!("http://{real}{}", request.path)),
+        })?;
+        let checked = user(&cosign)?.validate(&format!("oci://{}/live:1", front.address()), TRUST)?;
+        ensure!(checked.code == Some(code), "listed: {lists}, under a tag: {has_tag}: {checked:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_tag_that_moves_is_taken_up_once_it_is_signed() -> Result<()> {
     let (registry, cosign) = (Registry::start()?, Cosign::new()?);
@@ -127,4 +152,15 @@ fn pulled(user: &User, tag: &str) -> Result<(String, String)> {
     let pulled: Value = serde_json::from_str(&user.done(&["pull", tag, "-o", "pulled.wasm", "--json"])?)?;
     let reference = pulled["reference"].as_str().context("a reference")?;
     Ok((tag.to_owned(), reference.rsplit_once('@').context("a digest")?.1.to_owned()))
+}
+
+/// A query as Go reads it, and so most registries.
+fn decoded(query: &str) -> String {
+    let spaced = query.replace('+', " ");
+    let mut parts = spaced.split('%');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let byte = part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        format!("{text}{}{}", byte.map_or('%', char::from), part.get(2..).unwrap_or_default())
+    })
 }

@@ -173,6 +173,33 @@ fn a_token_is_fetched_where_the_registry_says() -> Result<()> {
 }
 
 #[test]
+fn a_credential_helper_is_asked_and_may_know_nobody() -> Result<()> {
+    let (private, user) = (Registry::start_private()?, User::new()?);
+    let serve = artifact(&fs::read(plugin("uppercase")?)?, CONFIG, &[LAYER]);
+    let tokens = Web::start(|request| match request.authorization {
+        None => Answer::of(r#"{"token":"anybody's"}"#),
+        Some(_) => Answer::status(401),
+    })?;
+    let challenge = format!("Bearer realm=\"http://{}/token\"", tokens.address());
+    let public = Web::start(move |request| match request.authorization.as_deref() {
+        Some("Bearer anybody's") => serve(request),
+        _ => Answer::status(401).with("WWW-Authenticate", challenge.clone()),
+    })?;
+    let login = json!({ "ServerURL": "", "Username": USER, "Secret": PASSWORD });
+    user.helper(&format!(
+        "[ \"$(cat)\" = {} ] && echo '{login}' && exit\necho 'credentials not found in native keychain'\nexit 1\n",
+        private.address()
+    ))?;
+    user.validates(&format!("oci://{}/x:1", public.address()))?;
+    let (file, to) = (plugin("uppercase")?, format!("oci://{}/upper:1", private.address()));
+    user.done(&["push", file.to_str().context("UTF-8")?, &to])?;
+    user.validates(&to)?;
+    user.helper("echo 'the keychain is locked'\nexit 1\n")?;
+    user.refuses(&format!("oci://{}/y:1", public.address()), BAD, &["docker-credential-fake fails", "docker login"])?;
+    Ok(())
+}
+
+#[test]
 fn what_a_registry_may_do_wrong_is_refused() -> Result<()> {
     let bytes = fs::read(plugin("uppercase")?)?;
     let user = User::new()?;

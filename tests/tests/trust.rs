@@ -19,9 +19,14 @@ fn a_key_pair_is_made_and_never_overwritten() -> Result<()> {
     ensure!(made["secret"] == "dev.key" && made["public"] == "dev.pub", "{made}");
     let mode = bench.folder.path().join("dev.key").metadata()?.permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let before = bench.read("dev.key")?;
+    let (secret, public) = (bench.read("dev.key")?, bench.read("dev.pub")?);
     bench.refused(&["keygen", "dev"], &["dev.key is there already", "choose another name"])?;
-    ensure!(bench.read("dev.key")? == before, "overwritten");
+    ensure!(bench.read("dev.key")? == secret, "overwritten");
+    // Signed plugins are checked by it, wherever its other half is kept.
+    fs::remove_file(bench.folder.path().join("dev.key"))?;
+    bench.refused(&["keygen", "dev"], &["dev.pub is there already", "choose another name"])?;
+    ensure!(bench.read("dev.pub")? == public, "overwritten");
+    ensure!(bench.read("dev.key").is_err(), "a key without its other half");
     Ok(())
 }
 

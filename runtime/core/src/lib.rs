@@ -8,6 +8,7 @@
 //! wasmtime: those are behind [`Source`], [`Transform`], [`Sink`] and [`Transaction`], so that a simulation drives the
 //! very code that runs in production.
 
+mod acks;
 mod batch;
 mod canary;
 mod chain;
@@ -29,6 +30,7 @@ mod seams;
 mod stage;
 mod worker;
 
+pub use acks::Acks;
 pub use batch::{Batch, Headers, NO_TIMESTAMP, Partition, Row};
 pub use canary::{Share, is_worse};
 pub use column::{Column, Cursor, Entry, INHERIT, NULL};

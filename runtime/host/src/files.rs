@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 /// Reads a file of `bytes_max` bytes at most.
 ///
 /// # Errors
@@ -19,15 +21,21 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 
 /// Replaces the file as a whole, so that whoever watches it never sees a half.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    readable(path, bytes)?.persist(path)?;
+    Ok(())
+}
+
+/// Makes a file. One that is there stays as it is, which is an error.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    readable(path, bytes)?.persist_noclobber(path)?;
+    Ok(())
+}
+
+/// The same, and only its owner can read it.
+pub(crate) fn create_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = beside(path)?;
     file.write_all(bytes)?;
-    // Temporary files are private to their owner; a plugin is read by whoever runs pipelines.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    }
-    file.persist(path)?;
+    file.persist_noclobber(path)?;
     Ok(())
 }
 
@@ -40,15 +48,19 @@ pub(crate) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a file that only its owner can read. One that is there stays as it is, which is an error.
-pub(crate) fn create_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Temporary files are private to their owner; a plugin is read by whoever runs pipelines.
+fn readable(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let mut file = beside(path)?;
     file.write_all(bytes)?;
-    file.persist_noclobber(path)?;
-    Ok(())
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    Ok(file)
 }
 
-fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)
 }
@@ -69,13 +81,16 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_secret_is_its_owners_and_is_never_overwritten() {
+    fn what_is_made_is_never_overwritten_and_a_secret_is_its_owners() {
         use std::os::unix::fs::PermissionsExt as _;
+        type Create = fn(&Path, &[u8]) -> io::Result<()>;
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ops.key");
-        create_secret(&path, b"secret").unwrap();
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(create_secret(&path, b"other").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read(&path).unwrap(), b"secret");
+        for (name, create, mode) in [("ops.key", create_secret as Create, 0o600), ("ops.pub", create, 0o644)] {
+            let path = folder.path().join(name);
+            create(&path, b"key").unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode);
+            assert_eq!(create(&path, b"other").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(std::fs::read(&path).unwrap(), b"key");
+        }
     }
 }

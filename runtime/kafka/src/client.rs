@@ -8,7 +8,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::Producer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use sluicegate_core::{Batch, Error, ErrorKind, Partition};
+use sluicegate_core::{Acks, Batch, Error, ErrorKind, Partition};
 
 use crate::config::apply;
 use crate::connect::{partitions, reach};
@@ -148,7 +148,7 @@ impl Writer {
 
     fn refused(&self) -> Result<(), Error> {
         self.events.serve();
-        match self.producer.context().take_reports(&mut Vec::new()) {
+        match self.producer.context().take_reports(&mut Acks::default()) {
             None => Ok(()),
             Some(refused) => {
                 let doing = format!("make a record durable in {}[{}]", refused.topic, refused.partition);

@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
+use sluicegate_core::{Acks, Ticket};
 
 /// The client that a source reads with.
 pub(crate) type Consumer = BaseConsumer<ConsumerState>;
@@ -202,8 +203,7 @@ pub(crate) struct ProducerState {
 
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
-    /// Tickets and how many of their outputs are durable; neighbours of the same ticket are one entry.
-    durable: Vec<(usize, u64)>,
+    durable: Acks,
     refused: Option<Refused>,
 }
 
@@ -218,10 +218,7 @@ pub(crate) struct Refused {
 impl Reports {
     #[inline]
     pub(crate) fn add_durable(&mut self, ticket: usize) {
-        match self.durable.last_mut() {
-            Some((last, count)) if *last == ticket => *count += 1,
-            _ => self.durable.push((ticket, 1)),
-        }
+        self.durable.add(Ticket(ticket as u64));
     }
 
     /// `place` tells the topic and the partition.
@@ -238,7 +235,7 @@ impl Reports {
 
 impl ProducerState {
     /// Moves the reports since the last call into `durable`, which must be empty. Returns the first refusal.
-    pub(crate) fn take_reports(&self, durable: &mut Vec<(usize, u64)>) -> Option<Refused> {
+    pub(crate) fn take_reports(&self, durable: &mut Acks) -> Option<Refused> {
         let mut reports = locked(&self.reports);
         std::mem::swap(durable, &mut reports.durable);
         reports.refused.clone()

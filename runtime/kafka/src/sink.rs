@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::Producer as _;
-use sluicegate_core::{Destination, Error, ErrorKind, Output, Progress, Sink, Ticket};
+use sluicegate_core::{Acks, Destination, Error, ErrorKind, Output, Progress, Sink, Ticket};
 
 use crate::config::{KafkaSinkConfig, PartitionBy};
 use crate::departures::Reason;
@@ -19,7 +19,7 @@ pub struct KafkaSink {
     dead_letter: Option<TopicHandle>,
     partition: PartitionBy,
     id: Option<IdHeader>,
-    durable: Vec<(usize, u64)>,
+    durable: Acks,
 }
 
 /// Writes the header with an output's stable id.
@@ -42,7 +42,7 @@ impl KafkaSink {
             dead_letter: config.dead_letter.as_deref().map(handle).transpose()?,
             partition: config.partition,
             id: id.map(|name| IdHeader { name, pipeline: config.pipeline.clone(), value: String::new() }),
-            durable: Vec::new(),
+            durable: Acks::default(),
             queue,
         })
     }
@@ -83,16 +83,14 @@ impl Sink for KafkaSink {
         loop {
             self.queue.send(reason);
             self.queue.events.serve();
-            self.durable.clear();
             let refused = self.queue.producer.context().take_reports(&mut self.durable);
-            for (ticket, outputs) in &self.durable {
-                progress.acknowledge(Ticket(*ticket as u64), *outputs);
-            }
+            let is_any = !self.durable.is_empty();
+            self.durable.report(progress);
             if let Some(refused) = refused {
                 let doing = format!("make an output durable in {}[{}]", refused.topic, refused.partition);
                 return Err(failed_producer(&self.queue.producer, &doing, refused.code));
             }
-            if !self.durable.is_empty() || wait.is_zero() {
+            if is_any || wait.is_zero() {
                 return Ok(());
             }
             let now = Instant::now();

@@ -7,7 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
-use sluicegate_core::{Error, ErrorKind, Positions, Transaction};
+use sluicegate_core::{Acks, Error, ErrorKind, Positions, Transaction};
 
 use crate::context::Producer;
 use crate::deadline::{Patience, until};
@@ -165,7 +165,7 @@ impl ExactlyOnce {
         loop {
             let flushed = native::flush(&self.producer, FLUSH_MS);
             self.events.serve();
-            if let Some(refused) = self.producer.context().take_reports(&mut Vec::new()) {
+            if let Some(refused) = self.producer.context().take_reports(&mut Acks::default()) {
                 let doing = format!("produce to {}[{}]", refused.topic, refused.partition);
                 return Err(self.own_timeout(failed_producer(&self.producer, &doing, refused.code)));
             }

@@ -4,20 +4,20 @@ use sluicegate_core::{Batch, Error, ErrorKind};
 use crate::codec;
 use crate::error::{Fault, config};
 use crate::log::Turn;
-use crate::retention::trim;
+use crate::retention::{Room, trim};
 use crate::topics::{Topic, unknown};
 
-/// A stored batch is closed at this many records, or before it has this many bytes: what a source reads at once.
+/// A stored batch has no more records and bytes than these (or is one large record): it is what a source reads at once.
 const BATCH_RECORDS: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
-/// A single record's key, value and headers.
+/// The most bytes of a record's key, value and headers.
 const RECORD_BYTES_MAX: usize = 256 << 20;
-/// What one commit can hold.
+/// The most bytes of a commit.
 const COMMIT_BYTES_MAX: usize = 1 << 30;
 
 /// Records on their way into the log, in columns by topic and partition, until a turn appends them all.
 ///
-/// Nothing touches the database before that, so a turn is short, and giving the records up is only to forget them.
+/// Nothing touches the database before that, so a turn is short, and to give the records up is to forget them.
 pub(crate) struct Buffer {
     topics: Vec<Appends>,
     bytes: usize,
@@ -143,7 +143,7 @@ fn append(turn: &mut Turn<'_>, topic: &Topic, id: i64, batches: &[Batch], encode
     let (total, bytes_max): (i64, Option<i64>) =
         update.query_row(params![id, next, bytes], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if bytes_max.is_some_and(|max| total > max) {
-        trim(sql, id, bytes_max, None)?;
+        trim(sql, id, bytes_max, None, &mut Room::default())?;
     }
     turn.ends_at(id, next as u64);
     Ok(())

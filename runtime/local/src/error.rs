@@ -3,7 +3,7 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 use sluicegate_core::{Error, ErrorKind};
 
-/// What goes wrong inside a piece of work on the database: SQLite's errors get their words later, in [`explain`].
+/// What goes wrong in a piece of work on the database. SQLite's errors are put into words later, by [`explain`].
 #[derive(Debug)]
 pub(crate) enum Fault {
     Sql(rusqlite::Error),

@@ -4,12 +4,13 @@
 //! LocalSource::poll → Batch → … → LocalSink::write → Buffer → LocalTransaction::commit = BEGIN IMMEDIATE … COMMIT
 //! ```
 //!
-//! A [`Log`] is a directory that one process owns; others may visit it, to read and to write but for no group. Outputs, dead letters and the group's offsets are written in one
-//! SQLite transaction, and a commit returns only when it is on the disk (`synchronous=FULL`), so that exactly-once
-//! holds through `kill -9` and through a power cut. What the database holds is batches, as they are in memory: one
-//! row a batch, its columns end to end, so the cost of a row is paid once for hundreds of records.
+//! A [`Log`] is a directory that one process owns. Others may visit it, to read and write outside any group. Outputs,
+//! dead letters and the group's offsets are written in one SQLite transaction, and a commit returns only when it is on
+//! the disk (`synchronous=FULL`), so that exactly-once holds through `kill -9` and through a power cut. The database
+//! holds batches as they are in memory: one row a batch, its columns end to end, so that the cost of a row is paid once
+//! for hundreds of records.
 //!
-//! [`Writer`] and [`Reader`] are for those who are no pipeline: `produce`, `consume` and the demo.
+//! [`Writer`] and [`Reader`] are for use outside pipelines: `produce`, `consume` and the demo.
 
 mod buffer;
 mod codec;
@@ -33,7 +34,7 @@ pub use partitioner::PartitionBy;
 pub use reader::Reader;
 pub use retention::Retention;
 pub use sink::{IdHeader, LocalSink, SinkSettings};
-pub use source::{BatchLimits, LocalSource, SourceSettings, Start};
+pub use source::{BatchLimits, LocalSource, OnMissingOffset, SourceSettings, Start};
 pub use topics::{PartitionInfo, TopicInfo, TopicSettings};
 pub use transaction::LocalTransaction;
 pub use writer::{NewRecord, Writer};

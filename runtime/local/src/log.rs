@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -28,7 +29,7 @@ struct Inner {
     file: PathBuf,
     desk: Mutex<Desk>,
     ends: Ends,
-    /// None for a visitor. Last, so that the database is closed before another process may open it.
+    /// None for a visitor. The last field, so that the database is closed before another process may own it.
     lock: Option<DirectoryLock>,
 }
 
@@ -145,14 +146,22 @@ impl Log {
         Ok(result)
     }
 
-    /// Takes notice of what other processes wrote. Costs a look at shared memory where they did not; passes if somebody
-    /// is writing just now.
+    /// Takes notice of what other processes wrote, once whoever is writing just now is done.
     pub(crate) fn look_around(&self) -> Result<(), Error> {
+        self.look_around_at(locked(&self.inner.desk))
+    }
+
+    /// The same, unless somebody is writing just now; says whether it looked. Costs a look at shared memory where nobody wrote.
+    pub(crate) fn try_look_around(&self) -> Result<bool, Error> {
         let desk = match self.inner.desk.try_lock() {
             Ok(desk) => desk,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(()),
+            Err(TryLockError::WouldBlock) => return Ok(false),
         };
+        self.look_around_at(desk).map(|()| true)
+    }
+
+    fn look_around_at(&self, desk: MutexGuard<'_, Desk>) -> Result<(), Error> {
         self.inner.look_around(desk).map_err(|error| Fault::from(error).explain(self.file(), "look for new records"))
     }
 
@@ -172,7 +181,19 @@ impl Log {
     }
 }
 
-/// Makes the directory if there is none; its one path, however it is spelt.
+/// Calls `turn` until it says that there is no more to do, and lets others have as much time in between: neither the desk nor
+/// SQLite's lock is given to whoever has waited longest.
+pub(crate) fn in_turns(mut turn: impl FnMut() -> Result<bool, Error>) -> Result<(), Error> {
+    loop {
+        let start = Instant::now();
+        if !turn()? {
+            return Ok(());
+        }
+        thread::sleep(start.elapsed());
+    }
+}
+
+/// Makes the directory if there is none. Gives the same path for all spellings.
 fn make(directory: &Path) -> Result<PathBuf, Error> {
     let made = std::fs::create_dir_all(directory).and_then(|()| directory.canonicalize());
     made.map_err(|error| config(format!("local log {}: cannot make the directory: {error}", directory.display())))
@@ -287,7 +308,28 @@ mod tests {
     use sluicegate_core::ErrorKind;
 
     use super::*;
-    use crate::{NewRecord, TopicSettings, Writer};
+    use crate::{NewRecord, Retention, TopicSettings, Writer};
+
+    #[test]
+    fn what_is_written_counts_though_old_records_cannot_be_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::open(directory.path()).unwrap();
+        let retention = Retention { bytes: None, age: Some(Duration::from_secs(60)) };
+        log.create_topic("t", &TopicSettings { partitions: 1, retention }).unwrap();
+        let mut writer = Writer::open(&log, "t").unwrap();
+        let mut write = || {
+            writer.send(&NewRecord::default()).unwrap();
+            writer.flush().unwrap();
+        };
+        write();
+        let old = "UPDATE batches SET written = 0;
+                   CREATE TRIGGER kept BEFORE DELETE ON batches BEGIN SELECT raise(ABORT, 'kept'); END";
+        log.read("make a fault", |sql| Ok(sql.execute_batch(old)?)).unwrap();
+        assert!(log.sweep().is_err());
+        locked(&log.inner.desk).swept = None;
+        write();
+        assert_eq!(log.topics().unwrap()[0].partitions[0].end, 2);
+    }
 
     #[test]
     fn a_full_disk_is_passing_and_loses_nothing() {

@@ -3,11 +3,11 @@ use std::time::Duration;
 use sluicegate_core::{Batch, Error, Partition};
 
 use crate::error::config;
-use crate::feed::{Feed, Slot};
+use crate::feed::{Feed, Found, Slot};
 use crate::log::Log;
 use crate::source::{BatchLimits, Start, first_offset};
 
-/// Reads a topic for someone who is no pipeline: without a group, and nothing is remembered. May move between threads.
+/// Reads a topic outside any pipeline and group: where it stopped is not remembered. May move between threads.
 pub struct Reader {
     log: Log,
     feed: Feed,
@@ -51,19 +51,23 @@ impl Reader {
     }
 
     /// Replaces `batch` by the next records of one partition, waiting at most `wait` for the first; says whether there
-    /// are any. Records of one partition come in order; partitions take turns.
+    /// are any. Records of one partition come in order, without those that retention takes meanwhile; partitions take turns.
     ///
     /// # Errors
     /// `Config` if the topic was deleted, or the database is damaged.
     pub fn read(&mut self, batch: &mut Batch, wait: Duration) -> Result<bool, Error> {
-        if self.is_done() {
-            batch.clear();
-            return Ok(false);
+        while !self.is_done() {
+            match self.feed.poll(batch, wait)? {
+                Found::Records => return Ok(true),
+                Found::Nothing => return Ok(false),
+                Found::Gap(at) => self.feed.slots_mut()[at].position = self.feed.behind_gap(at)?.0,
+            }
         }
-        self.feed.poll(batch, wait)
+        batch.clear();
+        Ok(false)
     }
 
-    /// Whether a reader [`Reader::up_to_end`] has read all.
+    /// Whether a reader made by [`Reader::up_to_end`] has read everything.
     pub fn is_done(&self) -> bool {
         self.feed.slots().iter().all(|slot| slot.position >= slot.until)
     }

@@ -4,26 +4,26 @@ use rusqlite::{Connection, OptionalExtension};
 use sluicegate_core::Error;
 
 use crate::error::Fault;
-use crate::log::{Log, Turn};
+use crate::log::{Log, Turn, in_turns};
 
 /// How much of a topic is kept. Nothing set: all, for ever.
 ///
-/// Whole batches go, oldest first, whether or not a group has read them; a group whose offset they held goes on from
-/// the oldest record left.
+/// Whole batches go, oldest first, whether or not a group has read them; of a group that has not,
+/// [`OnMissingOffset`](crate::OnMissingOffset) says what becomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// The bytes of each partition above which its oldest batches go, checked with every commit.
+    /// How many bytes of each partition are kept, rounded up to whole batches. Checked with every commit.
     pub bytes: Option<u64>,
-    /// The time after which records go, counted from when they were written, not from their timestamps, so that
-    /// history that is written anew is not deleted at once. Checked about every ten seconds while records are written,
-    /// when the log is opened, and by [`Log::sweep`].
+    /// How long records are kept from when they were written, whatever their timestamps: old history that is copied here
+    /// is not deleted at once. Checked about every ten seconds while records are written, and when the log is opened.
     pub age: Option<Duration>,
 }
 
 /// How often commits look for records that are too old.
 const SWEEP_PAUSE: Duration = Duration::from_secs(10);
-/// The most batches deleted from one partition in one turn, so that a new, lower limit does not hold up commits.
+/// The most that is deleted in one turn: commits do not wait long for it.
 const BATCHES_MAX: usize = 1000;
+const BYTES_MAX: i64 = 64 << 20;
 
 impl Retention {
     pub(crate) fn bytes_column(&self) -> Option<i64> {
@@ -43,20 +43,22 @@ impl Retention {
 }
 
 impl Log {
-    /// Deletes what the topics' retention says is too much or too old. Commits do so by themselves; for a log that
-    /// nobody writes to.
+    /// Deletes what the topics' retention says is too much or too old.
     ///
     /// # Errors
     /// As of a commit.
-    pub fn sweep(&self) -> Result<(), Error> {
+    pub(crate) fn sweep(&self) -> Result<(), Error> {
         self.is_time_to_sweep(Duration::ZERO);
-        while self.write("delete old records", sweep)? {}
-        Ok(())
+        in_turns(|| self.write("delete old records", sweep))
     }
 
-    /// [`Log::sweep`], if it is time.
-    pub(crate) fn sweep_if_due(&self) -> Result<(), Error> {
-        if self.is_time_to_sweep(SWEEP_PAUSE) { self.sweep() } else { Ok(()) }
+    /// [`Log::sweep`], if it is time. For whoever has just written: that is durable, whatever becomes of this.
+    pub(crate) fn sweep_if_due(&self) {
+        if self.is_time_to_sweep(SWEEP_PAUSE)
+            && let Err(error) = self.sweep()
+        {
+            tracing::warn!("{error}; it is tried again later");
+        }
     }
 }
 
@@ -67,31 +69,49 @@ fn sweep(turn: &mut Turn<'_>) -> Result<bool, Fault> {
          WHERE p.bytes > 0 AND (t.retention_bytes IS NOT NULL OR t.retention_ms IS NOT NULL)",
     )?;
     let partitions = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let mut more = false;
+    let mut room = Room::default();
     for partition in partitions.collect::<rusqlite::Result<Vec<(i64, Option<i64>, Option<i64>)>>>()? {
         let (id, bytes_max, age_ms_max) = partition;
         let oldest = age_ms_max.map(|age| turn.now_ms.saturating_sub(age));
-        more |= trim(turn.sql, id, bytes_max, oldest)? == BATCHES_MAX;
+        trim(turn.sql, id, bytes_max, oldest, &mut room)?;
     }
-    Ok(more)
+    Ok(room.is_used_up())
 }
 
-/// Deletes the oldest batches of a partition that lie wholly above `bytes_max`, or that were written before `oldest`;
-/// says how many.
+/// What may still be deleted in a turn.
+pub(crate) struct Room {
+    batches: usize,
+    bytes: i64,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Room { batches: BATCHES_MAX, bytes: BYTES_MAX }
+    }
+}
+
+impl Room {
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.batches == 0 || self.bytes <= 0
+    }
+}
+
+/// Deletes the oldest batches of a partition as long as `bytes_max` are left without them, or they were written before
+/// `oldest`, and there is room for it.
 pub(crate) fn trim(
     sql: &Connection,
     partition: i64,
     bytes_max: Option<i64>,
     oldest: Option<i64>,
-) -> rusqlite::Result<usize> {
+    room: &mut Room,
+) -> rusqlite::Result<()> {
     let mut total: i64 =
         sql.prepare_cached("SELECT bytes FROM partitions WHERE id = ?1")?.query_row([partition], |row| row.get(0))?;
     let before = total;
     let mut find =
         sql.prepare_cached("SELECT first, bytes, written FROM batches WHERE partition = ?1 ORDER BY first LIMIT 1")?;
     let mut delete = sql.prepare_cached("DELETE FROM batches WHERE partition = ?1 AND first = ?2")?;
-    let mut deleted = 0;
-    while deleted < BATCHES_MAX {
+    while !room.is_used_up() {
         let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
         let Some((first, bytes, written)) = find.query_row([partition], row).optional()? else {
             break;
@@ -103,11 +123,12 @@ pub(crate) fn trim(
         }
         delete.execute([partition, first])?;
         total -= bytes;
-        deleted += 1;
+        room.batches -= 1;
+        room.bytes = room.bytes.saturating_sub(bytes);
     }
-    if deleted > 0 {
+    if total != before {
         sql.prepare_cached("UPDATE partitions SET bytes = bytes + ?1 WHERE id = ?2")?
             .execute([total - before, partition])?;
     }
-    Ok(deleted)
+    Ok(())
 }

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use sluicegate_core::{Destination, Error, Output, Progress, Sink, Ticket};
+use sluicegate_core::{Acks, Destination, Error, Output, Progress, Sink, Ticket};
 
 use crate::buffer::{Buffer, Record};
 use crate::error::config;
@@ -20,8 +20,8 @@ pub struct SinkSettings {
     pub dead_letter: Option<String>,
     /// Which partition an output goes to.
     pub partition: PartitionBy,
-    /// The number of partitions that a topic is made with which does not exist; [`Log::partitions_of`] the source's
-    /// topics, so that each input partition has its output partition.
+    /// How many partitions a missing topic is created with: pass [`Log::partitions_of`] the source's topics, so that
+    /// every input partition has its output partition.
     pub new_partitions: u32,
     /// A header with the stable id for every output.
     pub id_header: Option<IdHeader>,
@@ -38,8 +38,8 @@ pub struct IdHeader {
 
 /// Writes outputs to topics of the log. For the thread that opened it.
 ///
-/// With a [`crate::LocalTransaction`] of its own, outputs become durable with its commit, exactly once. Without, for a
-/// source of another system, at least once: [`Sink::acknowledged`] writes what has gathered.
+/// With a [`crate::LocalTransaction`] of its own, outputs become durable when that commits: exactly once. Without one,
+/// [`Sink::acknowledged`] makes them durable: at least once.
 pub struct LocalSink {
     log: Log,
     partition: PartitionBy,
@@ -60,8 +60,8 @@ pub(crate) struct Outbox {
     pub(crate) buffer: Buffer,
     /// A transaction makes the outputs durable; none are written before.
     pub(crate) is_transactional: bool,
-    /// Outputs by batch that are to be acknowledged.
-    written: Vec<(Ticket, u64)>,
+    /// What is to be acknowledged.
+    written: Acks,
 }
 
 impl Outbox {
@@ -90,7 +90,7 @@ impl LocalSink {
         let named = settings.outputs.iter().map(|name| place(name)).collect::<Result<_, _>>()?;
         let dead_letter = settings.dead_letter.as_deref().map(&mut place).transpose()?;
         let sticky = vec![(0, None); topics.len()];
-        let outbox = Outbox { buffer: Buffer::new(topics), is_transactional: false, written: Vec::new() };
+        let outbox = Outbox { buffer: Buffer::new(topics), is_transactional: false, written: Acks::default() };
         Ok(LocalSink {
             log: log.clone(),
             partition: settings.partition,
@@ -154,7 +154,8 @@ impl LocalSink {
         let buffer = &mut self.outbox.borrow_mut().buffer;
         self.pace.time(|| self.log.write("write outputs", |turn| buffer.append(turn)))?;
         buffer.clear();
-        self.log.sweep_if_due()
+        self.log.sweep_if_due();
+        Ok(())
     }
 }
 
@@ -177,18 +178,15 @@ impl Sink for LocalSink {
         let added = output.added.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         added.chain(id).for_each(|(name, value)| batch.push_header(name, Some(value)));
         if !outbox.is_transactional {
-            match outbox.written.last_mut().filter(|(last, _)| *last == ticket) {
-                Some((_, outputs)) => *outputs += 1,
-                None => outbox.written.push((ticket, 1)),
-            }
+            outbox.written.add(ticket);
         }
         Ok(())
     }
 
     fn send_now(&mut self) {}
 
-    /// Without a transaction of this log, writes what has gathered, durably, and reports it: at once when `wait` is
-    /// more than nothing, else when it is worth a flush.
+    /// Unless a transaction does that, writes what has gathered and reports it: at once if `wait` is above zero, else
+    /// when a flush is due.
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
         let (is_transactional, bytes) = {
             let outbox = self.outbox.borrow();
@@ -199,15 +197,13 @@ impl Sink for LocalSink {
         }
         if wait > Duration::ZERO || self.pace.is_due(bytes) {
             self.flush()?;
-            for (ticket, outputs) in self.outbox.borrow_mut().written.drain(..) {
-                progress.acknowledge(ticket, outputs);
-            }
+            self.outbox.borrow_mut().written.report(progress);
         }
         Ok(())
     }
 }
 
-/// When gathered outputs are worth a flush: at once while flushes are rare, and never more than a fifth of the time.
+/// When a flush is due: at once while flushes are rare, and so seldom that they take a fifth of the time at most.
 #[derive(Default)]
 struct FlushPace {
     last: Option<(Instant, Duration)>,

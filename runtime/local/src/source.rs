@@ -7,7 +7,7 @@ use sluicegate_core::{Batch, Error, Partition, Polled, Source};
 
 use crate::codec::Stored;
 use crate::error::{Fault, config, damaged};
-use crate::feed::{Feed, Slot};
+use crate::feed::{Feed, Found, Slot, span};
 use crate::log::Log;
 use crate::offsets::{self, Member};
 use crate::sink::LocalSink;
@@ -22,6 +22,8 @@ pub struct SourceSettings {
     pub group: String,
     /// Where to begin in a partition of which the group has no offset.
     pub start: Start,
+    /// What to do where the group's offset is gone.
+    pub on_missing_offset: OnMissingOffset,
     /// The number of this worker among those of the pipeline, from 0.
     pub worker: u32,
     /// The number of the pipeline's workers: this one reads the partitions whose number modulo `workers` is `worker`.
@@ -56,14 +58,24 @@ pub enum Start {
     /// With the first record that is not older than this, in milliseconds since the Unix epoch; with the first one from
     /// now on if there is none.
     Timestamp(i64),
-    /// With this offset, or the oldest record after it that is kept.
-    Offset(u64),
+}
+
+/// What to do where the group's offset of a partition is gone, as retention passed it before the record was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMissingOffset {
+    /// Stop, and say so.
+    Stop,
+    /// Go on with the oldest record that is left.
+    Earliest,
+    /// Go on with what is written from now on.
+    Latest,
 }
 
 /// One worker's share of some topics. For the thread that opened it.
 pub struct LocalSource {
     feed: Feed,
     membership: Rc<Membership>,
+    on_missing_offset: OnMissingOffset,
 }
 
 /// A worker's place in a group.
@@ -117,7 +129,11 @@ impl LocalSource {
             Ok((member, slots))
         })?;
         let membership = Membership { log: log.clone(), group: group.clone(), member, partitions };
-        Ok(LocalSource { feed: Feed::new(log, slots, settings.batch)?, membership: Rc::new(membership) })
+        Ok(LocalSource {
+            feed: Feed::new(log, slots, settings.batch)?,
+            membership: Rc::new(membership),
+            on_missing_offset: settings.on_missing_offset,
+        })
     }
 
     /// The transaction that commits this source's offsets, together with the outputs of `sink`, or, for a sink of
@@ -126,16 +142,45 @@ impl LocalSource {
         LocalTransaction::new(self.membership.clone(), sink)
     }
 
-    /// The partitions that are this worker's.
-    pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
-        self.membership.partitions.keys()
+    /// Goes on behind a gap, if that is what is to be done.
+    #[cold]
+    fn skip(&mut self, at: usize) -> Result<(), Error> {
+        let (start, end) = self.feed.behind_gap(at)?;
+        let Membership { log, group, member, .. } = &*self.membership;
+        let slot = &mut self.feed.slots_mut()[at];
+        let gone = format!(
+            "offset {} of {}, where group '{group}' is, is gone: the log has {start} to {end}",
+            slot.position, slot.partition
+        );
+        slot.position = match self.on_missing_offset {
+            OnMissingOffset::Earliest => start,
+            OnMissingOffset::Latest => end,
+            OnMissingOffset::Stop => {
+                let remedy = "the topic's retention passed it; `on-missing-offset: earliest` (or `latest`) of the source goes on \
+                              from there";
+                return Err(config(format!("{gone}; {remedy}")));
+            }
+        };
+        tracing::warn!("{gone}; going on from {}, as on-missing-offset says", slot.position);
+        if self.on_missing_offset == OnMissingOffset::Latest {
+            // Decided once: what is written from now on is not missed if the next start comes before the next commit.
+            let (partition, next) = ((&slot.partition, slot.id), slot.position);
+            log.write("move the group on", |turn| offsets::commit(turn, group, *member, partition, next))?;
+        }
+        Ok(())
     }
 }
 
 impl Source for LocalSource {
     /// Waits asleep; the commit that brings records wakes it. Partitions take turns, and are never revoked.
     fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
-        Ok(if self.feed.poll(batch, wait)? { Polled::Batch } else { Polled::Idle })
+        loop {
+            match self.feed.poll(batch, wait)? {
+                Found::Records => return Ok(Polled::Batch),
+                Found::Nothing => return Ok(Polled::Idle),
+                Found::Gap(at) => self.skip(at)?,
+            }
+        }
     }
 
     fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
@@ -162,19 +207,11 @@ impl Source for LocalSource {
 
 /// The offset where reading a partition begins.
 pub(crate) fn first_offset(sql: &Connection, partition: i64, start: Start) -> Result<u64, Fault> {
-    let end = || {
-        let mut find = sql.prepare_cached("SELECT next FROM partitions WHERE id = ?1")?;
-        find.query_row([partition], |row| row.get::<_, i64>(0)).map(|next| next as u64)
-    };
-    let oldest = || {
-        let mut find = sql.prepare_cached("SELECT min(first) FROM batches WHERE partition = ?1")?;
-        find.query_row([partition], |row| row.get::<_, Option<i64>>(0)).map(|first| first.map(|first| first as u64))
-    };
+    let (oldest, end) = span(sql, partition)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     Ok(match start {
-        Start::Latest => end()?,
-        Start::Earliest => oldest()?.map_or_else(end, Ok)?,
-        Start::Offset(offset) => oldest()?.map_or_else(end, Ok)?.max(offset),
-        Start::Timestamp(timestamp) => first_since(sql, partition, timestamp)?.map_or_else(end, Ok)?,
+        Start::Latest => end,
+        Start::Earliest => oldest,
+        Start::Timestamp(timestamp) => first_since(sql, partition, timestamp)?.unwrap_or(end),
     })
 }
 

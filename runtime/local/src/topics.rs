@@ -4,11 +4,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sluicegate_core::Error;
 
 use crate::error::{Fault, config};
-use crate::log::{Log, Turn};
-use crate::retention::Retention;
+use crate::log::{Log, Turn, in_turns};
+use crate::retention::{Retention, Room, trim};
 
 const PARTITIONS_MAX: u32 = 10_000;
 const NAME_LENGTH_MAX: usize = 249;
+/// Given back to the file system in one turn: 16 MiB.
+const VACUUM_PAGES: u32 = 4096;
 
 /// What a topic is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +73,7 @@ impl Log {
         })
     }
 
-    /// Makes a topic unless there is one of that name, which is left as it is; says whether it was made.
+    /// Makes a topic, unless there is one of that name: that stays as it is. Says whether one was made.
     ///
     /// # Errors
     /// As of [`Log::create_topic`].
@@ -82,37 +84,29 @@ impl Log {
         })
     }
 
-    /// Changes how much of a topic is kept; what is too much goes at once.
-    ///
-    /// # Errors
-    /// `Config` if there is no such topic.
-    pub fn set_retention(&self, name: &str, retention: Retention) -> Result<(), Error> {
-        self.write("change a topic", |turn| {
-            let changed = turn.sql.execute(
-                "UPDATE topics SET retention_bytes = ?2, retention_ms = ?3 WHERE name = ?1",
-                params![name, retention.bytes_column(), retention.age_column()],
-            )?;
-            if changed == 0 { Err(unknown(name).into()) } else { Ok(()) }
-        })?;
-        self.sweep()
-    }
-
-    /// Deletes a topic, its records and what groups have read of it. Who is reading or writing it gets an error.
+    /// Deletes a topic, its records and what groups have read of it. Whoever reads or writes it gets an error. Others commit in
+    /// between, however large it is; ended half-way, it leaves a topic without its oldest records.
     ///
     /// # Errors
     /// `Config` if there is no such topic.
     pub fn delete_topic(&self, name: &str) -> Result<(), Error> {
-        self.write("delete a topic", |turn| {
-            let topic = find(turn.sql, name)?.ok_or_else(|| unknown(name))?;
-            turn.sql.execute("DELETE FROM topics WHERE name = ?1", [name])?;
-            topic.partitions.iter().for_each(|id| turn.is_gone(*id));
-            Ok(())
-        })?;
-        self.read("give space back to the file system", |connection| {
-            let mut statement = connection.prepare("PRAGMA incremental_vacuum")?;
-            let mut freed = statement.query([])?;
-            while freed.next()?.is_some() {}
-            Ok(())
+        in_turns(|| self.write("delete a topic", |turn| delete(turn, name)))?;
+        self.give_space_back()
+    }
+
+    /// Gives pages that nothing uses back to the file system.
+    fn give_space_back(&self) -> Result<(), Error> {
+        let mut before = i64::MAX;
+        in_turns(|| {
+            self.read("give space back to the file system", |connection| {
+                let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+                let mut freed = statement.query([])?;
+                while freed.next()?.is_some() {}
+                let left: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+                let is_worth_more = left > 0 && left < before;
+                before = left;
+                Ok(is_worth_more)
+            })
         })
     }
 
@@ -145,7 +139,7 @@ impl Log {
         })
     }
 
-    /// The greatest number of partitions that one of these topics has: what a sink makes its topics with.
+    /// The largest number of partitions among these topics: what a sink makes its topics with.
     ///
     /// # Errors
     /// `Config`, with the remedy, if one of them does not exist.
@@ -160,7 +154,7 @@ impl Log {
         found.ok_or_else(|| unknown(name).within(&format!("local log {}", self.directory().display())))
     }
 
-    /// A topic that is made with so many partitions if it is not there.
+    /// A topic, which is made with so many partitions if it does not exist.
     pub(crate) fn topic_or_new(&self, name: &str, partitions: u32) -> Result<Topic, Error> {
         self.write("create a topic", |turn| match find(turn.sql, name)? {
             Some(topic) => Ok(topic),
@@ -171,6 +165,10 @@ impl Log {
 
 pub(crate) fn unknown(name: &str) -> Error {
     config(format!("there is no topic '{name}'; make it with `sluicegate topics create {name}`"))
+}
+
+pub(crate) fn deleted(name: &str) -> Error {
+    config(format!("topic '{name}' was deleted while it was read"))
 }
 
 fn find(connection: &Connection, name: &str) -> rusqlite::Result<Option<Topic>> {
@@ -210,6 +208,21 @@ fn create(turn: &mut Turn<'_>, name: &str, settings: &TopicSettings) -> Result<T
     Ok(Topic { name: name.into(), partitions })
 }
 
+/// Deletes some of a topic's records or, where none are left, the topic; says whether there is more to do.
+fn delete(turn: &mut Turn<'_>, name: &str) -> Result<bool, Fault> {
+    let topic = find(turn.sql, name)?.ok_or_else(|| unknown(name))?;
+    let mut room = Room::default();
+    for id in &topic.partitions {
+        trim(turn.sql, *id, Some(0), None, &mut room)?;
+    }
+    if room.is_used_up() {
+        return Ok(true);
+    }
+    turn.sql.execute("DELETE FROM topics WHERE name = ?1", [name])?;
+    topic.partitions.iter().for_each(|id| turn.is_gone(*id));
+    Ok(false)
+}
+
 /// Kafka's rules, so that a topic keeps its name when a pipeline moves to Kafka.
 fn check_name(name: &str) -> Result<(), Error> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -234,5 +247,31 @@ mod tests {
         for name in ["", ".", "..", "a b", "a/b", "é", "a\0", &"x".repeat(250)] {
             assert!(check_name(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_large_topic_is_deleted_in_turns_and_leaves_no_free_pages() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::open(directory.path()).unwrap();
+        log.create_topic("large", &TopicSettings { partitions: 2, ..TopicSettings::default() }).unwrap();
+        log.write("fill the topic", |turn| {
+            Ok(turn.sql.execute_batch(
+                "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2499)
+                 INSERT INTO batches SELECT id, n, n + 1, 0, 0, 10000, zeroblob(10000) FROM partitions, numbers;
+                 UPDATE partitions SET next = 2500, bytes = 25000000;",
+            )?)
+        })
+        .unwrap();
+        let turn = || log.write("delete a topic", |turn| delete(turn, "large")).unwrap();
+        assert!(turn() && turn());
+        let topics = log.topics().unwrap();
+        let starts: Vec<u64> = topics[0].partitions.iter().map(|partition| partition.start).collect();
+        assert_eq!(starts, [2000, 0]);
+        log.delete_topic("large").unwrap();
+        assert_eq!(log.topics().unwrap(), []);
+        let pages = |name: &str| {
+            log.read("count pages", |sql| Ok(sql.pragma_query_value(None, name, |row| row.get::<_, i64>(0))?)).unwrap()
+        };
+        assert!(pages("freelist_count") == 0 && pages("page_count") < 100, "{} pages", pages("page_count"));
     }
 }

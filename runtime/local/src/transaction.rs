@@ -11,7 +11,7 @@ use crate::source::Membership;
 /// Commits a [`crate::LocalSource`]'s offsets, in one SQLite transaction with the outputs of a [`LocalSink`] if it was
 /// made with one. For the thread that opened the source.
 ///
-/// The database is touched by [`Transaction::commit`] alone, which is short, so workers commit in turn.
+/// Only [`Transaction::commit`] touches the database, and not for long, so workers commit in turn.
 pub struct LocalTransaction {
     membership: Rc<Membership>,
     outbox: Option<Rc<RefCell<Outbox>>>,
@@ -61,7 +61,8 @@ impl Transaction for LocalTransaction {
             Ok(())
         })?;
         self.forget();
-        log.sweep_if_due()
+        log.sweep_if_due();
+        Ok(())
     }
 
     fn commit_while(&mut self, positions: &Positions, _: &mut dyn FnMut() -> bool) -> Result<(), Error> {

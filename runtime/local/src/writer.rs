@@ -8,7 +8,7 @@ use crate::partitioner::partition_of_key;
 /// A record to write.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NewRecord<'a> {
-    /// The partition; none: the key's, or, without a key, one after the other.
+    /// The partition. None: the one that the key belongs to; records without a key go to one after the other.
     pub partition: Option<u32>,
     /// The key.
     pub key: Option<&'a [u8]>,
@@ -20,10 +20,10 @@ pub struct NewRecord<'a> {
     pub timestamp: Option<i64>,
 }
 
-/// Writes records to a topic for someone who is no pipeline. May move between threads.
+/// Writes records to a topic outside any pipeline. May move between threads.
 ///
-/// Records gather in memory and are written together, by [`Writer::flush`] or when they are many; what was not flushed
-/// when a writer is dropped is not written.
+/// Records gather in memory and are written together, by [`Writer::flush`] or once there are many. A writer that is
+/// dropped does not write what was not flushed.
 pub struct Writer {
     log: Log,
     buffer: Buffer,
@@ -31,7 +31,7 @@ pub struct Writer {
     next: u32,
 }
 
-/// Gathered bytes that are written without being asked for.
+/// So many gathered bytes are written without a call of [`Writer::flush`].
 const GATHER_BYTES: usize = 4 << 20;
 
 impl Writer {
@@ -77,16 +77,17 @@ impl Writer {
         Ok(partition)
     }
 
-    /// Writes all records that gathered, in one transaction; they are durable when this returns.
+    /// Writes all gathered records in one transaction; they are durable when this returns.
     ///
     /// # Errors
-    /// `Retry`, naming the path, if the disk is full; `Config` if the topic was deleted. The records are still gathered.
+    /// `Retry`, naming the path, if the disk is full; `Config` if the topic was deleted. The records stay gathered.
     pub fn flush(&mut self) -> Result<(), Error> {
         if self.buffer.is_empty() {
             return Ok(());
         }
         self.log.write("write records", |turn| self.buffer.append(turn))?;
         self.buffer.clear();
-        self.log.sweep_if_due()
+        self.log.sweep_if_due();
+        Ok(())
     }
 }

@@ -78,6 +78,7 @@ impl App {
                     topics: Vec::new(),
                     group: format!("{}-replay", config.name),
                     start: sluicegate_local::Start::Earliest,
+                    on_missing_offset: sluicegate_local::OnMissingOffset::Stop,
                     worker: 0,
                     workers: 1,
                     batch: sluicegate_local::BatchLimits::default(),

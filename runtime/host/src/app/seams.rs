@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use sluicegate_core::{Error, Seams, Sink, SinkLimits, Source, Transaction};
+use sluicegate_core::{Error, ErrorKind, Seams, Sink, SinkLimits, Source, Transaction};
 use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, Patience};
 use sluicegate_local::{IdHeader, LocalSink, LocalSource, Log, SinkSettings, SourceSettings};
 
 use super::App;
-use crate::config::{self, Partitioning, Pipeline};
+use crate::config::{self, Delivery, Partitioning, Pipeline};
 
 /// What the embedded log takes, which has no bound of its own.
 pub(super) const LOCAL_LIMITS: SinkLimits = SinkLimits { bytes: 64 << 20, ..SinkLimits::NONE };
@@ -46,9 +46,13 @@ impl Connected {
             (config::Source::Local(source), config::Sink::Local(sink)) => {
                 let (log, source, partitions) = local_source(app, config, source, index)?;
                 let sink_log = app.log(&sink.path)?;
+                // At least once, the sink makes its outputs durable by itself, in the same log too.
+                let is_one = config.delivery == Delivery::ExactlyOnce;
+                if is_one && log != sink_log {
+                    return Err(two_logs(&log, &sink_log));
+                }
                 let sink = LocalSink::open(&sink_log, &local_sink(config, sink, partitions))?;
-                // By what the paths lead to: two spellings of one folder are one log.
-                let transaction = source.transaction((log == sink_log).then_some(&sink));
+                let transaction = source.transaction(is_one.then_some(&sink));
                 Ok(Connected::new(source, sink, transaction, LOCAL_LIMITS))
             }
             (config::Source::Kafka(source), config::Sink::Local(sink)) => {
@@ -78,6 +82,16 @@ impl Connected {
     }
 }
 
+/// Two paths that look like one, as the configuration knows them, and by a symbolic link lead to two logs.
+fn two_logs(source: &Log, sink: &Log) -> Error {
+    let (source, sink) = (source.directory().display(), sink.directory().display());
+    let message = format!(
+        "exactly-once needs source and sink in one log, and {source} and {sink} lead to two: write the same path for both, or \
+         set 'delivery: at-least-once'"
+    );
+    Error::new(ErrorKind::Config, message)
+}
+
 /// Opens the log and this worker's share of its topics; also says how many partitions they have.
 fn local_source(
     app: &App,
@@ -93,6 +107,11 @@ fn local_source(
             config::Start::Earliest => sluicegate_local::Start::Earliest,
             config::Start::Latest => sluicegate_local::Start::Latest,
             config::Start::At(ms) => sluicegate_local::Start::Timestamp(ms),
+        },
+        on_missing_offset: match source.on_missing_offset {
+            config::OnMissingOffset::Stop => sluicegate_local::OnMissingOffset::Stop,
+            config::OnMissingOffset::Earliest => sluicegate_local::OnMissingOffset::Earliest,
+            config::OnMissingOffset::Latest => sluicegate_local::OnMissingOffset::Latest,
         },
         worker: index,
         workers: config.workers,

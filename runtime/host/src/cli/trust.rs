@@ -67,9 +67,13 @@ pub(super) fn keygen(options: &Keygen) -> Result<(), Exit> {
         ErrorKind::AlreadyExists => Exit::usage(format!("{} is there already: choose another name", path.display())),
         _ => Exit::failed(format!("cannot write {}: {error}", path.display())),
     };
+    // Looked for first, so that none of them is left without the other.
+    if let Some(there) = [&secret_file, &public_file].into_iter().find(|file| file.exists()) {
+        return Err(failed(there, ErrorKind::AlreadyExists.into()));
+    }
     let secret = SecretKey::generate();
     files::create_secret(&secret_file, secret.to_pem().as_bytes()).map_err(|error| failed(&secret_file, error))?;
-    files::replace(&public_file, secret.public().to_pem().as_bytes()).map_err(|error| failed(&public_file, error))?;
+    files::create(&public_file, secret.public().to_pem().as_bytes()).map_err(|error| failed(&public_file, error))?;
     if options.json {
         let id = secret.public().to_string();
         return super::print_json(&json!({ "secret": secret_file, "public": public_file, "id": id }));

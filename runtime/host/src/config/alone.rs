@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::endpoint::{LocalSink, LocalSource, Outputs, Partitioning, Sink, Source};
+use super::endpoint::{LocalSink, LocalSource, OnMissingOffset, Outputs, Partitioning, Sink, Source};
 use super::id_header::IdHeader;
 use super::origin::Origin;
 use super::pipeline::{
@@ -33,6 +33,7 @@ impl Pipeline {
             topics: vec!["stdin".into()],
             group: stage.name.clone(),
             start: Start::default(),
+            on_missing_offset: OnMissingOffset::default(),
         };
         let sink = LocalSink {
             path: PathBuf::new(),

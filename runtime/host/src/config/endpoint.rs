@@ -66,6 +66,9 @@ pub struct LocalSource {
     /// Where to begin a partition of which the group has no offset yet.
     #[serde(default)]
     pub start: Start,
+    /// What to do where the group's offset of a partition is gone: the topic's retention passed it.
+    #[serde(default)]
+    pub on_missing_offset: OnMissingOffset,
 }
 
 /// Where outputs go.

@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 use std::time::Duration;
 
 use serde_json::json;
-use sluicegate_core::{Destination, Error, Output, Positions, Progress, Sink, Ticket, Transaction};
+use sluicegate_core::{Acks, Destination, Error, Output, Positions, Progress, Sink, Ticket, Transaction};
 
 use crate::config::Pipeline;
 use crate::console::settled;
@@ -18,8 +18,8 @@ pub(super) struct StdoutSink {
     id_header: Option<String>,
     pipeline: String,
     id: String,
-    /// Outputs by batch that are not acknowledged.
-    written: Vec<(Ticket, u64)>,
+    /// What is to be acknowledged.
+    written: Acks,
 }
 
 impl StdoutSink {
@@ -31,7 +31,7 @@ impl StdoutSink {
             id_header: config.sink.id_header().map(str::to_owned),
             pipeline: config.name.clone(),
             id: String::new(),
-            written: Vec::new(),
+            written: Acks::default(),
         }
     }
 
@@ -71,10 +71,7 @@ impl Sink for StdoutSink {
             Destination::DeadLetter | Destination::Replayed => tell_failure(output),
             Destination::Default | Destination::Named(_) => settled(self.write_output(output))?,
         }
-        match self.written.last_mut().filter(|(last, _)| *last == ticket) {
-            Some((_, outputs)) => *outputs += 1,
-            None => self.written.push((ticket, 1)),
-        }
+        self.written.add(ticket);
         Ok(())
     }
 
@@ -86,7 +83,7 @@ impl Sink for StdoutSink {
             return Ok(());
         }
         settled(self.out.flush())?;
-        self.written.drain(..).for_each(|(ticket, outputs)| progress.acknowledge(ticket, outputs));
+        self.written.report(progress);
         Ok(())
     }
 }

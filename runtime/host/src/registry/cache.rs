@@ -8,18 +8,18 @@ use crate::config::Digest;
 use crate::files;
 use crate::trust::{Seal, Signature};
 
-/// What was fetched, kept by digest, so that a restart needs no network. What is read from it is checked by its digest,
-/// and a pipeline's demands are checked as if it had just come.
+/// What was fetched, kept by digest, so that a restart needs no network. Whatever is read back is checked against its
+/// digest, and against what a pipeline demands, as if it had just been fetched.
 ///
-/// That nothing could be kept is logged and costs a download the next time, no more.
+/// A failure to keep something is logged, and costs no more than a download the next time.
 pub(super) struct Cache {
     /// None where the user has no cache folder.
     folder: Option<PathBuf>,
-    /// What is kept in all, beside tags, which are small and do not grow in number as they move.
+    /// The bytes of all that is kept. Tags do not count: they are small, and one that moves stays one.
     bytes_max: u64,
 }
 
-/// A tag that moves every hour would fill the disk. What was used least recently goes, and costs a download, no more.
+/// A tag that moves every hour would fill the disk. What was used least recently goes, which costs a download at most.
 const BYTES_MAX: u64 = 1 << 30;
 
 /// The folder of what is kept by digest: plugins and manifests.
@@ -139,7 +139,7 @@ fn touch(path: &Path) {
     }
 }
 
-/// Makes a folder that only its owner can use: whoever writes there says where tags lead while registries do not answer.
+/// Makes a folder that only its owner can use: whoever writes there decides where tags lead while a registry is down.
 fn create(folder: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]

@@ -1,26 +1,25 @@
-//! Who asks a registry: as Docker's configuration file says, if the registry wants to know.
+//! What a registry is told of who asks, where it wants to know.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential};
 use http_auth::ChallengeParser;
 use serde::Deserialize;
 use ureq::Agent;
 
-use super::http;
+use super::{docker, http};
 use crate::exit::Exit;
 
 /// Tokens of large registries have some kilobytes.
 const TOKEN_BYTES_MAX: u64 = 256 << 10;
 
-/// What a registry answers to who has not said who he is.
+/// How a registry asks who is there.
 pub(super) enum Challenge {
     Basic,
     Bearer { realm: String, service: Option<String> },
 }
 
 impl Challenge {
-    /// The first that we can meet, of the values of `WWW-Authenticate`.
+    /// The first challenge of a known kind among the values of `WWW-Authenticate`.
     pub(super) fn of<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Self> {
         headers.flat_map(ChallengeParser::new).flatten().find_map(|challenge| {
             let parameter = |name: &str| {
@@ -35,9 +34,10 @@ impl Challenge {
         })
     }
 
-    /// The value of `Authorization` that meets it. `scope` is what is to be done, in a registry's words.
+    /// The value of `Authorization` that answers it. `scope` says what for, as registries spell it.
     pub(super) fn meet(self, agent: &Agent, registry: &str, scope: &str) -> Result<String, Exit> {
-        let basic = basic(registry)?;
+        let basic = docker::login(registry)?
+            .map(|login| format!("Basic {}", STANDARD.encode(format!("{}:{}", login.name, login.password))));
         match self {
             Challenge::Basic => {
                 basic.ok_or_else(|| Exit::usage(format!("{registry} wants to know who asks: docker login {registry}")))
@@ -47,29 +47,6 @@ impl Challenge {
                 Ok(format!("Bearer {token}"))
             }
         }
-    }
-}
-
-/// The name and password for this registry in Docker's configuration file, if they are there.
-fn basic(registry: &str) -> Result<Option<String>, Exit> {
-    let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
-    let broken =
-        |what: &str| Exit::usage(format!("Docker's credentials for {registry}: {what}: docker login {registry}"));
-    match get_credential(server) {
-        Ok(DockerCredential::UsernamePassword(name, password)) => {
-            Ok(Some(format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))))
-        }
-        Ok(DockerCredential::IdentityToken(_)) => {
-            Err(broken("an identity token, and not a name and a password or token"))
-        }
-        Err(
-            CredentialRetrievalError::NoCredentialConfigured
-            | CredentialRetrievalError::ConfigNotFound
-            | CredentialRetrievalError::ConfigReadError,
-        ) => Ok(None),
-        // What a helper says may have a secret in it.
-        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => Err(broken(&format!("{helper} fails"))),
-        Err(error) => Err(broken(&error.to_string())),
     }
 }
 

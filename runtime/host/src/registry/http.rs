@@ -10,11 +10,11 @@ use crate::exit::Exit;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// A whole request, with all that it sends and gets: the largest plugin at half a megabyte a second.
+/// A request and its whole answer: time for the largest plugin at half a megabyte a second.
 const DONE_WITHIN: Duration = Duration::from_secs(300);
 const REDIRECTS_MAX: u32 = 5;
 
-/// Whoever sends requests. TLS is OpenSSL's, as librdkafka's is, with the roots of the system or of `SSL_CERT_FILE`.
+/// What sends requests. TLS is OpenSSL's, as librdkafka's is, with the roots of the system or of `SSL_CERT_FILE`.
 /// Without `plain`, nothing is asked without TLS, wherever redirects lead.
 pub(super) fn agent(plain: bool) -> Agent {
     let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build();
@@ -48,7 +48,7 @@ pub(super) fn body(response: Response<Body>, size_max: u64, what: &str, raise: &
     }
 }
 
-/// Why there is no answer: what a later try may mend is unreachable, the rest is refused.
+/// Why there is no answer: unreachable where a later try may succeed, else refused.
 pub(super) fn failure(what: &str, error: &ureq::Error) -> Exit {
     match error {
         ureq::Error::TooManyRedirects => {
@@ -66,7 +66,7 @@ pub(super) fn failure(what: &str, error: &ureq::Error) -> Exit {
     }
 }
 
-/// What an answer's status means, where it is none of those that were asked for.
+/// What an unexpected status means.
 pub(super) fn refusal(what: &str, status: u16) -> Exit {
     match status {
         401 | 403 => Exit::usage(format!("{what}: not authorised (HTTP status {status})")),

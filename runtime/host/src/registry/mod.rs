@@ -8,6 +8,7 @@
 
 mod cache;
 mod credentials;
+mod docker;
 mod http;
 mod manifest;
 mod oci;
@@ -29,13 +30,13 @@ use cache::Cache;
 use manifest::Manifest;
 use oci::{MANIFEST_BYTES_MAX, Oci};
 
-/// More are found anew, or are in the cache.
+/// Beyond this, they are found anew, or are in the cache.
 const SEALS_MAX: usize = 256;
 
 /// Fetches plugins, and writes them to registries.
 pub struct Registry {
     cache: Cache,
-    /// Those that were found since the start, by plugin: also where there is no cache.
+    /// What this process has found, by plugin; needed where there is no cache.
     seals: Mutex<BTreeMap<String, Seal>>,
 }
 
@@ -111,8 +112,8 @@ impl Registry {
         Oci::new(oci, plain_http, "pull,push").push(&artifact, plugin)
     }
 
-    /// The signatures beside a plugin in its registry, as they were found when they were looked for last; here or, by the cache,
-    /// in an earlier process. They do not age: what was signed stays so.
+    /// The signatures beside a plugin in its registry, as they were last found by this process or, through the cache, by an
+    /// earlier one. They do not age: what was signed stays signed.
     pub fn seal(&self, plugin: &Digest) -> Option<Seal> {
         let known = self.seals.lock().unwrap_or_else(PoisonError::into_inner).get(plugin.hex()).cloned();
         known.or_else(|| self.cache.seal(plugin))
@@ -194,8 +195,8 @@ impl Registry {
         }
     }
 
-    /// The manifest by the registry, which is only asked whether it is still the last one, if there is that: registries
-    /// count how often manifests are read.
+    /// The manifest, from the registry. Where one is known, the registry is only asked whether it is still that one:
+    /// registries count how often manifests are read.
     fn look_up(&self, oci: &OciRef, remote: &mut Oci<'_>, last: Option<&Named>) -> Result<Named, Exit> {
         if let Some(last) = last
             && remote.manifest_digest()?.as_ref() == Some(&last.0)

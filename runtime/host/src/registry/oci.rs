@@ -11,7 +11,7 @@ use crate::exit::Exit;
 
 /// What the distribution specification asks registries to take.
 pub(super) const MANIFEST_BYTES_MAX: u64 = 4 << 20;
-/// How registries from before OCI 1.1 answer who asks for referrers: what they would list is under a tag then.
+/// How registries from before OCI 1.1 answer a request for referrers. The list is under a tag then.
 const NO_REFERRERS: &[u16] = &[400, 404, 405, 406, 501];
 const DIGEST_HEADER: &str = "docker-content-digest";
 
@@ -21,9 +21,9 @@ pub(super) struct Oci<'a> {
     agent: Agent,
     /// `https://registry`
     server: String,
-    /// What the registry's words for reading, or reading and writing, are.
+    /// What is to be done, as registries spell it: reading, or reading and writing.
     scope: String,
-    /// What the registry was told of who asks.
+    /// What the registry is told of who asks, once it has wanted to know.
     authorization: Option<String>,
 }
 
@@ -36,7 +36,7 @@ struct Asked<'a> {
 }
 
 impl<'a> Oci<'a> {
-    /// `plain` allows HTTP without TLS, as registries on this machine always are.
+    /// `plain` allows HTTP without TLS; for a registry on this machine it is always allowed.
     pub(super) fn new(oci: &'a OciRef, plain: bool, actions: &str) -> Self {
         let plain = plain || oci.is_loopback();
         let host = if oci.registry == "docker.io" { "registry-1.docker.io" } else { &oci.registry };
@@ -49,7 +49,7 @@ impl<'a> Oci<'a> {
         }
     }
 
-    /// The manifest and its digest, which is the asked one if one was asked for.
+    /// The manifest and its digest: the reference's, if that has one.
     pub(super) fn manifest(&mut self) -> Result<(Digest, Vec<u8>), Exit> {
         let response = self.ask_manifest(Method::GET)?.ok_or_else(|| self.absent())?;
         let what = format!("the manifest of {}", self.oci);
@@ -63,7 +63,7 @@ impl<'a> Oci<'a> {
         }
     }
 
-    /// The digest of the manifest, without the manifest. Registries should say it, and need not.
+    /// The digest of the manifest, without the manifest. None: the registry does not say, which it need not.
     pub(super) fn manifest_digest(&mut self) -> Result<Option<Digest>, Exit> {
         let response = self.ask_manifest(Method::HEAD)?.ok_or_else(|| self.absent())?;
         Ok(response.headers().get(DIGEST_HEADER).and_then(|value| Digest::parse(value.to_str().ok()?)))
@@ -81,7 +81,8 @@ impl<'a> Oci<'a> {
 
     /// The index of what refers to this manifest and is of this type; none where the registry keeps no such lists.
     pub(super) fn referrers(&mut self, manifest: &Digest, artifact_type: &str) -> Result<Option<Vec<u8>>, Exit> {
-        let path = format!("referrers/{manifest}?artifactType={artifact_type}");
+        // To a registry, a plus in a query is a space.
+        let path = format!("referrers/{manifest}?artifactType={}", artifact_type.replace('+', "%2B"));
         let response = self.ask_unless(NO_REFERRERS, Method::GET, &path, Some(INDEX))?;
         Self::list(response, &format!("the list of what refers to {}", self.oci))
     }
@@ -116,13 +117,13 @@ impl<'a> Oci<'a> {
         Exit::usage(format!("{}: not found: the registry has no such repository, tag or digest", self.oci))
     }
 
-    /// The plugin: a blob, which is what its digest says.
+    /// The plugin: a blob, checked against its digest.
     pub(super) fn plugin(&mut self, digest: &Digest, size_max: u64) -> Result<Vec<u8>, Exit> {
         let what = format!("the plugin of {}", self.oci);
         self.blob(digest, size_max, &what, ": raise limits.file-size if that is meant")
     }
 
-    /// A blob, which is what its digest says. `what` names it in errors, and `raise` says how to allow more.
+    /// A blob, checked against its digest. `what` names it in errors, and `raise` says how to allow more.
     pub(super) fn blob(&mut self, digest: &Digest, size_max: u64, what: &str, raise: &str) -> Result<Vec<u8>, Exit> {
         let response = self.ask(Method::GET, &format!("blobs/{digest}"), None)?;
         let response = response.ok_or_else(|| http::refusal(&self.oci.to_string(), 404))?;
@@ -179,7 +180,7 @@ impl<'a> Oci<'a> {
         }
     }
 
-    /// Where a blob is written, which a registry names as a path or a URL, with a query or without.
+    /// The URL to write a blob to. Registries give a path or a URL, with or without a query.
     fn upload(&self, location: &str, digest: &Digest) -> Result<String, Exit> {
         let url = match location.starts_with('/') {
             true => format!("{}{location}", self.server),

@@ -50,7 +50,7 @@ impl PluginRef {
         matches!(self, PluginRef::Oci(OciRef { digest: Some(_), .. }))
     }
 
-    /// What it would be called: the file's name without `.wasm`, or the repository's last part.
+    /// A name for it: the file's name without `.wasm`, or the repository's last part.
     pub fn stem(&self) -> String {
         let stem = |path: &str| Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
         match self {
@@ -131,7 +131,7 @@ fn is_authority(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
 }
 
-/// The distribution specification's rule, but for how its separators may follow each other.
+/// The distribution specification's rule, without what it says on separators in a row.
 fn is_repository(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     let part = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.bytes().all(legal);

@@ -13,7 +13,7 @@ use crate::config::Digest;
 use crate::exit::Exit;
 use crate::trust::{Seal, Signature};
 
-/// Signatures that are looked at, of each form: whoever may write to a repository may write any number there.
+/// The most signatures of each form that are looked at: whoever may write to a repository can leave any number there.
 const SIGNATURES_MAX: usize = 32;
 const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
 /// The layers of a manifest that has messages, each with its signature: the older form, of cosign before version 3.
@@ -22,7 +22,7 @@ const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The newer form: a manifest that refers to the artifact's, and whose layer is a bundle.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
-/// What is kept of a seal: with the manifest, which says whose it is.
+/// A seal as it is kept: with the manifest, which says whose it is.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Kept {
     manifest: String,
@@ -69,16 +69,15 @@ fn messages(oci: &OciRef, remote: &mut Oci<'_>, manifest: &Digest) -> Result<Vec
         .collect()
 }
 
-/// Of the newer form: what refers to the manifest, as the registry lists it, or as a list under a tag where it does not.
+/// Of the newer form: what refers to the manifest, as the registry lists it, or else as it is listed under a tag: by a registry
+/// that keeps no lists of its own, or did not yet when the artifact was signed.
 fn bundles(oci: &OciRef, remote: &mut Oci<'_>, manifest: &Digest) -> Result<Vec<Signature>, Exit> {
-    let list = match remote.referrers(manifest, BUNDLE)? {
-        Some(list) => Some(list),
-        None => remote.beside(&format!("sha256-{}", manifest.hex()), INDEX)?,
-    };
-    let listed: List = list.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
+    let mut entries = listed(remote.referrers(manifest, BUNDLE)?);
+    if entries.is_empty() {
+        entries = listed(remote.beside(&format!("sha256-{}", manifest.hex()), INDEX)?);
+    }
     let mut found = Vec::new();
-    let bundles = listed.manifests.iter().filter(|manifest| manifest.artifact_type.as_deref() == Some(BUNDLE));
-    for entry in bundles.take(SIGNATURES_MAX) {
+    for entry in entries {
         let Some(bytes) = Digest::parse(&entry.digest).map(|digest| remote.beside(&digest.to_string(), MANIFEST))
         else {
             continue;
@@ -91,6 +90,13 @@ fn bundles(oci: &OciRef, remote: &mut Oci<'_>, manifest: &Digest) -> Result<Vec<
         }
     }
     Ok(found)
+}
+
+/// The bundles of an index.
+fn listed(index: Option<Vec<u8>>) -> Vec<Entry> {
+    let index: List = index.and_then(|index| serde_json::from_slice(&index).ok()).unwrap_or_default();
+    let bundles = index.manifests.into_iter().filter(|entry| entry.artifact_type.as_deref() == Some(BUNDLE));
+    bundles.take(SIGNATURES_MAX).collect()
 }
 
 fn blob(oci: &OciRef, remote: &mut Oci<'_>, digest: &str) -> Result<Option<Vec<u8>>, Exit> {

@@ -1,6 +1,6 @@
-//! Signatures that lie beside an artifact in its registry, as `cosign sign --key` leaves them there. Each is of a message
-//! that names the artifact's manifest by its digest, and that names the plugin. Checked by the key alone, so without a network:
-//! what cosign may have written into a transparency log is not looked at.
+//! Signatures that lie beside an artifact in its registry, as `cosign sign --key` leaves them there. What is signed is a
+//! message with the digest of the artifact's manifest, which in turn has the digest of the plugin. They are checked by the
+//! key alone, without a network: what cosign may have written into a transparency log is not looked at.
 
 use std::borrow::Cow;
 
@@ -13,18 +13,18 @@ use super::key::PublicKey;
 use super::signature::SignatureError;
 use crate::config::Digest;
 
-/// What a message of the older form says it is (cosign's SIGNATURE_SPEC.md).
+/// The type of a message of the older form (cosign's SIGNATURE_SPEC.md).
 const SIMPLE_TYPE: &str = "cosign container image signature";
-/// What a statement that is a signature says, and not one on the artifact's parts, tests or origin.
+/// The type of a statement that is a signature. Others are about the artifact's parts, tests or origin.
 const SIGNED: &str = "https://sigstore.dev/cosign/sign/v1";
 const STATEMENT: &str = "application/vnd.in-toto+json";
 
-/// What is said of an artifact beside it. Nothing of it has been checked.
+/// The signatures beside an artifact. None of them has been checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seal {
     /// The digest of the artifact's manifest.
     pub manifest: Digest,
-    /// Who says so.
+    /// The signatures.
     pub signatures: Vec<Signature>,
 }
 
@@ -32,20 +32,20 @@ pub struct Seal {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Signature {
-    /// Of the newer form, whose signature is also of this; the older form has none.
+    /// Signed together with the payload in the newer form; the older one has none.
     payload_type: Option<String>,
     payload: PayloadBytes,
     signature: SignatureBytes,
 }
 
 impl Signature {
-    /// Of the older form: a message, and its signature in base64. None: that is no base64.
+    /// Of the older form: a message, and its signature in base64. None if that is no base64.
     pub fn of_message(payload: Vec<u8>, signature: &str) -> Option<Self> {
         let signature = STANDARD.decode(signature).ok()?.into();
         Some(Signature { payload_type: None, payload: payload.into(), signature })
     }
 
-    /// Of the newer form: a Sigstore bundle, in JSON. None: it cannot be read, or is none with a statement.
+    /// Of the newer form: a Sigstore bundle, in JSON. None if it cannot be read, or has no statement.
     pub fn of_bundle(json: &[u8]) -> Option<Self> {
         let bundle: Bundle = serde_json::from_slice(json).ok()?;
         let SignatureContent::DsseEnvelope(envelope) = bundle.content else { return None };
@@ -53,7 +53,7 @@ impl Signature {
         Some(Signature { payload_type, payload: envelope.payload, signature })
     }
 
-    /// The digests of the manifests that the message says are signed. None: it says something else.
+    /// The digests of the manifests that the message is about. None if it is no message of a signature.
     fn manifests(&self) -> Option<Vec<Digest>> {
         let payload = self.payload.as_bytes();
         match self.payload_type.as_deref() {
@@ -81,7 +81,7 @@ impl Signature {
 }
 
 impl Seal {
-    /// Those of the keys that signed the manifest; at least one.
+    /// The keys that signed the manifest, at least one.
     ///
     /// # Errors
     /// None of them did.

@@ -19,7 +19,7 @@ pub struct PublicKey {
     /// As X.509 has it, and so OpenSSL.
     der: Vec<u8>,
     id: String,
-    /// Of Ed25519 keys: what signatures within plugins are checked by.
+    /// An Ed25519 key checks signatures within plugins, too.
     within: Option<wasmsign2::PublicKey>,
 }
 
@@ -47,7 +47,7 @@ impl PublicKey {
         format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
     }
 
-    /// What signatures within plugins are checked by; none where this is a key for signatures beside them alone.
+    /// The key that checks signatures within plugins. None for ECDSA, whose signatures are all beside plugins.
     pub(super) fn within(&self) -> Option<&wasmsign2::PublicKey> {
         self.within.as_ref()
     }
@@ -115,7 +115,7 @@ impl FromStr for PublicKey {
     }
 }
 
-/// As many as the ids of Ed25519 keys have.
+/// As long as the ids of Ed25519 keys.
 const ID_BYTES: usize = 12;
 const EXPECTED: &str = "expected a public key, Ed25519 or ECDSA on P-256: the text of a .pub file of 'sluicegate keygen' or \
                         'cosign generate-key-pair', as ${file:ops.pub}, or what is between its first line and its last";

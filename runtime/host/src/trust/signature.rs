@@ -9,7 +9,7 @@ use wasmsign2::{Module, PublicKeySet, WSError};
 use super::cosign::Seal;
 use super::key::{PublicKey, SecretKey};
 
-/// Why nobody that is trusted has signed a plugin. Each says what is wrong, and none the remedy, which is the caller's.
+/// Why a plugin is not signed by anybody who is trusted. The message says what is wrong; the caller adds the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// There is no signature.
@@ -32,7 +32,7 @@ pub enum SignatureError {
     Malformed(String),
 }
 
-/// Those of the keys that signed the plugin, in its file or beside it; at least one.
+/// The keys that signed the plugin, in its file or beside it; at least one.
 ///
 /// # Errors
 /// None of them did.
@@ -117,8 +117,7 @@ fn blame(section: &[u8], keys: &[PublicKey]) -> SignatureError {
     }
 }
 
-/// Whether every length in a signature is that of something that is there. wasmsign2 takes memory for what a length says
-/// before it looks.
+/// Whether no length in a signature exceeds the bytes that follow. wasmsign2 allocates what a length says before it looks.
 fn is_bounded(section: &[u8]) -> bool {
     fn number(rest: &mut &[u8]) -> Option<usize> {
         let mut value = 0u64;

@@ -6,7 +6,9 @@ use sluicegate_core::{
 };
 use sluicegate_local::{IdHeader, LocalSink, PartitionBy, SinkSettings};
 
-use crate::support::{Record, create, nameless, place, read, sink_settings, source, texts, write, write_numbers};
+use crate::support::{
+    Record, create, nameless, offsets, place, read, sink_settings, source, texts, write, write_numbers,
+};
 
 fn partition(number: u32) -> Partition {
     Partition { topic: "in".into(), number }
@@ -46,7 +48,7 @@ fn outputs_and_offsets_appear_together_or_not_at_all() {
     assert!(texts(&place.log, "out", 0).is_empty(), "written before the commit");
     transaction.commit(&Positions::from([(at.clone(), 1)])).unwrap();
     assert_eq!(texts(&place.log, "out", 0), ["kept"]);
-    assert_eq!(place.log.offsets("group").unwrap(), Positions::from([(at, 1)]));
+    assert_eq!(offsets(&place.log, "group"), Positions::from([(at, 1)]));
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn a_worker_that_was_replaced_commits_nothing() {
     assert_eq!(error.kind, ErrorKind::Promise);
     assert!(texts(&place.log, "out", 0).is_empty());
     second.transaction(None).commit(&Positions::from([(partition(0), 2)])).unwrap();
-    assert_eq!(place.log.offsets("group").unwrap(), Positions::from([(partition(0), 2)]));
+    assert_eq!(offsets(&place.log, "group"), Positions::from([(partition(0), 2)]));
 }
 
 #[test]
@@ -144,9 +146,11 @@ fn a_deleted_topic_ends_its_reader_and_its_writer() {
     assert!(error.kind == ErrorKind::Config && error.message.contains("deleted"), "{error}");
     let error = sink.acknowledged(&mut Progress::default(), Duration::from_millis(1)).unwrap_err();
     assert!(error.kind == ErrorKind::Config && error.message.contains("'out'"), "{error}");
+    let error = source.transaction(None).commit(&Positions::from([(partition(0), 1)])).unwrap_err();
+    assert!(error.kind == ErrorKind::Config && error.message.contains("'in' was deleted"), "{error}");
     create(&place.log, "in", 1);
     assert_eq!(read(&place.log, "in", 0), Vec::<Record>::new());
-    assert!(place.log.offsets("group").unwrap().is_empty());
+    assert!(offsets(&place.log, "group").is_empty());
 }
 
 #[test]

@@ -1,10 +1,10 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sluicegate_core::{Batch, ErrorKind, Polled, Source};
-use sluicegate_local::{LocalSource, Log};
+use sluicegate_local::{BatchLimits, LocalSource, Log, SourceSettings};
 
 use crate::support::{create, place, read, source, source_settings, write_numbers};
 
@@ -72,6 +72,22 @@ fn a_visitor_reads_and_writes_beside_the_owner() {
     visitor.delete_topic("t").unwrap();
     let gone = std::iter::repeat_with(|| source.poll(&mut batch, Duration::from_millis(100))).find_map(Result::err);
     assert!(gone.unwrap().message.contains("'t' was deleted"));
+}
+
+#[test]
+fn what_a_visitor_writes_is_read_though_there_is_always_more_to_read() {
+    let place = place();
+    create(&place.log, "t", 2);
+    let visitor = Log::visit(place.log.directory()).unwrap();
+    let batch = BatchLimits { records: 1, ..BatchLimits::default() };
+    let mut source = LocalSource::open(&place.log, &SourceSettings { batch, ..source_settings("t") }).unwrap();
+    write_numbers(&visitor, "t", 1, 0..1);
+    let (mut batch, patience) = (Batch::default(), Instant::now());
+    while batch.partition.number == 0 {
+        assert!(patience.elapsed() < Duration::from_secs(60), "not in a minute");
+        write_numbers(&place.log, "t", 0, 0..2);
+        assert_eq!(source.poll(&mut batch, Duration::ZERO).unwrap(), Polled::Batch);
+    }
 }
 
 #[test]

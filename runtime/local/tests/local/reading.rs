@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use sluicegate_core::{Batch, ErrorKind, Partition, Polled, Positions, Source, Transaction};
+use sluicegate_core::{Batch, ErrorKind, Polled, Positions, Source, Transaction};
 use sluicegate_local::{LocalSource, Reader, SourceSettings, Start};
 
 use crate::support::{create, nameless, place, read_from, source, source_settings, write, write_numbers};
@@ -18,8 +18,6 @@ fn offsets_from(start: Start) -> Vec<u64> {
 fn reading_begins_where_it_is_told() {
     assert_eq!(offsets_from(Start::Earliest), (0..30).collect::<Vec<_>>());
     assert_eq!(offsets_from(Start::Latest), Vec::<u64>::new());
-    assert_eq!(offsets_from(Start::Offset(17)), (17..30).collect::<Vec<_>>());
-    assert_eq!(offsets_from(Start::Offset(99)), Vec::<u64>::new());
     // The records' timestamps are their numbers.
     assert_eq!(offsets_from(Start::Timestamp(13)), (13..30).collect::<Vec<_>>());
     assert_eq!(offsets_from(Start::Timestamp(30)), Vec::<u64>::new());
@@ -41,19 +39,19 @@ fn the_groups_offset_counts_and_not_the_start() {
     source.transaction(None).commit(&Positions::from([(batch.partition.clone(), 11)])).unwrap();
     open(Start::Earliest).poll(&mut batch, Duration::ZERO).unwrap();
     assert_eq!(batch.offsets, [11]);
-    place.log.set_offsets("group", &Positions::from([(batch.partition.clone(), 9)])).unwrap();
-    open(Start::Earliest).poll(&mut batch, Duration::ZERO).unwrap();
-    assert_eq!(batch.offsets, [9, 10, 11]);
-    assert_eq!(place.log.groups().unwrap(), ["group"]);
 }
 
 #[test]
 fn workers_share_the_partitions() {
     let place = place();
     create(&place.log, "in", 5);
-    let numbers = |worker| {
-        let source = LocalSource::open(&place.log, &SourceSettings { worker, workers: 2, ..source_settings("in") });
-        source.unwrap().partitions().map(|partition| partition.number).collect::<Vec<_>>()
+    (0..5).for_each(|partition| write_numbers(&place.log, "in", partition, 0..1));
+    let numbers = |worker| -> Vec<u32> {
+        let settings = SourceSettings { worker, workers: 2, ..source_settings("in") };
+        let (mut source, mut batch) = (LocalSource::open(&place.log, &settings).unwrap(), Batch::default());
+        let mut read =
+            || source.poll(&mut batch, Duration::ZERO).map(|polled| (polled, batch.partition.number)).unwrap();
+        std::iter::from_fn(|| Some(read()).filter(|(polled, _)| *polled == Polled::Batch)).map(|read| read.1).collect()
     };
     assert_eq!((numbers(0), numbers(1)), (vec![0, 2, 4], vec![1, 3]));
 }
@@ -95,7 +93,5 @@ fn what_does_not_exist_is_said_with_the_remedy() {
     create(&place.log, "t", 2);
     let Err(error) = Reader::open(&place.log, "t", Some(2), Start::Earliest) else { panic!("opened") };
     assert!(error.message.contains("has 2 partitions"), "{error}");
-    let error = place.log.set_offsets("g", &Positions::from([(Partition { topic: "t".into(), number: 9 }, 1)]));
-    assert!(error.unwrap_err().message.contains("t[9]"));
     assert_eq!(place.log.create_topic("t", &Default::default()).unwrap_err().kind, ErrorKind::Config);
 }

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use sluicegate_core::{Batch, NO_TIMESTAMP, Row};
+use sluicegate_core::{Batch, NO_TIMESTAMP, Partition, Positions, Row};
 use sluicegate_local::{
-    LocalSource, Log, NewRecord, PartitionBy, Reader, SinkSettings, SourceSettings, Start, TopicSettings, Writer,
+    LocalSource, Log, NewRecord, OnMissingOffset, PartitionBy, Reader, SinkSettings, SourceSettings, Start,
+    TopicSettings, Writer,
 };
 
 /// A record that owns its bytes.
@@ -91,6 +92,7 @@ pub(crate) fn source_settings(topic: &str) -> SourceSettings {
         topics: vec![topic.to_owned()],
         group: "group".to_owned(),
         start: Start::Earliest,
+        on_missing_offset: OnMissingOffset::Stop,
         worker: 0,
         workers: 1,
         batch: Default::default(),
@@ -114,4 +116,20 @@ pub(crate) fn sink_settings(topic: &str) -> SinkSettings {
 
 pub(crate) fn nameless(value: &str) -> Record {
     Record { timestamp: NO_TIMESTAMP, key: None, value: Some(value.into()), headers: Vec::new() }
+}
+
+/// The offsets that a group has committed.
+pub(crate) fn offsets(log: &Log, group: &str) -> Positions {
+    let database = rusqlite::Connection::open(log.directory().join("log.db")).unwrap();
+    let mut statement = database
+        .prepare(
+            "SELECT t.name, p.number, o.next FROM offsets o
+             JOIN partitions p ON p.id = o.partition JOIN topics t ON t.id = p.topic WHERE o.consumer_group = ?1",
+        )
+        .unwrap();
+    let rows = statement.query_map([group], |row| {
+        let partition = Partition { topic: row.get::<_, String>(0)?.into(), number: row.get(1)? };
+        Ok((partition, row.get::<_, i64>(2)? as u64))
+    });
+    rows.unwrap().collect::<Result<_, _>>().unwrap()
 }

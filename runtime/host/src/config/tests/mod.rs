@@ -365,16 +365,19 @@ fn starts_are_read() {
 
 #[test]
 fn a_missing_offset_stops_unless_told_otherwise() {
-    let of =
-        |key: &str| match good(&EXAMPLE.replacen("    properties: {}", &format!("    {key}\n    properties: {{}}"), 1))
-            .source
-        {
-            Source::Kafka(kafka) => kafka.on_missing_offset,
-            Source::Local(_) => panic!("the example reads from Kafka"),
-        };
-    assert_eq!(of(""), OnMissingOffset::Stop);
-    assert_eq!(of("on-missing-offset: earliest"), OnMissingOffset::Earliest);
-    assert_eq!(of("on-missing-offset: latest"), OnMissingOffset::Latest);
+    let of = |text: &str| match good(text).source {
+        Source::Kafka(kafka) => kafka.on_missing_offset,
+        Source::Local(local) => local.on_missing_offset,
+    };
+    assert_eq!([of(EXAMPLE), of(SMALL)], [OnMissingOffset::Stop; 2]);
+    for (word, expected) in
+        [("stop", OnMissingOffset::Stop), ("earliest", OnMissingOffset::Earliest), ("latest", OnMissingOffset::Latest)]
+    {
+        let key = format!("on-missing-offset: {word}");
+        let kafka = EXAMPLE.replacen("    properties: {}", &format!("    {key}\n    properties: {{}}"), 1);
+        let local = SMALL.replace("topics: in", &format!("topics: in, {key}"));
+        assert_eq!([of(&kafka), of(&local)], [expected; 2], "{word}");
+    }
 }
 
 #[test]
