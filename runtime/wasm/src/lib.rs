@@ -38,5 +38,5 @@ pub use engine::{Engine, EngineError, EngineSettings};
 pub use host::log::LogWindow;
 pub use host::metrics::PluginCounters;
 pub use instance::{Instance, InstanceLimits, InstanceSpec, Topics};
-pub use plugin::{Description, LoadError, LoadOptions, Plugin};
+pub use plugin::{Description, FILE_BYTES_MAX, LoadError, LoadOptions, Plugin};
 pub use wrap::{WIT, WrapError, component_of};

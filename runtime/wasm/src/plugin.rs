@@ -15,7 +15,7 @@ use crate::instance::InstanceLimits;
 use crate::redpanda;
 
 /// No option raises the limit on a plugin's file above this, in bytes.
-const FILE_SIZE_CAP: u64 = 128 << 20;
+pub const FILE_BYTES_MAX: u64 = 128 << 20;
 const NAME_BYTES_MAX: usize = 128;
 const VERSION_BYTES_MAX: usize = 64;
 const SUMMARY_BYTES_MAX: usize = 1 << 10;
@@ -26,7 +26,7 @@ const DESCRIBE_MEMORY_BYTES: usize = 256 << 20;
 /// How to load a plugin.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// The largest file to read, in bytes; 128 MiB at most.
+    /// The largest file to read, in bytes; [`FILE_BYTES_MAX`] at most.
     pub file_size_max: u64,
     /// How long compilation may take. Interpreted languages bring their interpreter, which takes seconds once; with a
     /// cache directory, once a machine.
@@ -65,7 +65,7 @@ pub enum LoadError {
     },
     /// The file is larger than allowed.
     #[error(
-        "the file has {size} bytes; the limit on a plugin's file is {max} (and never more than {FILE_SIZE_CAP}): build it without debug information, or raise limits.file-size"
+        "the file has {size} bytes; the limit on a plugin's file is {max} (and never more than {FILE_BYTES_MAX}): build it without debug information, or raise limits.file-size"
     )]
     TooLarge {
         /// The file's size, in bytes.
@@ -200,7 +200,7 @@ fn remedy(reason: &std::io::Error) -> &'static str {
 }
 
 fn file_size_max(options: &LoadOptions) -> u64 {
-    options.file_size_max.min(FILE_SIZE_CAP)
+    options.file_size_max.min(FILE_BYTES_MAX)
 }
 
 fn check_size(size: u64, options: &LoadOptions) -> Result<(), LoadError> {

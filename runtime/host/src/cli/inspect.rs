@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use sluicegate_wasm::{Artifact, Ask, Description, Form, Interface};
+use sluicegate_wasm::{Artifact, Ask, Description, FILE_BYTES_MAX, Form, Interface};
 
 use super::trust::read_public;
 use crate::app::App;
@@ -78,7 +78,7 @@ pub(super) fn inspect(options: &Inspect) -> Result<(), Exit> {
 
 /// Whoever looks wants to see; no pipeline has a limit to keep to.
 fn largest() -> Limits {
-    Limits { file_size: Size::mib(128), ..Limits::default() }
+    Limits { file_size: Size(FILE_BYTES_MAX), ..Limits::default() }
 }
 
 /// The stage that is meant: the named one, the only one, or the one that has this plugin.
