@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sluicegate_core::{Batch, Column, Headers, NO_TIMESTAMP, Outcomes, PASS, Partition, REJECT, Row};
+use sluicegate_core::{Batch, Column, EMIT_NONE, Headers, NO_TIMESTAMP, Outcomes, PASS, Partition, REJECT, Row};
 
 use crate::bindings::batched::exports::sluicegate::plugin::batch_transform as batched;
 use crate::bindings::single::exports::sluicegate::plugin::transform as single;
@@ -73,7 +73,7 @@ pub(crate) fn lower_record<T>(partition: &Partition, row: &Row<'_>, process: imp
 /// Appends what became of one record. Here every output carries its own key, value, timestamp and headers.
 pub(crate) fn push_outcome(outcome: single::Outcome, row: &Row<'_>, into: &mut Outcomes) {
     match outcome {
-        single::Outcome::Drop => into.outcomes.push(0),
+        single::Outcome::Drop => into.outcomes.push(EMIT_NONE),
         single::Outcome::Pass => into.outcomes.push(PASS),
         single::Outcome::Reject(reason) => {
             into.outcomes.push(REJECT);
