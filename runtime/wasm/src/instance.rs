@@ -109,7 +109,8 @@ impl Instance {
     /// from a tokio task: a plugin that waits would block there.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`]: the plugin objects to its configuration, or does not survive it.
+    /// [`ErrorKind::Config`]: the plugin objects to its configuration, or does not survive it. [`ErrorKind::Retry`]: it is
+    /// not ready in time, and has been before.
     pub fn new(plugin: &Plugin, spec: &Arc<InstanceSpec>) -> Result<Instance, Error> {
         let description = plugin.description();
         let labels = Labels {
@@ -137,37 +138,62 @@ impl Instance {
     }
 
     fn start(&self) -> Result<Live, Error> {
-        let InstanceSpec { config, outputs, limits, allow, counters, log, .. } = &*self.spec;
-        let error = |doing: &str, why: String| {
-            let Identity { name, version, .. } = &self.identity;
-            Error::new(ErrorKind::Config, format!("plugin {name} {version} {doing}: {why}"))
-        };
-        let broken = |doing: &str, Broken { error: cause, mut state }| {
-            error(doing, classify_start(&cause, &mut state, limits).to_string())
-        };
-        let setting = Setting {
-            labels: Arc::clone(&self.labels),
-            counters: Arc::clone(counters),
-            log: Arc::clone(log),
-            allow: *allow,
-            seed: self.seed,
-        };
-        let refusal = |objection: String| error("refuses its config", clean(&objection, OBJECTION_BYTES_MAX));
-        let no_start = |cause| broken("does not start", cause);
-        let linked = match self.plugin.linked() {
-            Linked::Component(linked) => linked,
-            Linked::Redpanda(linked) => {
-                let world = redpanda::World::of(&self.spec, &self.identity.name).map_err(refusal)?;
-                return redpanda::Guest::start(linked, limits, setting, world).map(Live::Redpanda).map_err(no_start);
-            }
-        };
-        let mut guest = guest::Guest::start(linked, limits, setting).map_err(no_start)?;
+        let live = match self.plugin.linked() {
+            Linked::Component(linked) => self.start_component(linked),
+            Linked::Redpanda(linked) => self.start_redpanda(linked),
+        }?;
+        self.plugin.note_start();
+        Ok(live)
+    }
+
+    fn start_component(&self, linked: &guest::Linked) -> Result<Live, Error> {
+        let InstanceSpec { config, outputs, limits, .. } = &*self.spec;
+        let mut guest = guest::Guest::start(linked, limits, self.setting()).map_err(|why| self.no_start(why))?;
         let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
         match guest.configure(config, &names) {
             Ok(Ok(())) => Ok(Live::Component(guest)),
-            Ok(Err(objection)) => Err(refusal(objection)),
-            Err(cause) => Err(broken("fails on its config", guest.break_with(cause))),
+            Ok(Err(objection)) => Err(self.refusal(&objection)),
+            Err(error) => Err(self.failed_start("fails on its config", guest.break_with(error))),
         }
+    }
+
+    fn start_redpanda(&self, linked: &redpanda::Linked) -> Result<Live, Error> {
+        let world = redpanda::World::of(&self.spec, &self.identity.name).map_err(|why| self.refusal(&why))?;
+        let guest = redpanda::Guest::start(linked, &self.spec.limits, self.setting(), world);
+        guest.map(Live::Redpanda).map_err(|why| self.no_start(why))
+    }
+
+    fn setting(&self) -> Setting {
+        Setting {
+            labels: Arc::clone(&self.labels),
+            log: Arc::clone(&self.spec.log),
+            counters: Arc::clone(&self.spec.counters),
+            allow: self.spec.allow,
+            seed: self.seed,
+        }
+    }
+
+    fn refusal(&self, objection: &str) -> Error {
+        self.error(ErrorKind::Config, "refuses its config", &clean(objection, OBJECTION_BYTES_MAX))
+    }
+
+    fn no_start(&self, broken: Broken) -> Error {
+        self.failed_start("does not start", broken)
+    }
+
+    fn failed_start(&self, how: &str, Broken { error, mut state }: Broken) -> Error {
+        let failure = classify_start(&error, &mut state, &self.spec.limits);
+        let kind = match failure.kind {
+            // What was done in time before is late now because the machine is busy.
+            FailureKind::Deadline if self.plugin.ever_started() => ErrorKind::Retry,
+            _ => ErrorKind::Config,
+        };
+        self.error(kind, how, &failure.to_string())
+    }
+
+    fn error(&self, kind: ErrorKind, how: &str, why: &str) -> Error {
+        let Identity { name, version, .. } = &self.identity;
+        Error::new(kind, format!("plugin {name} {version} {how}: {why}"))
     }
 }
 

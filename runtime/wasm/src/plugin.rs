@@ -1,6 +1,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::artifact::{Artifact, ArtifactError};
@@ -110,6 +111,8 @@ struct Inner {
     artifact: Artifact,
     description: Description,
     linked: Linked,
+    /// Whether an instance of it was ever ready to process records.
+    ever_started: AtomicBool,
     /// Keeps the clock of deadlines going.
     _engine: Engine,
 }
@@ -174,7 +177,8 @@ impl Plugin {
                 (Linked::Redpanda(linked), check_description(redpanda::describe(&module, &artifact))?)
             }
         };
-        Ok(Plugin { inner: Arc::new(Inner { artifact, description, linked, _engine: engine.clone() }) })
+        let (ever_started, engine) = (AtomicBool::new(false), engine.clone());
+        Ok(Plugin { inner: Arc::new(Inner { artifact, description, linked, ever_started, _engine: engine }) })
     }
 
     /// What the plugin says of itself.
@@ -189,6 +193,15 @@ impl Plugin {
 
     pub(crate) fn linked(&self) -> &Linked {
         &self.inner.linked
+    }
+
+    /// Whether an instance of it was ever ready to process records, on whichever thread.
+    pub(crate) fn ever_started(&self) -> bool {
+        self.inner.ever_started.load(Relaxed)
+    }
+
+    pub(crate) fn note_start(&self) {
+        self.inner.ever_started.store(true, Relaxed);
     }
 }
 
