@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Payload, WasmFeatures};
 
 use crate::allow::{ASKS, Ask};
+use crate::words::clean;
 use producer::SDK_SECTION;
 
 pub use error::ArtifactError;
@@ -68,10 +69,10 @@ pub struct Artifact {
     pub form: Form,
     /// How it is called.
     pub interface: Interface,
-    /// The names of everything it imports, in order: of interfaces where they have a name, else of functions, after that
-    /// of their module and a dot.
+    /// The names of what it imports, in order: interfaces, or a module and a function with a dot between them. Control
+    /// characters are escaped, here and in the exports.
     pub imports: Vec<String>,
-    /// The names of everything it exports, in order: of interfaces, or of what belongs to none.
+    /// The names of what it exports, in order: interfaces, and what belongs to none.
     pub exports: Vec<String>,
     /// Languages, SDKs and tools that made it, without duplicates; the first 64.
     pub producers: Vec<Producer>,
@@ -112,6 +113,8 @@ const SBOMS_MAX: usize = 16;
 const SIGNATURE_SECTION: &str = "signature";
 /// How many imports a file may have, and how many exports: a core module has one a function, all others far fewer.
 const NAMES_MAX: usize = 10_000;
+/// What is kept of one of their names, in bytes.
+const NAME_BYTES_MAX: usize = 1 << 10;
 
 impl Artifact {
     /// Reads and checks a plugin's bytes. Takes time in proportion to their number; runs nothing.
@@ -160,25 +163,25 @@ impl Artifact {
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(imports) if depth == 0 => {
                     for import in imports {
-                        add_name("imports", &mut self.imports, import.map_err(unreadable)?.name.name.to_owned())?;
+                        add_name("imports", &mut self.imports, import.map_err(unreadable)?.name.name)?;
                     }
                 }
                 Payload::ComponentExportSection(exports) if depth == 0 => {
                     for export in exports {
-                        add_name("exports", &mut self.exports, export.map_err(unreadable)?.name.name.to_owned())?;
+                        add_name("exports", &mut self.exports, export.map_err(unreadable)?.name.name)?;
                     }
                 }
                 // Of the file itself: the modules of a component are deeper.
                 Payload::ImportSection(imports) if depth == 0 => {
                     for import in imports.into_imports() {
                         let import = import.map_err(unreadable)?;
-                        add_name("imports", &mut self.imports, core_import(import.module, import.name))?;
+                        add_name("imports", &mut self.imports, &core_import(import.module, import.name))?;
                     }
                 }
                 Payload::ExportSection(exports) if depth == 0 => {
                     for export in exports {
                         let export = export.map_err(unreadable)?;
-                        add_name("exports", &mut self.exports, interface_of(export.name).to_owned())?;
+                        add_name("exports", &mut self.exports, interface_of(export.name))?;
                     }
                 }
                 // Malformed producers are no reason to refuse a plugin.
@@ -241,11 +244,12 @@ fn interface_of(core_export: &str) -> &str {
     core_export.split('#').next().unwrap_or(core_export)
 }
 
-fn add_name(what: &'static str, names: &mut Vec<String>, name: String) -> Result<(), ArtifactError> {
+fn add_name(what: &'static str, names: &mut Vec<String>, name: &str) -> Result<(), ArtifactError> {
     if names.len() == NAMES_MAX {
         return Err(ArtifactError::TooMany { what, max: NAMES_MAX });
     }
-    names.push(name);
+    // It is shown to people, be it in an error, and a file may name things as it likes.
+    names.push(clean(name, NAME_BYTES_MAX));
     Ok(())
 }
 
@@ -332,6 +336,18 @@ mod tests {
         {
             assert!(refusal(&plugin(import)).starts_with(&format!("imports {import}, which no plugin is given")));
         }
+    }
+
+    #[test]
+    fn names_are_shown_without_control_characters() {
+        let lifecycle = "sluicegate:plugin/lifecycle@0.1.0";
+        let odd = [lifecycle, "sluicegate:plugin/transform@0.1.0", "\\1b[2J\\u{202e}"];
+        assert_eq!(read(&exporting(&odd)).unwrap().exports[2], "\\u{1b}[2J\\u{202e}");
+        let refused = refusal(&exporting(&["sluicegate:plugin/lifecycle@9\\0a"]));
+        assert!(refused.starts_with("exports sluicegate:plugin/lifecycle@9\\n, and this program"), "{refused}");
+        let abi = "(import \"redpanda_transform\" \"check_abi_version_2\" (func))";
+        let refused = refusal(&format!("(module {abi} (import \"\\u{{9b}}\" \"\\07\" (func)))"));
+        assert!(refused.starts_with("imports \\u{9b}.\\u{7}, which no plugin is given"), "{refused}");
     }
 
     #[test]

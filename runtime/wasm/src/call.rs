@@ -10,7 +10,7 @@ use sluicegate_core::{
 
 use crate::bindings::batched::exports::sluicegate::plugin::batch_transform as batched;
 use crate::bindings::single::exports::sluicegate::plugin::transform as single;
-use crate::host::log::clean;
+use crate::words::clean;
 
 /// What is kept of a reason to reject a record, in bytes: it becomes a header of a dead letter.
 const REASON_BYTES_MAX: usize = 1 << 10;

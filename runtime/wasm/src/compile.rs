@@ -15,6 +15,7 @@ use wasmtime::component::Component;
 use crate::artifact::{Artifact, Form, Interface};
 use crate::engine::{Engine, one_line};
 use crate::plugin::LoadError;
+use crate::words;
 use crate::wrap::component_of;
 
 /// A program that calls [`compile_into_cache`] with what it reads on its standard input, with the same cache directory,
@@ -113,7 +114,8 @@ fn complaint_of(mut stderr: ChildStderr) -> String {
     // Both end when the compiler does, at the latest.
     let _ = stderr.by_ref().take(COMPLAINT_BYTES_MAX).read_to_end(&mut complaint);
     let _ = io::copy(&mut stderr, &mut io::sink());
-    String::from_utf8_lossy(&complaint).trim().to_owned()
+    // It has worked on hostile bytes, and may speak for them.
+    words::one_line(&String::from_utf8_lossy(&complaint), COMPLAINT_BYTES_MAX as usize)
 }
 
 /// How the compiler ended by itself; none if it was ended, as its time was over.
@@ -204,6 +206,8 @@ mod tests {
         assert!(result.is_ok() && notes == 1, "{result:?}, {notes}");
         let (result, notes) = compile_by("echo 'no such opcode' >&2; exit 1", limit);
         assert!(matches!(&result, Err(LoadError::Compile(why)) if why == "no such opcode") && notes == 0, "{result:?}");
+        let (result, _) = compile_by("printf 'no\\033[2J\\nway' >&2; exit 1", limit);
+        assert!(matches!(&result, Err(LoadError::Compile(why)) if why == "no\\u{1b}[2J way"), "{result:?}");
         let (result, _) = compile_by("kill -9 $$", limit);
         assert!(matches!(&result, Err(LoadError::Compile(why)) if why.contains("signal: 9")), "{result:?}");
     }
@@ -223,7 +227,8 @@ mod tests {
         let (result, notes) = compile_by("exec head -c 1000000 /dev/zero >&2", limit);
         assert!(result.is_ok() && notes == 1, "{result:?}, {notes}");
         let (result, _) = compile_by("echo 'no such opcode' >&2; head -c 1000000 /dev/zero >&2; exit 1", limit);
-        let beginning = |why: &str| why.starts_with("no such opcode") && why.len() as u64 == COMPLAINT_BYTES_MAX;
+        let beginning =
+            |why: &str| why.starts_with("no such opcode \\u{0}") && why.len() as u64 <= COMPLAINT_BYTES_MAX + 99;
         assert!(matches!(&result, Err(LoadError::Compile(why)) if beginning(why)), "{result:?}");
     }
 

@@ -10,12 +10,16 @@ use wasmtime::{Config, Strategy};
 
 use crate::cache;
 use crate::compile::CompilerProgram;
+use crate::words;
 
 /// The epoch advances this often: the grain of every deadline.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// What the stack of a plugin may take, in bytes. Worker threads need this and some more.
 const STACK_BYTES_MAX: usize = 512 << 10;
+
+/// What is told of an error, in bytes.
+const ERROR_BYTES_MAX: usize = 4 << 10;
 
 /// How to set up an [`Engine`].
 #[derive(Clone, Debug, Default)]
@@ -120,10 +124,9 @@ pub(crate) fn ticks(deadline: Duration) -> u64 {
     u64::try_from(ticks).unwrap_or(u64::MAX / 2) + 1
 }
 
-/// An error of wasmtime with its causes, on one line.
+/// An error of wasmtime with its causes, on one line. What it names may be a plugin's own words.
 pub(crate) fn one_line(error: &wasmtime::Error) -> String {
-    let text = format!("{error:#}");
-    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    words::one_line(&format!("{error:#}"), ERROR_BYTES_MAX)
 }
 
 /// The thread that advances the epoch.

@@ -5,9 +5,9 @@ use wasmtime_wasi::I32Exit;
 use crate::engine::one_line;
 use crate::guest::START_TIME_MIN;
 use crate::host::State;
-use crate::host::log::clean;
 use crate::host::wasi::WaitedTooLong;
 use crate::instance::InstanceLimits;
+use crate::words::clean;
 
 /// What a reason says at most, in bytes.
 const REASON_BYTES_MAX: usize = 1 << 10;

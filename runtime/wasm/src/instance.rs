@@ -6,11 +6,12 @@ use sluicegate_core::{Batch, Error, ErrorKind, Failure, FailureKind, Identity, O
 use crate::allow::Allow;
 use crate::failure::{classify, classify_start};
 use crate::guest::{self, Broken};
-use crate::host::log::{Labels, LogWindow, clean};
+use crate::host::log::{Labels, LogWindow};
 use crate::host::metrics::PluginCounters;
 use crate::host::{Setting, seed};
 use crate::plugin::{Linked, Plugin};
 use crate::redpanda;
+use crate::words::clean;
 
 /// What `configure` may say against a configuration, in bytes.
 const OBJECTION_BYTES_MAX: usize = 4 << 10;

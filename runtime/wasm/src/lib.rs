@@ -29,6 +29,7 @@ mod host;
 mod instance;
 mod plugin;
 mod redpanda;
+mod words;
 mod wrap;
 
 pub use allow::{Allow, Ask, Capability, Fixed};
@@ -39,4 +40,5 @@ pub use host::log::LogWindow;
 pub use host::metrics::PluginCounters;
 pub use instance::{Instance, InstanceLimits, InstanceSpec, Topics};
 pub use plugin::{Description, FILE_BYTES_MAX, LoadError, LoadOptions, Plugin};
+pub use words::clean;
 pub use wrap::{WIT, WrapError, component_of};

@@ -11,9 +11,10 @@ use crate::engine::{Engine, one_line};
 use crate::failure::classify_start;
 use crate::guest::{self, Broken, Guest};
 use crate::host::Setting;
-use crate::host::log::{Labels, clean};
+use crate::host::log::Labels;
 use crate::instance::InstanceLimits;
 use crate::redpanda;
+use crate::words::clean;
 
 /// No option raises the limit on a plugin's file above this, in bytes.
 pub const FILE_BYTES_MAX: u64 = 128 << 20;

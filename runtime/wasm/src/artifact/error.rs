@@ -1,4 +1,8 @@
 use super::{CONTRACT_VERSION, PACKAGE, REDPANDA};
+use crate::words::one_line;
+
+/// What is told of the parser's words, in bytes.
+const REASON_BYTES_MAX: usize = 1 << 10;
 
 /// Why a file is not a plugin: what is wrong, and the remedy, on one line.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -73,6 +77,6 @@ impl ArtifactError {
         if error.offset() >= size || error.message().contains("unexpected end") {
             return ArtifactError::Truncated { size };
         }
-        ArtifactError::Corrupt { reason: error.to_string().replace('\n', " ") }
+        ArtifactError::Corrupt { reason: one_line(&error.to_string(), REASON_BYTES_MAX) }
     }
 }

@@ -1,7 +1,7 @@
 use wasmparser::{BinaryReader, ProducersSectionReader};
 
 use super::Artifact;
-use crate::host::log::clean;
+use crate::words::clean;
 
 /// One entry of the `producers` that tools leave in what they make, or the SDK that says so itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,3 @@
-use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,6 +6,7 @@ use tracing::Level;
 
 use crate::bindings::common::sluicegate::plugin::log as contract;
 use crate::host::State;
+use crate::words::clean;
 
 /// A line is cut after this many bytes.
 const LINE_BYTES_MAX: usize = 4 << 10;
@@ -132,33 +132,9 @@ impl contract::Host for State {
     }
 }
 
-/// A guest's words as one harmless line: nothing in it can pass for another line, move a cursor or turn text around.
-pub(crate) fn clean(line: &str, bytes_max: usize) -> String {
-    let mut clean = String::with_capacity(line.len().min(bytes_max));
-    for (at, char) in line.char_indices() {
-        if clean.len() >= bytes_max {
-            let _ = write!(clean, "… ({} bytes more)", line.len() - at);
-            break;
-        }
-        let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if char.is_control() || turns {
-            clean.extend(char.escape_default());
-        } else {
-            clean.push(char);
-        }
-    }
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_stays_one_harmless_line() {
-        assert_eq!(clean("a\nERROR b\u{1b}[2J\u{202e}c", 99), "a\\nERROR b\\u{1b}[2J\\u{202e}c");
-        assert_eq!(clean(&"ä".repeat(9), 4), "ää… (14 bytes more)");
-    }
 
     #[test]
     fn lines_are_limited_and_the_others_counted() {
