@@ -35,14 +35,19 @@ pub enum ArtifactError {
         /// The parser's words.
         reason: String,
     },
-    /// It imports or exports more than any plugin needs.
+    /// It has more of something than any plugin needs.
     #[error("has more than {max} {what}, and no plugin needs as many: build it with an SDK, by `sluicegate build`")]
     TooMany {
-        /// `imports` or `exports`.
+        /// Such as `imports`.
         what: &'static str,
         /// How many it may have.
         max: usize,
     },
+    /// What its instances take cannot be told from the file.
+    #[error(
+        "instantiates a module or component that it does not hold itself, and that could take any amount of memory: build it with an SDK, by `sluicegate build`"
+    )]
+    InstantiatesOthers,
     /// It exports no `lifecycle`.
     #[error("exports no {PACKAGE}lifecycle@{CONTRACT_VERSION}: build it against the worlds of plugin.wit")]
     NoLifecycle,
