@@ -19,7 +19,7 @@ pub const CONTRACT_VERSION: &str = "0.1.0";
 pub enum Form {
     /// A component.
     Component,
-    /// A core module. Where it is a plugin in all but its wrapping, a component is made of it when it is loaded.
+    /// A core module: a transform for Redpanda, or a plugin that lacks only its wrapping and gets it when it is loaded.
     Module,
 }
 
@@ -73,13 +73,13 @@ pub struct Artifact {
     pub exports: Vec<String>,
     /// Languages, SDKs and tools that made it, without duplicates; the first 64.
     pub producers: Vec<Producer>,
-    /// What the section holds in which the tools put signatures, if the file begins with one.
+    /// The contents of the section that holds signatures, if the file begins with one.
     pub signature: Option<Vec<u8>>,
     /// Lists of what it was built from.
     pub sboms: Vec<Sbom>,
 }
 
-/// A list of what a plugin was built from, which tools leave in what they make. Not read, only shown to be there.
+/// A list of what a plugin was built from, as some tools leave in what they make. Its contents are not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sbom {
     /// The section that holds it: `.dep-v0`, which cargo-auditable makes, or `sbom`.
@@ -88,7 +88,7 @@ pub struct Sbom {
     pub size: usize,
 }
 
-/// How files begin that people take for plugins.
+/// How files begin that people mistake for plugins, and what to say of them.
 const LOOKALIKES: [(&[u8], &str); 5] = [
     (
         b"\x7fELF",
@@ -131,8 +131,8 @@ impl Artifact {
         Ok(artifact)
     }
 
-    /// What it asks for that it gets only where a stage's `allow` says so. That a plugin imports something need not show
-    /// in its outputs: runtimes of languages look at clocks for their own ends.
+    /// What it imports that is real only where a stage's `allow` says so. It need not show in the outputs: runtimes of
+    /// languages read clocks for purposes of their own.
     pub fn asks(&self) -> Vec<Ask> {
         let imports = |ask: &Ask| self.imports.iter().any(|import| import.split('@').next() == Some(ask.interface));
         ASKS.into_iter().filter(imports).collect()
@@ -154,7 +154,7 @@ fn form(bytes: &[u8]) -> Result<Form, ArtifactError> {
     }
 }
 
-/// What was taken for a plugin, and what to do about it.
+/// What a file that is no plugin seems to be, and what to do about it.
 fn instead(bytes: &[u8]) -> &'static str {
     if bytes.is_empty() {
         return ", but an empty one: copy it again, or build the plugin with `sluicegate build`";

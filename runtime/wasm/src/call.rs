@@ -15,7 +15,7 @@ use crate::words::clean;
 /// What is kept of a reason to reject a record, in bytes: it becomes a header of a dead letter.
 const REASON_BYTES_MAX: usize = 1 << 10;
 
-/// A batch as it is lowered: all columns borrowed.
+/// A batch as it crosses the boundary: all columns borrowed.
 pub(crate) fn lower_batch(batch: &Batch) -> batched::Batch<'_> {
     batched::Batch {
         topic: &batch.partition.topic,
@@ -57,7 +57,7 @@ fn take_column(lifted: batched::ColumnResult) -> Column {
     Column { data: lifted.data, lengths: lifted.lengths }
 }
 
-/// Calls `process` with one record as it is lowered.
+/// Calls `process` with one record as it crosses the boundary.
 pub(crate) fn lower_record<T>(partition: &Partition, row: &Row<'_>, process: impl FnOnce(single::Input<'_>) -> T) -> T {
     // The boundary wants header names as text; Kafka does not promise that they are. See `Lossy`.
     let names: Vec<Cow<'_, str>> = row.headers.map(|(name, _)| String::from_utf8_lossy(name)).collect();

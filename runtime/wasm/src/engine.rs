@@ -80,8 +80,8 @@ impl Engine {
         self.inner.settings.compiler.as_ref()
     }
 
-    /// The file that says that the plugin of this digest is in the cache, compiled with these settings. No more than a
-    /// hint: the cache forgets what was not used for long.
+    /// The file that is there if the plugin of this digest, compiled with these settings, is in the cache. Only a hint: the
+    /// cache drops what has not been used for a long time.
     pub(crate) fn note_of(&self, digest: &str) -> Option<PathBuf> {
         let mut settings = DefaultHasher::new();
         self.inner.wasmtime.precompile_compatibility_hash().hash(&mut settings);
@@ -113,12 +113,12 @@ fn config() -> Config {
     config.wasm_tail_call(false);
     config.wasm_wide_arithmetic(false);
     config.wasm_custom_page_sizes(false);
-    // wasmtime has methods for these only where GC is compiled in; where it is not, what needs no collector stays on.
+    // wasmtime has methods for these only where GC is compiled in; without them, what needs no collector would stay on.
     config.wasm_features(WasmFeatures::GC | WasmFeatures::FUNCTION_REFERENCES, false);
     config
 }
 
-/// Deadlines in ticks, rounded up. The tick under way counts for nothing, so that no call gets less than its deadline.
+/// A deadline in ticks, rounded up, and one more for the tick under way: no call gets less than its deadline.
 pub(crate) fn ticks(deadline: Duration) -> u64 {
     let ticks = deadline.as_nanos().div_ceil(TICK.as_nanos());
     u64::try_from(ticks).unwrap_or(u64::MAX / 2) + 1

@@ -13,7 +13,7 @@ use crate::plugin::{Linked, Plugin};
 use crate::redpanda;
 use crate::words::clean;
 
-/// What `configure` may say against a configuration, in bytes.
+/// How much of what `configure` says against a configuration is told, in bytes.
 const OBJECTION_BYTES_MAX: usize = 4 << 10;
 
 /// The bounds on one instance.
@@ -62,11 +62,11 @@ pub struct InstanceSpec {
     pub counters: Arc<PluginCounters>,
     /// What the stage's lines in the log are limited by.
     pub log: Arc<LogWindow>,
-    /// What it is beside the stage's own plugin, for the log; none where it is that itself.
+    /// Its role beside the stage's own plugin, for the log; none: it is the stage's own.
     pub role: Option<&'static str>,
 }
 
-/// What plugins of other systems know topics by. Those of ours see a record's topic in the record.
+/// The topics that plugins made for other systems ask for by name. Ours see a record's topic in the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topics {
     /// Where records come from, if that is one topic.

@@ -157,8 +157,8 @@ impl Plugin {
         Ok(bytes)
     }
 
-    /// Checks, compiles and links a plugin, and asks it once what it is. Takes from 50 ms to, for a large interpreter
-    /// and without a cache, some ten seconds: not for a worker's thread, nor for a tokio task.
+    /// Checks, compiles and links a plugin, and asks it once what it is. Takes 50 ms, or some ten seconds for a large
+    /// interpreter that is not in the cache: not for a worker's thread, nor for a tokio task.
     ///
     /// # Errors
     /// What is wrong with it.

@@ -76,7 +76,7 @@ pub enum ArtifactError {
 }
 
 impl ArtifactError {
-    /// What the parser of a file of this size in bytes makes of it.
+    /// What a parser's error says of a file of this size, in bytes.
     pub(super) fn unreadable(error: &wasmparser::Error, size: usize) -> ArtifactError {
         // The parser runs on the whole file, so what it misses at the end is not there.
         if error.offset() >= size || error.message().contains("unexpected end") {

@@ -10,7 +10,7 @@ use crate::words::clean;
 
 /// A line is cut after this many bytes.
 const LINE_BYTES_MAX: usize = 4 << 10;
-/// What a failure's reason takes of a line, in bytes.
+/// How much of a line goes into a failure's reason, in bytes.
 const WORDS_BYTES_MAX: usize = 512;
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -25,8 +25,8 @@ pub(crate) struct Labels {
     pub(crate) role: Option<&'static str>,
 }
 
-/// How much one stage has logged of late, in all its instances on all workers. It outlives them: a plugin that fails
-/// with each record, and is started anew for each, must not get its lines anew.
+/// How much one stage has logged lately, in all its instances on all workers. It outlives them: a plugin that fails on
+/// every record, and is started again each time, must not get its lines again each time.
 #[derive(Debug, Default)]
 pub struct LogWindow {
     window: Mutex<Window>,
@@ -47,7 +47,7 @@ impl LogWindow {
 }
 
 impl Window {
-    /// Lets a line through, and tells how many it did not since the last; none where this is one too many.
+    /// Lets a line through, and says how many were suppressed since the last one. None: this is one too many.
     fn admit(&mut self, now: Instant, lines_max: u32) -> Option<u64> {
         if self.begin.is_none_or(|begin| now.saturating_duration_since(begin) >= WINDOW) {
             (self.begin, self.lines) = (Some(now), 0);
@@ -75,7 +75,7 @@ impl Logger {
         Logger { labels, window, lines_per_second, partition: None, last_error: None }
     }
 
-    /// Begins a call: lines belong to this partition, and earlier errors explain nothing any more.
+    /// Begins a call: lines belong to this partition, and earlier errors no longer explain anything.
     pub(crate) fn begin(&mut self, partition: &Partition) {
         if self.partition.as_ref() != Some(partition) {
             self.partition = Some(partition.clone());

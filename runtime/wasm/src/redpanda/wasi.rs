@@ -26,13 +26,13 @@ const NOT_SUPPORTED: i32 = 52;
 
 const STANDARD_OUTPUT: i32 = 1;
 const STANDARD_ERROR: i32 = 2;
-/// What is taken of one write, in bytes: callers write again what was not.
+/// How much of one write is taken, in bytes: callers write the rest again.
 const WRITE_BYTES_MAX: i32 = 4 << 10;
 /// How many buffers of one write are looked at for one that is not empty.
 const BUFFERS_MAX: i32 = 1 << 10;
 
 pub(super) const REALTIME: i32 = 0;
-/// The last of the clocks; all but the first show time that passes.
+/// The last of the clocks; all but the first show how much time has passed.
 const CLOCK_MAX: i32 = 3;
 
 /// Links what `module` imports of WASI.
@@ -67,7 +67,7 @@ pub(super) fn link(linker: &mut Linker<State>, module: &Module) -> wasmtime::Res
     Ok(())
 }
 
-/// Answers that there is no such file, or no such function, as all functions of WASI can. What is none stays unlinked.
+/// Answers that there is no such file or function, as every function of WASI can. An import of another type stays unlinked.
 fn link_nothing(linker: &mut Linker<State>, name: &str, of_type: FuncType) -> wasmtime::Result<()> {
     let answer = if name.starts_with("fd_") || name.starts_with("path_") { BAD_DESCRIPTOR } else { NOT_SUPPORTED };
     if of_type.results().map(|result| result.is_i32()).eq([true]) {
@@ -113,7 +113,7 @@ fn strings(
     Ok(SUCCESS)
 }
 
-/// Standard output is a line in the log, and standard error what a failure is explained by.
+/// Standard output goes to the log, and standard error explains a failure.
 fn fd_write(
     mut caller: Caller<'_, State>,
     descriptor: i32,
