@@ -83,10 +83,10 @@ impl Engine {
     /// The file that is there if the plugin of this digest, compiled with these settings, is in the cache. Only a hint: the
     /// cache drops what has not been used for a long time.
     pub(crate) fn note_of(&self, digest: &str) -> Option<PathBuf> {
+        let folder = self.inner.settings.cache_dir.as_ref()?;
         let mut settings = DefaultHasher::new();
         self.inner.wasmtime.precompile_compatibility_hash().hash(&mut settings);
-        let name = format!("{digest}-{:016x}", settings.finish());
-        Some(self.inner.settings.cache_dir.as_ref()?.join(name))
+        Some(folder.join(format!("{digest}-{:016x}", settings.finish())))
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
