@@ -135,13 +135,18 @@ fn write(caller: &mut Caller<'_, State>, payload: (i32, i32), options: (i32, i32
     let (Some(output), Ok(topic)) = (Output::read(payload), topic_of(options)) else {
         return Ok(INVALID_BUFFER);
     };
-    let to = topic.map_or(Some(DEFAULT_OUTPUT), |topic| state.world.output(topic));
-    let Some(to) = to else {
-        // The guest learns a number only; what the record fails with, if it then does, should be more.
-        let topic = topic.unwrap_or_default();
-        let line = format!("it writes to topic '{topic}', of which the sink has no output: add it to 'outputs'");
-        state.host.log.line(Level::ERROR, &line);
-        return Ok(INVALID_WRITE);
+    let to = match topic {
+        None => DEFAULT_OUTPUT,
+        Some(topic) => match state.world.output(topic) {
+            Some(to) => to,
+            None => {
+                // The guest gets only a number. If the record then fails, this becomes its reason.
+                let line =
+                    format!("it writes to topic '{topic}', of which the sink has no output: add it to 'outputs'");
+                state.host.log.line(Level::ERROR, &line);
+                return Ok(INVALID_WRITE);
+            }
+        },
     };
     work.write(output, payload.len(), to)?;
     Ok(i32::try_from(payload.len()).unwrap_or(INVALID_BUFFER))
