@@ -76,15 +76,16 @@ impl Work {
         let (Some(first), Some(last)) = (self.records.first(), self.records.last()) else {
             return Head::default();
         };
-        let most = |of: fn(&Record) -> i64| self.records.iter().map(of).max().unwrap_or_default();
+        let max_timestamp = self.records.iter().map(|record| record.timestamp).max();
+        let largest = self.records.iter().map(|record| record.size).max();
         let bounded = |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
         Head {
             base_offset: first.offset,
             last_offset_delta: bounded(last.offset - first.offset),
             records: bounded(self.records.len() as u64),
             base_timestamp: first.timestamp,
-            max_timestamp: most(|record| record.timestamp),
-            largest: bounded(most(|record| record.size as i64) as u64),
+            max_timestamp: max_timestamp.unwrap_or_default(),
+            largest: bounded(largest.unwrap_or_default() as u64),
         }
     }
 
