@@ -128,6 +128,22 @@ fn a_case_that_fails_is_told() -> Result<()> {
 }
 
 #[test]
+fn a_cache_folder_that_cannot_be_used_is_replaced_by_one_that_goes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (cache, temporary) = (folder.path().join("cache"), folder.path().join("temporary"));
+    fs::write(&cache, "no folder")?;
+    fs::create_dir(&temporary)?;
+    let uppercase = plugin("uppercase")?;
+    let inspect = sluicegate(["inspect".as_ref(), uppercase.as_os_str()])?;
+    let inspected = inspect.env("XDG_CACHE_HOME", &cache).env("TMPDIR", &temporary).run()?;
+    ensure!(inspected.code == Some(0) && inspected.stdout.contains("uppercase"), "{inspected:?}");
+    ensure!(inspected.stderr.contains("; plugins are compiled at each start"), "{inspected:?}");
+    ensure!(!inspected.stderr.contains("in this process"), "{inspected:?}");
+    ensure!(fs::read_dir(&temporary)?.next().is_none(), "{inspected:?}");
+    Ok(())
+}
+
+#[test]
 fn what_machines_read_parses() -> Result<()> {
     let redact = plugin("redact")?;
     let inspected = sluicegate(["inspect".as_ref(), redact.as_os_str(), "--json".as_ref()])?.run()?;

@@ -2,6 +2,7 @@
 
 mod candidates;
 mod dead_letters;
+mod engine;
 mod plugins;
 mod seams;
 mod versions;
@@ -17,9 +18,9 @@ use sluicegate_core::{
 use sluicegate_kafka::Patience;
 use sluicegate_local::Log;
 use sluicegate_wasm::{
-    Allow, CompilerProgram, Engine, EngineSettings, Instance, InstanceLimits, InstanceSpec, LogWindow, Plugin,
-    PluginCounters, Topics,
+    Allow, Engine, Instance, InstanceLimits, InstanceSpec, LogWindow, Plugin, PluginCounters, Topics,
 };
+use tempfile::TempDir;
 
 pub(crate) use candidates::Tryout;
 pub(crate) use dead_letters::{Outlet, dead_letter_topic};
@@ -45,6 +46,8 @@ pub const COMPILE: &str = "compile-plugin";
 /// What all pipelines of the process share: one engine, and one handle of each embedded log.
 pub struct App {
     engine: Engine,
+    /// Where its plugins are compiled to, if that is no folder that stays; goes with it.
+    _compiled: Option<TempDir>,
     registry: Registry,
     logs: Mutex<BTreeMap<PathBuf, Log>>,
 }
@@ -81,23 +84,15 @@ pub struct LoadedStage {
 
 impl App {
     /// Starts the engine. What plugins are compiled to, and those that were fetched, are kept in the user's cache folder,
-    /// if there is one.
+    /// if there is one that can be used.
     ///
     /// # Errors
     /// The machine does not run wasmtime.
     pub fn new() -> Result<Self, Exit> {
         let folders = directories::ProjectDirs::from("", "", "sluicegate");
         let cache = |name| folders.as_ref().map(|folders| folders.cache_dir().join(name));
-        let cache_dir = cache("compiled");
-        let compiler = cache_dir.as_ref().and_then(|cache_dir| {
-            let arguments = vec![COMPILE.into(), cache_dir.into()];
-            Some(CompilerProgram { program: std::env::current_exe().ok()?, arguments })
-        });
-        let engine = Engine::new(&EngineSettings { cache_dir, compiler }).or_else(|error| {
-            tracing::warn!("{error}; plugins are compiled at each start");
-            Engine::new(&EngineSettings::default())
-        })?;
-        Ok(App { engine, registry: Registry::new(cache("plugins")), logs: Mutex::default() })
+        let (engine, compiled) = engine::start(cache("compiled").as_deref(), &std::env::temp_dir())?;
+        Ok(App { engine, _compiled: compiled, registry: Registry::new(cache("plugins")), logs: Mutex::default() })
     }
 
     /// Loads a pipeline's plugins, checks their digests, signatures and configurations. Connects to no broker.

@@ -24,7 +24,7 @@ impl Capability {
     }
 }
 
-/// Something that a plugin imports and that it gets for real only where it is allowed.
+/// An import that is real only where the stage allows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// The interface, without its version.
@@ -35,10 +35,10 @@ pub struct Ask {
     pub otherwise: &'static str,
 }
 
-/// What hash maps are seeded with: the same in every world, as an order that hangs on it is no harm.
+/// The seed of hash maps, the same in both fixed worlds: an order of entries that depends on it does no harm.
 const HASH_SEED: u128 = 0x736c_7569_6365_6761_7465_2d68_6173_6865;
 
-/// Every interface by which a plugin may ask for more than it gets.
+/// Every import that is real only where it is allowed.
 pub(crate) const ASKS: [Ask; 7] = [
     ask("wasi:clocks/wall-clock", Capability::Clock, "a clock that stands at 2000-01-01T00:00:00Z"),
     ask("wasi:clocks/monotonic-clock", Capability::Clock, "a clock that moves only when it is read or waited for"),
@@ -53,17 +53,16 @@ const fn ask(interface: &'static str, capability: Capability, otherwise: &'stati
     Ask { interface, capability, otherwise }
 }
 
-/// What an instance sees of time and chance: what its stage's `allow` names is real.
+/// What an instance sees of time and chance: real where its stage's `allow` says so, and fixed elsewhere.
 ///
-/// The rest is fixed: the same record gives the same outputs again, however often and in whatever
-/// batches it is processed.
+/// What is fixed makes the same outputs of the same record, however often and in whatever batches it is processed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
     /// Whether the clocks are the machine's.
     pub clock: bool,
     /// Whether random numbers are the machine's.
     pub random: bool,
-    /// What is seen of either where it is not.
+    /// What stands in for whichever is not real.
     pub fixed: Fixed,
 }
 
@@ -86,14 +85,14 @@ impl Allow {
         })
     }
 
-    /// Puts in place what WASI answers with.
+    /// Sets what WASI answers with.
     pub(crate) fn arrange(self, wasi: &mut WasiCtxBuilder) {
         if let Some(time) = self.standing_time() {
             wasi.wall_clock(Standing(time));
         }
         if !self.random {
             let byte = self.fixed.random_byte();
-            // A byte that never changes, not a sequence: what a record gets must not depend on those before it.
+            // Always the same byte, not a sequence: what a record gets must not depend on the records before it.
             let constant = || Deterministic::new(vec![byte]);
             wasi.secure_random(constant()).insecure_random(constant());
             wasi.insecure_random_seed(HASH_SEED);
@@ -149,14 +148,14 @@ impl HostWallClock for Standing {
     }
 }
 
-/// Time that passes by being looked at or waited for, so that whoever waits in a loop comes to its end.
+/// Time that passes only as it is read or waited for, so that a loop that waits for a moment comes to its end.
 #[derive(Debug)]
 pub(crate) struct CountedTime {
     now_ns: u64,
 }
 
 impl CountedTime {
-    /// What a look at the clock takes, and the finest that it shows.
+    /// How far reading the clock moves it, and its resolution.
     pub(crate) const TICK_NS: u64 = 1_000;
 
     fn starting_at(now_ns: u64) -> Self {

@@ -1,14 +1,12 @@
 mod contract;
 mod error;
+mod footprint;
 mod producer;
-
-use std::collections::HashSet;
+mod sections;
 
 use sha2::{Digest, Sha256};
-use wasmparser::{Parser, Payload, WasmFeatures};
 
 use crate::allow::{ASKS, Ask};
-use producer::SDK_SECTION;
 
 pub use error::ArtifactError;
 pub use producer::Producer;
@@ -21,7 +19,7 @@ pub const CONTRACT_VERSION: &str = "0.1.0";
 pub enum Form {
     /// A component.
     Component,
-    /// A core module. Where it is a plugin in all but its wrapping, a component is made of it when it is loaded.
+    /// A core module: a transform for Redpanda, or a plugin that lacks only its wrapping and gets it when it is loaded.
     Module,
 }
 
@@ -68,20 +66,20 @@ pub struct Artifact {
     pub form: Form,
     /// How it is called.
     pub interface: Interface,
-    /// The names of everything it imports, in order: of interfaces where they have a name, else of functions, after that
-    /// of their module and a dot.
+    /// The names of what it imports, in order: interfaces, or a module and a function with a dot between them. Control
+    /// characters are escaped, here and in the exports.
     pub imports: Vec<String>,
-    /// The names of everything it exports, in order: of interfaces, or of what belongs to none.
+    /// The names of what it exports, in order: interfaces, and what belongs to none.
     pub exports: Vec<String>,
     /// Languages, SDKs and tools that made it, without duplicates; the first 64.
     pub producers: Vec<Producer>,
-    /// What the section holds in which the tools put signatures, if the file begins with one.
+    /// The contents of the section that holds signatures, if the file begins with one.
     pub signature: Option<Vec<u8>>,
     /// Lists of what it was built from.
     pub sboms: Vec<Sbom>,
 }
 
-/// A list of what a plugin was built from, which tools leave in what they make. Not read, only shown to be there.
+/// A list of what a plugin was built from, as some tools leave in what they make. Its contents are not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sbom {
     /// The section that holds it: `.dep-v0`, which cargo-auditable makes, or `sbom`.
@@ -90,7 +88,7 @@ pub struct Sbom {
     pub size: usize,
 }
 
-/// How files begin that people take for plugins.
+/// How files begin that people mistake for plugins, and what to say of them.
 const LOOKALIKES: [(&[u8], &str); 5] = [
     (
         b"\x7fELF",
@@ -107,11 +105,6 @@ const TEXT: &str = ", but WebAssembly as text: `wasm-tools parse` makes a .wasm 
 const PACKAGE: &str = "sluicegate:plugin/";
 /// The module that Redpanda's transforms import.
 const REDPANDA: &str = "redpanda_transform";
-const SBOM_SECTIONS: [&str; 2] = [".dep-v0", "sbom"];
-const SBOMS_MAX: usize = 16;
-const SIGNATURE_SECTION: &str = "signature";
-/// How many imports a file may have, and how many exports: a core module has one a function, all others far fewer.
-const NAMES_MAX: usize = 10_000;
 
 impl Artifact {
     /// Reads and checks a plugin's bytes. Takes time in proportion to their number; runs nothing.
@@ -138,72 +131,11 @@ impl Artifact {
         Ok(artifact)
     }
 
-    /// What it asks for that it gets only where a stage's `allow` says so. That a plugin imports something need not show
-    /// in its outputs: runtimes of languages look at clocks for their own ends.
+    /// What it imports that is real only where a stage's `allow` says so. It need not show in the outputs: runtimes of
+    /// languages read clocks for purposes of their own.
     pub fn asks(&self) -> Vec<Ask> {
         let imports = |ask: &Ask| self.imports.iter().any(|import| import.split('@').next() == Some(ask.interface));
         ASKS.into_iter().filter(imports).collect()
-    }
-
-    /// Collects the names at the outer level, and the producers at all levels.
-    fn parse(&mut self, bytes: &[u8]) -> Result<(), ArtifactError> {
-        let unreadable = |error: wasmparser::Error| ArtifactError::unreadable(&error, bytes.len());
-        let mut parser = Parser::new(0);
-        // Such imports name their module once for all of them, and so take more than the file. wasmtime has none.
-        parser.set_features(WasmFeatures::all().difference(WasmFeatures::COMPACT_IMPORTS));
-        let (mut depth, mut sections) = (0usize, 0usize);
-        for payload in parser.parse_all(bytes) {
-            let payload = payload.map_err(unreadable)?;
-            sections += usize::from(!matches!(payload, Payload::Version { .. }));
-            match payload {
-                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-                Payload::End(_) => depth = depth.saturating_sub(1),
-                Payload::ComponentImportSection(imports) if depth == 0 => {
-                    for import in imports {
-                        add_name("imports", &mut self.imports, import.map_err(unreadable)?.name.name.to_owned())?;
-                    }
-                }
-                Payload::ComponentExportSection(exports) if depth == 0 => {
-                    for export in exports {
-                        add_name("exports", &mut self.exports, export.map_err(unreadable)?.name.name.to_owned())?;
-                    }
-                }
-                // Of the file itself: the modules of a component are deeper.
-                Payload::ImportSection(imports) if depth == 0 => {
-                    for import in imports.into_imports() {
-                        let import = import.map_err(unreadable)?;
-                        add_name("imports", &mut self.imports, core_import(import.module, import.name))?;
-                    }
-                }
-                Payload::ExportSection(exports) if depth == 0 => {
-                    for export in exports {
-                        let export = export.map_err(unreadable)?;
-                        add_name("exports", &mut self.exports, interface_of(export.name).to_owned())?;
-                    }
-                }
-                // Malformed producers are no reason to refuse a plugin.
-                Payload::CustomSection(section) if section.name() == "producers" => {
-                    let _ = self.add_producers(section.data());
-                }
-                Payload::CustomSection(section) if section.name() == SDK_SECTION => self.add_sdk(section.data()),
-                Payload::CustomSection(section) if section.name() == SIGNATURE_SECTION && sections == 1 => {
-                    self.signature = Some(section.data().to_owned());
-                }
-                Payload::CustomSection(section) => self.add_sbom(section.name(), section.data().len()),
-                _ => {}
-            }
-        }
-        // A core module names its interfaces once a function.
-        [&mut self.imports, &mut self.exports].into_iter().for_each(keep_first);
-        Ok(())
-    }
-
-    fn add_sbom(&mut self, name: &str, size: usize) {
-        if let Some(section) = SBOM_SECTIONS.into_iter().find(|section| *section == name)
-            && self.sboms.len() < SBOMS_MAX
-        {
-            self.sboms.push(Sbom { section, size });
-        }
     }
 }
 
@@ -222,36 +154,13 @@ fn form(bytes: &[u8]) -> Result<Form, ArtifactError> {
     }
 }
 
-/// What was taken for a plugin, and what to do about it.
+/// What a file that is no plugin seems to be, and what to do about it.
 fn instead(bytes: &[u8]) -> &'static str {
     if bytes.is_empty() {
         return ", but an empty one: copy it again, or build the plugin with `sluicegate build`";
     }
     let known = LOOKALIKES.iter().find(|(start, _)| bytes.trim_ascii_start().starts_with(start));
     known.map_or(": build the plugin with `sluicegate build`", |(_, instead)| instead)
-}
-
-/// A core import as a component would name it: by its interface, if it is of one.
-fn core_import(module: &str, name: &str) -> String {
-    if module.contains(':') { module.to_owned() } else { format!("{module}.{name}") }
-}
-
-/// `sluicegate:plugin/transform@0.1.0` of `sluicegate:plugin/transform@0.1.0#process`.
-fn interface_of(core_export: &str) -> &str {
-    core_export.split('#').next().unwrap_or(core_export)
-}
-
-fn add_name(what: &'static str, names: &mut Vec<String>, name: String) -> Result<(), ArtifactError> {
-    if names.len() == NAMES_MAX {
-        return Err(ArtifactError::TooMany { what, max: NAMES_MAX });
-    }
-    names.push(name);
-    Ok(())
-}
-
-fn keep_first(names: &mut Vec<String>) {
-    let mut seen = HashSet::new();
-    names.retain(|name| seen.insert(name.clone()));
 }
 
 #[cfg(test)]
@@ -332,50 +241,5 @@ mod tests {
         {
             assert!(refusal(&plugin(import)).starts_with(&format!("imports {import}, which no plugin is given")));
         }
-    }
-
-    #[test]
-    fn imports_and_exports_are_limited_in_number() {
-        type Text = fn(usize) -> String;
-        let cases: [(&str, Text, &str); 4] = [
-            ("(component", |i| format!("(import \"i{i}\" (instance))"), "imports"),
-            ("(component (instance $i)", |i| format!("(export \"e{i}\" (instance $i))"), "exports"),
-            ("(module", |i| format!("(import \"m\" \"i{i}\" (func))"), "imports"),
-            ("(module (func $f)", |i| format!("(export \"e{i}\" (func $f))"), "exports"),
-        ];
-        for (start, name, what) in cases {
-            let read_with = |number: usize| read(&format!("{start} {})", (0..number).map(name).collect::<String>()));
-            assert_eq!(read_with(NAMES_MAX + 1), Err(ArtifactError::TooMany { what, max: NAMES_MAX }));
-            let most = read_with(NAMES_MAX);
-            assert!(matches!(most, Err(ArtifactError::NoLifecycle | ArtifactError::CoreModule)), "{start}: {most:?}");
-        }
-    }
-
-    #[test]
-    fn no_module_is_named_once_for_many_imports() {
-        // Imports: one module, `m`, and of it one function, `f`.
-        let compact = b"\0asm\x01\0\0\0\x02\x0a\x01\x01m\0\x7f\x01\x01f\0\0";
-        let refused = Artifact::read(compact).unwrap_err().to_string();
-        assert!(refused.contains("compact imports"), "{refused}");
-    }
-
-    #[test]
-    fn a_core_module_names_its_interfaces_once() {
-        let artifact = read(
-            "(module
-                (import \"sluicegate:plugin/log@0.1.0\" \"log\" (func (param i32 i32 i32)))
-                (import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i32 i32 i32 i32) (result i32)))
-                (memory (export \"memory\") 1)
-                (func (export \"sluicegate:plugin/lifecycle@0.1.0#describe\"))
-                (func (export \"sluicegate:plugin/lifecycle@0.1.0#configure\"))
-                (func (export \"sluicegate:plugin/transform@0.1.0#process\")))",
-        );
-        let artifact = artifact.unwrap();
-        assert_eq!((artifact.form, artifact.interface), (Form::Module, Interface::Transform));
-        assert_eq!(artifact.imports, ["sluicegate:plugin/log@0.1.0", "wasi_snapshot_preview1.fd_write"]);
-        assert_eq!(
-            artifact.exports,
-            ["memory", "sluicegate:plugin/lifecycle@0.1.0", "sluicegate:plugin/transform@0.1.0"]
-        );
     }
 }

@@ -1,29 +1,36 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wasmtime::{Cache, CacheConfig};
 
-use crate::engine::EngineError;
+use crate::engine::{EngineError, one_line};
 
-/// How hard zstd tries, from 1 to 22. Unless both levels are the same, wasmtime compresses anew, at level 20, what was loaded 256 times:
-/// beside the records, in whichever process that is, with some 180 MiB.
+/// How hard zstd tries, from 1 to 22. It is wasmtime's level for what is new and for what is loaded often alike: were they
+/// to differ, it would compress anew whatever was loaded 256 times, in this process, with some 180 MiB.
 const COMPRESSION: i32 = 3;
 
 /// Opens the directory in which wasmtime keeps what it has compiled.
 ///
-/// This is wasmtime's own cache, not files that we write: loading compiled code means trusting it, and so is unsafe in
-/// wasmtime's interface. Its cache only ever loads what it wrote itself, keyed by the plugin's bytes, the compiler's
-/// version and settings. What remains to us is that nobody else can write there.
+/// The cache is wasmtime's own. It loads only what it wrote itself, and finds it by the plugin's bytes and the compiler's
+/// version and settings; it does not check that nobody else has written there. That is left to us, as compiled code is
+/// run as it is.
 ///
-/// It has a folder of its own in there, since once a day it removes whatever it did not write.
+/// It gets a folder of its own in there, since once a day it removes whatever it did not write.
 pub(crate) fn open(path: &Path) -> Result<Cache, EngineError> {
-    let fail = |reason: String| EngineError::Cache { path: path.to_owned(), reason };
-    create(path).map_err(|error| fail(error.to_string()))?;
-    let path = path.canonicalize().map_err(|error| fail(error.to_string()))?;
-    check(&path).map_err(fail)?;
+    let path = private(path)?;
+    let within = private(&path.join("wasmtime"))?;
     let mut config = CacheConfig::new();
-    config.with_directory(path.join("wasmtime"));
+    config.with_directory(within);
     config.with_baseline_compression_level(COMPRESSION).with_optimized_compression_level(COMPRESSION);
-    Cache::new(config).map_err(|error| fail(crate::engine::one_line(&error)))
+    Cache::new(config).map_err(|error| EngineError::Cache { path, reason: one_line(&error) })
+}
+
+/// Makes a directory where there is none, and makes sure that it is ours, and ours alone to write. Gives its real path.
+fn private(path: &Path) -> Result<PathBuf, EngineError> {
+    let fail = |reason: String| EngineError::Cache { path: path.to_owned(), reason };
+    let made = create(path).and_then(|()| path.canonicalize());
+    let real = made.map_err(|error| fail(error.to_string()))?;
+    check(&real).map_err(fail)?;
+    Ok(real)
 }
 
 #[cfg(unix)]
@@ -37,7 +44,6 @@ fn create(path: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(path)
 }
 
-/// Compiled code is run as it is: the directory has to be ours, and ours alone to write.
 #[cfg(unix)]
 fn check(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt;
@@ -49,7 +55,8 @@ fn check(path: &Path) -> Result<(), String> {
         return Err("belongs to another user, whose compiled code would be run: choose another directory".into());
     }
     if directory.mode() & 0o022 != 0 {
-        return Err("others can write there, and compiled code from it is run: chmod 700 it".into());
+        // Closing it to them is not enough: what they have left there would stay.
+        return Err("others can write there, and what they leave there would be run as compiled code: remove it".into());
     }
     Ok(())
 }
@@ -112,9 +119,13 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b");
         assert!(super::open(&path).is_ok());
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
-        let error = super::open(&path).err().unwrap().to_string();
-        assert!(error.contains("others can write there"), "{error}");
+        for folder in [&path, &path.join("wasmtime")] {
+            assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{}", folder.display());
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+            let error = super::open(&path).err().unwrap().to_string();
+            let named = format!("compile cache {}: others can write there", folder.display());
+            assert!(error.starts_with(&named) && error.ends_with("remove it"), "{error}");
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+        }
     }
 }

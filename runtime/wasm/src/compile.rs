@@ -1,5 +1,5 @@
-//! Compiling a plugin: in a process of its own where there is one to be had, since the compiler takes some 80 MiB that
-//! this process would keep, cannot be interrupted, and works on hostile bytes.
+//! Compiles a plugin, in another process wherever possible: the compiler takes some 80 MiB that this process would keep,
+//! cannot be interrupted, and works on hostile bytes.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -15,10 +15,11 @@ use wasmtime::component::Component;
 use crate::artifact::{Artifact, Form, Interface};
 use crate::engine::{Engine, one_line};
 use crate::plugin::LoadError;
+use crate::words;
 use crate::wrap::component_of;
 
-/// A program that calls [`compile_into_cache`] with what it reads on its standard input, with the same cache directory,
-/// and says on standard error what is wrong. Its exit code is 0 if nothing is. It gets but little of the environment.
+/// A program that gives its standard input to [`compile_into_cache`], over the same cache directory. It exits with 0 if that
+/// succeeds, and else says on standard error what is wrong. It gets next to nothing of the environment.
 #[derive(Clone, Debug)]
 pub struct CompilerProgram {
     /// The program.
@@ -36,15 +37,15 @@ pub(crate) enum Code {
 }
 
 /// What the compiler gets of the environment: where it and its libraries are, and what wasmtime and rayon read, so that
-/// it compiles as this process would. In the rest there may be secrets, and it works on hostile bytes.
+/// it compiles as this process would. The rest may hold secrets, and it works on hostile bytes.
 const ENVIRONMENT: [&str; 5] =
     ["PATH", "LD_LIBRARY_PATH", "SystemRoot", "WASMTIME_BACKTRACE_DETAILS", "RAYON_NUM_THREADS"];
-/// What of the compiler's complaint is kept.
+/// How much of the compiler's complaint is kept, in bytes.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
-/// How often it is asked whether it has ended: little beside the time that it takes.
+/// How often to ask whether it has ended: short beside what it takes.
 const END_POLL: Duration = Duration::from_millis(5);
 
-/// Compiles a plugin for the cache's sake alone. Takes seconds.
+/// Compiles a plugin only to leave what comes of it in the cache. Takes seconds.
 ///
 /// # Errors
 /// Why the compiler refuses it, in a line.
@@ -72,7 +73,7 @@ pub(crate) fn compile(
     compile_here(engine, (artifact.form, artifact.interface), bytes, limit)
 }
 
-/// Has another process compile it into the cache. False: there is none to be had.
+/// Has another process compile it into the cache. False: there is no other process.
 fn compile_elsewhere(engine: &Engine, bytes: &[u8], limit: Duration) -> Result<bool, LoadError> {
     let Some(CompilerProgram { program, arguments }) = engine.compiler() else {
         return Ok(false);
@@ -107,16 +108,17 @@ fn wait(mut child: Child, bytes: &[u8], limit: Duration) -> Result<(), LoadError
     }
 }
 
-/// The beginning of what the compiler says. The rest is read, too: with nobody to read it, it would wait, or fail.
+/// The beginning of what the compiler says. The rest is read too: a compiler that nobody reads waits, or fails.
 fn complaint_of(mut stderr: ChildStderr) -> String {
     let mut complaint = Vec::new();
     // Both end when the compiler does, at the latest.
     let _ = stderr.by_ref().take(COMPLAINT_BYTES_MAX).read_to_end(&mut complaint);
     let _ = io::copy(&mut stderr, &mut io::sink());
-    String::from_utf8_lossy(&complaint).trim().to_owned()
+    // It has worked on hostile bytes, and may speak for them.
+    words::one_line(&String::from_utf8_lossy(&complaint), COMPLAINT_BYTES_MAX as usize)
 }
 
-/// How the compiler ended by itself; none if it was ended, as its time was over.
+/// How the compiler ended; none if its time was over and it was killed.
 fn end_of(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     let start = Instant::now();
     while start.elapsed() < limit {
@@ -153,7 +155,8 @@ fn compile_here(
     }
 }
 
-/// Wraps and compiles, or finds it compiled. Wrapping is work on hostile bytes, too, and belongs where it cannot harm.
+/// Wraps and compiles a plugin, or finds it in the cache. Wrapping works on hostile bytes too, and belongs where that does
+/// no harm.
 fn new_code(engine: &Engine, form: Form, interface: Interface, bytes: &[u8]) -> Result<Code, String> {
     let engine = engine.wasmtime();
     let code = match (interface, form) {
@@ -204,6 +207,8 @@ mod tests {
         assert!(result.is_ok() && notes == 1, "{result:?}, {notes}");
         let (result, notes) = compile_by("echo 'no such opcode' >&2; exit 1", limit);
         assert!(matches!(&result, Err(LoadError::Compile(why)) if why == "no such opcode") && notes == 0, "{result:?}");
+        let (result, _) = compile_by("printf 'no\\033[2J\\nway' >&2; exit 1", limit);
+        assert!(matches!(&result, Err(LoadError::Compile(why)) if why == "no\\u{1b}[2J way"), "{result:?}");
         let (result, _) = compile_by("kill -9 $$", limit);
         assert!(matches!(&result, Err(LoadError::Compile(why)) if why.contains("signal: 9")), "{result:?}");
     }
@@ -223,7 +228,8 @@ mod tests {
         let (result, notes) = compile_by("exec head -c 1000000 /dev/zero >&2", limit);
         assert!(result.is_ok() && notes == 1, "{result:?}, {notes}");
         let (result, _) = compile_by("echo 'no such opcode' >&2; head -c 1000000 /dev/zero >&2; exit 1", limit);
-        let beginning = |why: &str| why.starts_with("no such opcode") && why.len() as u64 == COMPLAINT_BYTES_MAX;
+        let beginning =
+            |why: &str| why.starts_with("no such opcode \\u{0}") && why.len() as u64 <= COMPLAINT_BYTES_MAX + 99;
         assert!(matches!(&result, Err(LoadError::Compile(why)) if beginning(why)), "{result:?}");
     }
 

@@ -10,12 +10,16 @@ use wasmtime::{Config, Strategy};
 
 use crate::cache;
 use crate::compile::CompilerProgram;
+use crate::words;
 
 /// The epoch advances this often: the grain of every deadline.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// What the stack of a plugin may take, in bytes. Worker threads need this and some more.
 const STACK_BYTES_MAX: usize = 512 << 10;
+
+/// What is told of an error, in bytes.
+const ERROR_BYTES_MAX: usize = 4 << 10;
 
 /// How to set up an [`Engine`].
 #[derive(Clone, Debug, Default)]
@@ -76,13 +80,13 @@ impl Engine {
         self.inner.settings.compiler.as_ref()
     }
 
-    /// The file that says that the plugin of this digest is in the cache, compiled with these settings. No more than a
-    /// hint: the cache forgets what was not used for long.
+    /// The file that is there if the plugin of this digest, compiled with these settings, is in the cache. Only a hint: the
+    /// cache drops what has not been used for a long time.
     pub(crate) fn note_of(&self, digest: &str) -> Option<PathBuf> {
+        let folder = self.inner.settings.cache_dir.as_ref()?;
         let mut settings = DefaultHasher::new();
         self.inner.wasmtime.precompile_compatibility_hash().hash(&mut settings);
-        let name = format!("{digest}-{:016x}", settings.finish());
-        Some(self.inner.settings.cache_dir.as_ref()?.join(name))
+        Some(folder.join(format!("{digest}-{:016x}", settings.finish())))
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
@@ -109,21 +113,20 @@ fn config() -> Config {
     config.wasm_tail_call(false);
     config.wasm_wide_arithmetic(false);
     config.wasm_custom_page_sizes(false);
-    // wasmtime has methods for these only where GC is compiled in; where it is not, what needs no collector stays on.
+    // wasmtime has methods for these only where GC is compiled in; without them, what needs no collector would stay on.
     config.wasm_features(WasmFeatures::GC | WasmFeatures::FUNCTION_REFERENCES, false);
     config
 }
 
-/// Deadlines in ticks, rounded up. The tick under way counts for nothing, so that no call gets less than its deadline.
+/// A deadline in ticks, rounded up, and one more for the tick under way: no call gets less than its deadline.
 pub(crate) fn ticks(deadline: Duration) -> u64 {
     let ticks = deadline.as_nanos().div_ceil(TICK.as_nanos());
     u64::try_from(ticks).unwrap_or(u64::MAX / 2) + 1
 }
 
-/// An error of wasmtime with its causes, on one line.
+/// An error of wasmtime with its causes, on one line. What it names may be a plugin's own words.
 pub(crate) fn one_line(error: &wasmtime::Error) -> String {
-    let text = format!("{error:#}");
-    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    words::one_line(&format!("{error:#}"), ERROR_BYTES_MAX)
 }
 
 /// The thread that advances the epoch.

@@ -5,11 +5,11 @@ use wasmtime_wasi::I32Exit;
 use crate::engine::one_line;
 use crate::guest::START_TIME_MIN;
 use crate::host::State;
-use crate::host::log::clean;
 use crate::host::wasi::WaitedTooLong;
 use crate::instance::InstanceLimits;
+use crate::words::clean;
 
-/// What a reason says at most, in bytes.
+/// The most that a reason says, in bytes.
 const REASON_BYTES_MAX: usize = 1 << 10;
 
 /// A guest handed over more than one call may return.
@@ -50,7 +50,7 @@ pub(crate) fn classify(error: &wasmtime::Error, state: &mut State, limits: &Inst
     }
 }
 
-/// The same of what an instance does before its first batch, for which it has more time.
+/// The same for what an instance does before its first batch, when it has more time.
 pub(crate) fn classify_start(error: &wasmtime::Error, state: &mut State, limits: &InstanceLimits) -> Failure {
     let failure = classify(error, state, limits);
     if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) && limits.deadline < START_TIME_MIN {
@@ -76,7 +76,7 @@ fn with(reason: String, words: Option<String>) -> String {
     }
 }
 
-/// wasmtime keeps this error's type to itself; a test sees to it that its words stay the same.
+/// wasmtime does not export this error's type; a test makes sure that its words stay the same.
 fn is_out_of_fuel(error: &wasmtime::Error) -> bool {
     error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
 }

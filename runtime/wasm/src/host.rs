@@ -52,13 +52,13 @@ impl State {
         }
     }
 
-    /// Begins a call: lines belong to this partition, and what went wrong before explains nothing any more.
+    /// Begins a call: its log lines belong to this partition, and what went wrong before no longer explains anything.
     pub(crate) fn begin(&mut self, partition: &Partition) {
         self.log.begin(partition);
         self.limits.refused_bytes = None;
     }
 
-    /// Puts in the log what the plugin wrote to standard error.
+    /// Writes into the log what the plugin wrote to standard error.
     pub(crate) fn log_stderr(&mut self) {
         if let Some(line) = self.shell.stderr.take() {
             self.log.line(tracing::Level::WARN, &line);

@@ -9,13 +9,14 @@ use crate::allow::Allow;
 use crate::artifact::Interface;
 use crate::failure::{classify, classify_start};
 use crate::guest::{self, Broken};
-use crate::host::log::{Labels, LogWindow, clean};
+use crate::host::log::{Labels, LogWindow};
 use crate::host::metrics::PluginCounters;
 use crate::host::{Setting, seed};
 use crate::plugin::{Linked, Plugin};
 use crate::redpanda;
+use crate::words::clean;
 
-/// What `configure` may say against a configuration, in bytes.
+/// How much of what `configure` says against a configuration is told, in bytes.
 const OBJECTION_BYTES_MAX: usize = 4 << 10;
 
 /// The bounds on one instance.
@@ -68,11 +69,11 @@ pub struct InstanceSpec {
     pub counters: Arc<PluginCounters>,
     /// What the stage's lines in the log are limited by.
     pub log: Arc<LogWindow>,
-    /// What it is beside the stage's own plugin, for the log; none where it is that itself.
+    /// Its role beside the stage's own plugin, for the log; none: it is the stage's own.
     pub role: Option<&'static str>,
 }
 
-/// What plugins of other systems know topics by. Those of ours see a record's topic in the record.
+/// The topics that plugins made for other systems ask for by name. Ours see a record's topic in the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topics {
     /// Where records come from, if that is one topic.
@@ -116,7 +117,8 @@ impl Instance {
     /// from a tokio task: a plugin that waits would block there.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`]: the plugin objects to its configuration, or does not survive it.
+    /// [`ErrorKind::Config`]: the plugin objects to its configuration, or does not survive it. [`ErrorKind::Retry`]: it is
+    /// not ready in time, and has been before.
     pub fn new(plugin: &Plugin, spec: &Arc<InstanceSpec>) -> Result<Instance, Error> {
         let description = plugin.description();
         let labels = Labels {
@@ -144,37 +146,62 @@ impl Instance {
     }
 
     fn start(&self) -> Result<Live, Error> {
-        let InstanceSpec { config, outputs, limits, allow, counters, log, .. } = &*self.spec;
-        let error = |doing: &str, why: String| {
-            let Identity { name, version, .. } = &self.identity;
-            Error::new(ErrorKind::Config, format!("plugin {name} {version} {doing}: {why}"))
-        };
-        let broken = |doing: &str, Broken { error: cause, mut state }| {
-            error(doing, classify_start(&cause, &mut state, limits).to_string())
-        };
-        let setting = Setting {
-            labels: Arc::clone(&self.labels),
-            counters: Arc::clone(counters),
-            log: Arc::clone(log),
-            allow: *allow,
-            seed: self.seed,
-        };
-        let refusal = |objection: String| error("refuses its config", clean(&objection, OBJECTION_BYTES_MAX));
-        let no_start = |cause| broken("does not start", cause);
-        let linked = match self.plugin.linked() {
-            Linked::Component(linked) => linked,
-            Linked::Redpanda(linked) => {
-                let world = redpanda::World::of(&self.spec, &self.identity.name).map_err(refusal)?;
-                return redpanda::Guest::start(linked, limits, setting, world).map(Live::Redpanda).map_err(no_start);
-            }
-        };
-        let mut guest = guest::Guest::start(linked, limits, setting).map_err(no_start)?;
+        let live = match self.plugin.linked() {
+            Linked::Component(linked) => self.start_component(linked),
+            Linked::Redpanda(linked) => self.start_redpanda(linked),
+        }?;
+        self.plugin.note_start();
+        Ok(live)
+    }
+
+    fn start_component(&self, linked: &guest::Linked) -> Result<Live, Error> {
+        let InstanceSpec { config, outputs, limits, .. } = &*self.spec;
+        let mut guest = guest::Guest::start(linked, limits, self.setting()).map_err(|why| self.no_start(why))?;
         let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
         match guest.configure(config, &names) {
             Ok(Ok(())) => Ok(Live::Component(guest)),
-            Ok(Err(objection)) => Err(refusal(objection)),
-            Err(cause) => Err(broken("fails on its config", guest.break_with(cause))),
+            Ok(Err(objection)) => Err(self.refusal(&objection)),
+            Err(error) => Err(self.failed_start("fails on its config", guest.break_with(error))),
         }
+    }
+
+    fn start_redpanda(&self, linked: &redpanda::Linked) -> Result<Live, Error> {
+        let world = redpanda::World::of(&self.spec, &self.identity.name).map_err(|why| self.refusal(&why))?;
+        let guest = redpanda::Guest::start(linked, &self.spec.limits, self.setting(), world);
+        guest.map(Live::Redpanda).map_err(|why| self.no_start(why))
+    }
+
+    fn setting(&self) -> Setting {
+        Setting {
+            labels: Arc::clone(&self.labels),
+            log: Arc::clone(&self.spec.log),
+            counters: Arc::clone(&self.spec.counters),
+            allow: self.spec.allow,
+            seed: self.seed,
+        }
+    }
+
+    fn refusal(&self, objection: &str) -> Error {
+        self.error(ErrorKind::Config, "refuses its config", &clean(objection, OBJECTION_BYTES_MAX))
+    }
+
+    fn no_start(&self, broken: Broken) -> Error {
+        self.failed_start("does not start", broken)
+    }
+
+    fn failed_start(&self, how: &str, Broken { error, mut state }: Broken) -> Error {
+        let failure = classify_start(&error, &mut state, &self.spec.limits);
+        let kind = match failure.kind {
+            // What was done in time before is late now because the machine is busy.
+            FailureKind::Deadline if self.plugin.ever_started() => ErrorKind::Retry,
+            _ => ErrorKind::Config,
+        };
+        self.error(kind, how, &failure.to_string())
+    }
+
+    fn error(&self, kind: ErrorKind, how: &str, why: &str) -> Error {
+        let Identity { name, version, .. } = &self.identity;
+        Error::new(kind, format!("plugin {name} {version} {how}: {why}"))
     }
 }
 

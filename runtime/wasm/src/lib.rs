@@ -10,7 +10,7 @@
 //! and a bound on what is lifted; whatever goes wrong in it becomes a `Failure` that a policy can decide upon.
 //!
 //! A core module that is a plugin in all but its wrapping is wrapped as it is compiled ([`component_of`]). A transform for
-//! Redpanda's ABI runs as it is: `redpanda/` makes of it the same `Transform`, and nothing else knows of that.
+//! Redpanda's ABI runs as it is: `redpanda/` turns it into the same `Transform`, and nothing else knows the difference.
 //!
 //! A plugin gets a log, counters, a seed, and the empty shell of WASI that its language's standard library insists on:
 //! no files, no network, no environment, no arguments, no input, and clocks and random numbers that are fixed unless the
@@ -29,6 +29,7 @@ mod host;
 mod instance;
 mod plugin;
 mod redpanda;
+mod words;
 mod wrap;
 
 pub use allow::{Allow, Ask, Capability, Fixed};
@@ -38,5 +39,6 @@ pub use engine::{Engine, EngineError, EngineSettings};
 pub use host::log::LogWindow;
 pub use host::metrics::PluginCounters;
 pub use instance::{Instance, InstanceLimits, InstanceSpec, Topics};
-pub use plugin::{Description, LoadError, LoadOptions, Plugin};
+pub use plugin::{Description, FILE_BYTES_MAX, LoadError, LoadOptions, Plugin};
+pub use words::clean;
 pub use wrap::{WIT, WrapError, component_of};

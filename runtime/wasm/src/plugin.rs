@@ -1,6 +1,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::artifact::{Artifact, ArtifactError};
@@ -10,12 +11,13 @@ use crate::engine::{Engine, one_line};
 use crate::failure::classify_start;
 use crate::guest::{self, Broken, Guest};
 use crate::host::Setting;
-use crate::host::log::{Labels, clean};
+use crate::host::log::Labels;
 use crate::instance::InstanceLimits;
 use crate::redpanda;
+use crate::words::clean;
 
 /// No option raises the limit on a plugin's file above this, in bytes.
-const FILE_SIZE_CAP: u64 = 128 << 20;
+pub const FILE_BYTES_MAX: u64 = 128 << 20;
 const NAME_BYTES_MAX: usize = 128;
 const VERSION_BYTES_MAX: usize = 64;
 const SUMMARY_BYTES_MAX: usize = 1 << 10;
@@ -26,7 +28,7 @@ const DESCRIBE_MEMORY_BYTES: usize = 256 << 20;
 /// How to load a plugin.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// The largest file to read, in bytes; 128 MiB at most.
+    /// The largest file to read, in bytes; [`FILE_BYTES_MAX`] at most.
     pub file_size_max: u64,
     /// How long compilation may take. Interpreted languages bring their interpreter, which takes seconds once; with a
     /// cache directory, once a machine.
@@ -65,7 +67,7 @@ pub enum LoadError {
     },
     /// The file is larger than allowed.
     #[error(
-        "the file has {size} bytes; the limit on a plugin's file is {max} (and never more than {FILE_SIZE_CAP}): build it without debug information, or raise limits.file-size"
+        "the file has {size} bytes; the limit on a plugin's file is {max} (and never more than {FILE_BYTES_MAX}): build it without debug information, or raise limits.file-size"
     )]
     TooLarge {
         /// The file's size, in bytes.
@@ -110,6 +112,8 @@ struct Inner {
     artifact: Artifact,
     description: Description,
     linked: Linked,
+    /// Whether an instance of it was ever ready to process records.
+    ever_started: AtomicBool,
     /// Keeps the clock of deadlines going.
     _engine: Engine,
 }
@@ -153,8 +157,8 @@ impl Plugin {
         Ok(bytes)
     }
 
-    /// Checks, compiles and links a plugin, and asks it once what it is. Takes from 50 ms to, for a large interpreter
-    /// and without a cache, some ten seconds: not for a worker's thread, nor for a tokio task.
+    /// Checks, compiles and links a plugin, and asks it once what it is. Takes 50 ms, or some ten seconds for a large
+    /// interpreter that is not in the cache: not for a worker's thread, nor for a tokio task.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -174,7 +178,8 @@ impl Plugin {
                 (Linked::Redpanda(linked), check_description(redpanda::describe(&module, &artifact))?)
             }
         };
-        Ok(Plugin { inner: Arc::new(Inner { artifact, description, linked, _engine: engine.clone() }) })
+        let (ever_started, engine) = (AtomicBool::new(false), engine.clone());
+        Ok(Plugin { inner: Arc::new(Inner { artifact, description, linked, ever_started, _engine: engine }) })
     }
 
     /// What the plugin says of itself.
@@ -190,6 +195,15 @@ impl Plugin {
     pub(crate) fn linked(&self) -> &Linked {
         &self.inner.linked
     }
+
+    /// Whether an instance of it was ever ready to process records, on whichever thread.
+    pub(crate) fn ever_started(&self) -> bool {
+        self.inner.ever_started.load(Relaxed)
+    }
+
+    pub(crate) fn note_start(&self) {
+        self.inner.ever_started.store(true, Relaxed);
+    }
 }
 
 fn remedy(reason: &std::io::Error) -> &'static str {
@@ -200,7 +214,7 @@ fn remedy(reason: &std::io::Error) -> &'static str {
 }
 
 fn file_size_max(options: &LoadOptions) -> u64 {
-    options.file_size_max.min(FILE_SIZE_CAP)
+    options.file_size_max.min(FILE_BYTES_MAX)
 }
 
 fn check_size(size: u64, options: &LoadOptions) -> Result<(), LoadError> {

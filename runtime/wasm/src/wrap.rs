@@ -7,8 +7,13 @@ use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
+use crate::words::one_line;
+
 /// The boundary, `plugin.wit`.
 pub const WIT: &str = include_str!("../../../wit/plugin.wit");
+
+/// What is told of an error, in bytes.
+const ERROR_BYTES_MAX: usize = 4 << 10;
 
 /// Why no component can be made of a module, on one line.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -18,7 +23,7 @@ pub struct WrapError(String);
 impl WrapError {
     fn of(error: impl Display) -> WrapError {
         // Its causes, too.
-        WrapError(format!("{error:#}").replace('\n', " "))
+        WrapError(one_line(&format!("{error:#}"), ERROR_BYTES_MAX))
     }
 }
 

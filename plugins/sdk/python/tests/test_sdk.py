@@ -6,7 +6,7 @@ import unittest
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-from sluicegate import DROP, PASS, ConfigError, Outputs, Record, Reject
+from sluicegate import DROP, PASS, ConfigError, Header, Outputs, Record, Reject
 from sluicegate._batch import process
 from sluicegate._config import decode, schema
 
@@ -89,6 +89,14 @@ class Batches(unittest.TestCase):
     def test_what_is_no_outcome_is_named(self) -> None:
         with self.assertRaisesRegex(TypeError, "process returned None: return PASS"):
             self.run_on(lambda record: None, b"x")
+
+    def test_headers_that_are_added_stay_with_their_record(self) -> None:
+        def add(record: Record) -> object:
+            record.headers.append(Header("seen", record.value))
+            return record.emit(headers=record.headers)
+
+        counts, names, values = self.run_on(add, b"x", b"y").headers
+        self.assertEqual((counts, names.data, values.data), ([1, 1], b"seenseen", b"xy"))
 
     def test_chance_is_the_same_as_in_the_other_sdks(self) -> None:
         made = self.run_on(lambda record: record.emit(value=str(record.random().next_u64())), b"x")

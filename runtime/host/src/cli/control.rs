@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
+use sluicegate_wasm::FILE_BYTES_MAX;
 use ureq::http::{Method, Request};
 
 use super::tls::Tls;
 use crate::app::App;
-use crate::config::{Digest, Secret};
+use crate::config::{Digest, Secret, Size};
 use crate::console::say;
 use crate::exit::Exit;
 use crate::files;
@@ -18,8 +19,6 @@ use crate::registry::{PluginRef, Wanted};
 /// An answer may take as long as compiling a plugin does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(660);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// No option raises the limit on a plugin's file above this.
-const PLUGIN_BYTES_MAX: u64 = 128 << 20;
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// Where the process is.
@@ -139,14 +138,14 @@ pub(super) fn load(options: &Load) -> Result<(), Exit> {
 /// what was read. Whoever gets them checks them.
 pub(super) fn read(plugin: &PluginRef, asked: Option<&Digest>) -> Result<(Vec<u8>, String), Exit> {
     let bytes = match plugin.file() {
-        Some(file) => files::read(file, PLUGIN_BYTES_MAX).map_err(|error| match error.kind() {
+        Some(file) => files::read(file, FILE_BYTES_MAX).map_err(|error| match error.kind() {
             ErrorKind::FileTooLarge => {
-                Exit::usage(format!("plugin {plugin} has more than 128 MiB, which no stage takes"))
+                Exit::usage(format!("plugin {plugin} has more than {}, which no stage takes", Size(FILE_BYTES_MAX)))
             }
             _ => Exit::usage(format!("cannot read plugin {plugin}: {error}")),
         })?,
         None => {
-            let wanted = Wanted { digest: asked, size_max: PLUGIN_BYTES_MAX, plain_http: false };
+            let wanted = Wanted { digest: asked, size_max: FILE_BYTES_MAX, plain_http: false };
             App::new()?.registry().fetch(plugin, &wanted)?.bytes
         }
     };

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use sluicegate_wasm::{Artifact, Ask, Description, Form, Interface};
+use sluicegate_wasm::{Artifact, Ask, Description, FILE_BYTES_MAX, Form, Interface, clean};
 
 use super::trust::read_public;
 use crate::app::App;
@@ -78,7 +78,7 @@ pub(super) fn inspect(options: &Inspect) -> Result<(), Exit> {
 
 /// Whoever looks wants to see; no pipeline has a limit to keep to.
 fn largest() -> Limits {
-    Limits { file_size: Size::mib(128), ..Limits::default() }
+    Limits { file_size: Size(FILE_BYTES_MAX), ..Limits::default() }
 }
 
 /// The stage that is meant: the named one, the only one, or the one that has this plugin.
@@ -230,9 +230,23 @@ fn form_in_words(artifact: &Artifact) -> &'static str {
     }
 }
 
-/// The schema, laid out for people if it is JSON at all.
+/// The schema, laid out for people if it is JSON at all. Whatever it is, it moves no cursor.
 fn indented(schema: &str) -> String {
     let parsed = serde_json::from_str::<Value>(schema);
     let text = parsed.and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_else(|_| schema.to_owned());
-    text.replace('\n', "\n            ")
+    text.lines().map(|line| clean(line, usize::MAX)).collect::<Vec<_>>().join("\n            ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::indented;
+
+    #[test]
+    fn a_schema_is_shown_without_control_characters() {
+        assert_eq!(
+            indented("{\"a\":\"\u{202e}\u{9b}2J\"}"),
+            "{\n              \"a\": \"\\u{202e}\\u{9b}2J\"\n            }"
+        );
+        assert_eq!(indented("none\u{1b}[2J"), "none\\u{1b}[2J");
+    }
 }

@@ -3,10 +3,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use sluicegate_wasm::{LoadOptions, Plugin};
+use sluicegate_wasm::{FILE_BYTES_MAX, LoadOptions, Plugin};
 
 use crate::app::App;
-use crate::config::Size;
 use crate::console::say;
 use crate::exit::Exit;
 use crate::files;
@@ -102,7 +101,7 @@ pub(super) fn sign(options: &Sign) -> Result<(), Exit> {
 pub(super) fn verify(options: &Verify) -> Result<(), Exit> {
     let keys: Vec<PublicKey> = options.key.iter().map(|path| read_public(path)).collect::<Result<_, _>>()?;
     let (app, plugin) = (App::new()?, &options.plugin);
-    let wanted = Wanted { digest: None, size_max: Size::mib(128).0, plain_http: options.plain_http };
+    let wanted = Wanted { digest: None, size_max: FILE_BYTES_MAX, plain_http: options.plain_http };
     let fetched = app.registry().fetch(plugin, &wanted)?;
     let signers = app.signers(plugin, &fetched.bytes, &keys, options.plain_http)?;
     let signers = signers.map_err(|error| Exit::usage(format!("plugin {plugin}: {error}")))?;

@@ -4,6 +4,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use sluicegate_kafka::Role;
+use sluicegate_wasm::FILE_BYTES_MAX;
 
 use super::admin;
 use super::endpoint::{Sink, Source};
@@ -192,7 +193,7 @@ fn check_limits(stage: &Stage, at: Path<'_>, file: &Checked<'_>) -> Result<(), C
     file.time(&path("deadline"), limits.deadline, Time::ms(1), Time::ms(60_000))?;
     file.count(&path("outputs-per-record"), limits.outputs_per_record.into(), 1, 1_000_000)?;
     file.size(&path("output-bytes-per-record"), limits.output_bytes_per_record, Size(1), Size::mib(1024))?;
-    file.size(&path("file-size"), limits.file_size, Size(1), Size::mib(128))?;
+    file.size(&path("file-size"), limits.file_size, Size(1), Size(FILE_BYTES_MAX))?;
     file.time(&path("compile-time"), limits.compile_time, Time::ms(1000), Time::ms(600_000))
 }
 

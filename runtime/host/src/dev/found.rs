@@ -1,8 +1,8 @@
 //! What a plugin made of records, read out of the columns that it returned.
 
 use sluicegate_core::{
-    Batch, Cursor, Entry, FailureKind, HeaderSlice, INHERIT, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, Partition,
-    REJECT, Row, SinkLimits, Transform, Valid,
+    Batch, Cursor, EMIT_NONE, Entry, FailureKind, HeaderSlice, INHERIT, NO_TIMESTAMP, Outcomes, OutputLimits, PASS,
+    Partition, REJECT, Row, SinkLimits, Transform, Valid,
 };
 
 use super::case_file::{CaseFile, RecordSpec, TOPIC};
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
                 self.reasons += 1;
                 Found::Reject(self.outcomes.reasons.get(self.reasons - 1).cloned().unwrap_or_default())
             }
-            0 => Found::Drop,
+            EMIT_NONE => Found::Drop,
             count => Found::Emit((0..count).map(|_| self.output(row)).collect()),
         }
     }

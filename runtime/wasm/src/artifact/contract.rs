@@ -1,4 +1,4 @@
-//! Which of the contracts a file keeps, by the names of what it imports and exports.
+//! Which contract a file keeps to, by the names of its imports and exports.
 
 use super::{ArtifactError, CONTRACT_VERSION, Form, Interface, PACKAGE, REDPANDA};
 
@@ -10,8 +10,8 @@ const REDPANDA_SCHEMAS: &str = "redpanda_schema_registry";
 /// WASI as core modules import it.
 const PREVIEW_1: &str = "wasi_snapshot_preview1";
 
-/// The interfaces of WASI 0.2 that standard libraries import, many of them when nothing uses them. They are linked with
-/// nothing behind them, but for clocks and random numbers.
+/// The interfaces of WASI 0.2 that standard libraries import, many of them even unused. They are linked with nothing behind
+/// them, except for clocks and random numbers.
 const WASI: [&str; 20] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -35,7 +35,7 @@ const WASI: [&str; 20] = [
     "wasi:random/random",
 ];
 
-/// How a file that imports and exports these is called.
+/// The interface of a file with these imports and exports.
 pub(super) fn interface(form: Form, imports: &[String], exports: &[String]) -> Result<Interface, ArtifactError> {
     if form == Form::Module {
         let functions = imports.iter().filter_map(|import| import.strip_prefix(REDPANDA)?.strip_prefix('.'));
@@ -73,13 +73,13 @@ fn exported(exports: &[String]) -> Result<Interface, ArtifactError> {
     }
 }
 
-/// Whether a version of the contract is the one that we speak, but for its patch level.
+/// Whether a version of the contract is ours, whatever its patch level.
 fn compatible(version: &str) -> bool {
     let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
     minor(version) == minor(CONTRACT_VERSION)
 }
 
-/// Whether a file that is called so is given what it imports by this name.
+/// Whether a file with this interface is given the import of this name.
 pub(super) fn check_import(interface: Interface, import: &str) -> Result<(), ArtifactError> {
     let refuse = |why| Err(ArtifactError::ImportNotAllowed { import: import.to_owned(), why });
     // A component's names have no dot before their version, and its wrapping leaves none of these.

@@ -1,4 +1,8 @@
 use super::{CONTRACT_VERSION, PACKAGE, REDPANDA};
+use crate::words::one_line;
+
+/// What is told of the parser's words, in bytes.
+const REASON_BYTES_MAX: usize = 1 << 10;
 
 /// Why a file is not a plugin: what is wrong, and the remedy, on one line.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -31,14 +35,19 @@ pub enum ArtifactError {
         /// The parser's words.
         reason: String,
     },
-    /// It imports or exports more than any plugin needs.
+    /// It has more of something than any plugin needs.
     #[error("has more than {max} {what}, and no plugin needs as many: build it with an SDK, by `sluicegate build`")]
     TooMany {
-        /// `imports` or `exports`.
+        /// Such as `imports`.
         what: &'static str,
         /// How many it may have.
         max: usize,
     },
+    /// What its instances take cannot be told from the file.
+    #[error(
+        "instantiates a module or component that it does not hold itself, and that could take any amount of memory: build it with an SDK, by `sluicegate build`"
+    )]
+    InstantiatesOthers,
     /// It exports no `lifecycle`.
     #[error("exports no {PACKAGE}lifecycle@{CONTRACT_VERSION}: build it against the worlds of plugin.wit")]
     NoLifecycle,
@@ -67,12 +76,12 @@ pub enum ArtifactError {
 }
 
 impl ArtifactError {
-    /// What the parser of a file of this size in bytes makes of it.
+    /// What a parser's error says of a file of this size, in bytes.
     pub(super) fn unreadable(error: &wasmparser::Error, size: usize) -> ArtifactError {
         // The parser runs on the whole file, so what it misses at the end is not there.
         if error.offset() >= size || error.message().contains("unexpected end") {
             return ArtifactError::Truncated { size };
         }
-        ArtifactError::Corrupt { reason: error.to_string().replace('\n', " ") }
+        ArtifactError::Corrupt { reason: one_line(&error.to_string(), REASON_BYTES_MAX) }
     }
 }

@@ -1,7 +1,7 @@
 use wasmparser::{BinaryReader, ProducersSectionReader};
 
 use super::Artifact;
-use crate::host::log::clean;
+use crate::words::clean;
 
 /// One entry of the `producers` that tools leave in what they make, or the SDK that says so itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Producer {
 
 /// The custom section in which an SDK writes its name and version, with a space between them.
 pub(super) const SDK_SECTION: &str = "sluicegate-sdk";
-/// Those after these are ignored: each is compared with all before it, and no toolchain leaves as many.
+/// Any more are ignored: each is compared with all before it, and no toolchain leaves as many.
 const PRODUCERS_MAX: usize = 64;
 /// What is kept of a producer's name or version, in bytes.
 const PRODUCER_BYTES_MAX: usize = 256;

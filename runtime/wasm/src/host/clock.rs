@@ -6,8 +6,8 @@ use wasmtime_wasi::p2::bindings::clocks::monotonic_clock::{self, Duration, Host,
 use crate::allow::CountedTime;
 use crate::host::State;
 
-/// `wasi:clocks/monotonic-clock`: the machine's, or one that only counts. On that one a wait is over at once, and it is
-/// then as late as it was to be: nothing in a plugin can tell how quick this machine is.
+/// `wasi:clocks/monotonic-clock`: the machine's, or one that only counts. On the latter a wait ends at once and moves the
+/// clock as far as it was to last: a plugin cannot tell how fast this machine is.
 pub(crate) struct Monotonic<'a> {
     machine: WasiClocksCtxView<'a>,
     counted: Option<&'a mut CountedTime>,

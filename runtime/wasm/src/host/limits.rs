@@ -12,7 +12,7 @@ pub(crate) struct Limits {
     memory_bytes_max: usize,
     memory_bytes: usize,
     table_elements: usize,
-    /// What the plugin would have had, in bytes, had it not been refused since the last call began.
+    /// How many bytes the plugin would have had, if it was refused any since the last call began.
     pub(crate) refused_bytes: Option<usize>,
 }
 

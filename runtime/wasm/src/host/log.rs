@@ -1,4 +1,3 @@
-use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,10 +6,11 @@ use tracing::Level;
 
 use crate::bindings::common::sluicegate::plugin::log as contract;
 use crate::host::State;
+use crate::words::clean;
 
 /// A line is cut after this many bytes.
 const LINE_BYTES_MAX: usize = 4 << 10;
-/// What a failure's reason takes of a line, in bytes.
+/// How much of a line goes into a failure's reason, in bytes.
 const WORDS_BYTES_MAX: usize = 512;
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -25,8 +25,8 @@ pub(crate) struct Labels {
     pub(crate) role: Option<&'static str>,
 }
 
-/// How much one stage has logged of late, in all its instances on all workers. It outlives them: a plugin that fails
-/// with each record, and is started anew for each, must not get its lines anew.
+/// How much one stage has logged lately, in all its instances on all workers. It outlives them: a plugin that fails on
+/// every record, and is started again each time, must not get its lines again each time.
 #[derive(Debug, Default)]
 pub struct LogWindow {
     window: Mutex<Window>,
@@ -47,7 +47,7 @@ impl LogWindow {
 }
 
 impl Window {
-    /// Lets a line through, and tells how many it did not since the last; none where this is one too many.
+    /// Lets a line through, and says how many were suppressed since the last one. None: this is one too many.
     fn admit(&mut self, now: Instant, lines_max: u32) -> Option<u64> {
         if self.begin.is_none_or(|begin| now.saturating_duration_since(begin) >= WINDOW) {
             (self.begin, self.lines) = (Some(now), 0);
@@ -75,7 +75,7 @@ impl Logger {
         Logger { labels, window, lines_per_second, partition: None, last_error: None }
     }
 
-    /// Begins a call: lines belong to this partition, and earlier errors explain nothing any more.
+    /// Begins a call: lines belong to this partition, and earlier errors no longer explain anything.
     pub(crate) fn begin(&mut self, partition: &Partition) {
         if self.partition.as_ref() != Some(partition) {
             self.partition = Some(partition.clone());
@@ -132,33 +132,9 @@ impl contract::Host for State {
     }
 }
 
-/// A guest's words as one harmless line: nothing in it can pass for another line, move a cursor or turn text around.
-pub(crate) fn clean(line: &str, bytes_max: usize) -> String {
-    let mut clean = String::with_capacity(line.len().min(bytes_max));
-    for (at, char) in line.char_indices() {
-        if clean.len() >= bytes_max {
-            let _ = write!(clean, "… ({} bytes more)", line.len() - at);
-            break;
-        }
-        let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if char.is_control() || turns {
-            clean.extend(char.escape_default());
-        } else {
-            clean.push(char);
-        }
-    }
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_stays_one_harmless_line() {
-        assert_eq!(clean("a\nERROR b\u{1b}[2J\u{202e}c", 99), "a\\nERROR b\\u{1b}[2J\\u{202e}c");
-        assert_eq!(clean(&"ä".repeat(9), 4), "ää… (14 bytes more)");
-    }
 
     #[test]
     fn lines_are_limited_and_the_others_counted() {

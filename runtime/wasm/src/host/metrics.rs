@@ -6,7 +6,7 @@ use tracing::Level;
 
 use crate::bindings::common::sluicegate::plugin::metrics as contract;
 use crate::host::State;
-use crate::host::log::clean;
+use crate::words::clean;
 
 const NAMES_MAX: usize = 32;
 const NAME_BYTES_MAX: usize = 64;

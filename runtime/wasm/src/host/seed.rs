@@ -6,7 +6,7 @@ use crate::host::State;
 /// JavaScript's numbers are whole up to here.
 const BITS: u32 = 53;
 
-/// The seed of a stage: the same on every machine, for ever; a restart, a retry and a replay draw the same numbers.
+/// The seed of a stage, the same on every machine and for ever: a restart, a retry and a replay draw the same numbers.
 pub(crate) fn of_stage(pipeline: &str, stage: &str) -> u64 {
     let digest = Sha256::new().chain_update(pipeline).chain_update([0]).chain_update(stage).finalize();
     u64::from_le_bytes(std::array::from_fn(|index| digest[index])) & ((1 << BITS) - 1)

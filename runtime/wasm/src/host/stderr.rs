@@ -9,8 +9,8 @@ const TAIL_BYTES_MAX: usize = 2 << 10;
 /// What a guest may write at once, in bytes.
 const WRITE_BYTES_MAX: usize = 4 << 10;
 
-/// The end of what a plugin wrote to standard error since it was last asked: where a language's runtime puts the
-/// words of a panic, so that even a plugin without an SDK fails with a reason.
+/// The end of what a plugin has written to standard error since this was last taken. The runtimes of languages put the
+/// words of a panic there, so that even a plugin without an SDK fails with a reason.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stderr {
     tail: Arc<Mutex<Vec<u8>>>,
@@ -25,11 +25,11 @@ impl Stderr {
         tail.drain(..excess);
     }
 
-    /// Takes what was written, as one line, or nothing if there was nothing.
+    /// Takes what was written, as one line; none if nothing was.
     pub(crate) fn take(&self) -> Option<String> {
         let tail = std::mem::take(&mut *self.tail.lock().unwrap_or_else(PoisonError::into_inner));
         let text = String::from_utf8_lossy(&tail);
-        // Rust's advice about RUST_BACKTRACE is of no use to who cannot set it.
+        // Rust's advice about RUST_BACKTRACE is of no use where nobody can set it.
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("note: run with"));
         let line = lines.collect::<Vec<_>>().join(" ");
         (!line.is_empty()).then_some(line)

@@ -16,13 +16,13 @@ use crate::allow::{Allow, CountedTime};
 use crate::host::State;
 use crate::host::stderr::Stderr;
 
-/// Streams, pollables and the like that a plugin may hold at a time.
+/// How many streams, pollables and the like a plugin may hold at a time.
 const RESOURCES_MAX: usize = 1 << 10;
-/// Random bytes in one call.
+/// How many random bytes one call may ask for.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
 
-/// The empty shell of WASI: no files, no network, no environment, no arguments, no input. Clocks and
-/// random numbers are what its [`Allow`] say; output is dropped, but for the end of standard error.
+/// The empty shell of WASI: no files, no network, no environment, no arguments, no input. Clocks and random numbers are
+/// what its [`Allow`] says; output is dropped, except for the end of standard error.
 pub(crate) struct Shell {
     pub(crate) wasi: WasiCtx,
     pub(crate) table: ResourceTable,
@@ -54,8 +54,7 @@ impl WasiView for State {
     }
 }
 
-/// The interfaces of WASI that [`crate::Artifact::read`] lets through, but for `monotonic-clock`: in particular, no
-/// sockets.
+/// Links the interfaces of WASI that [`crate::Artifact::read`] lets through, except for `monotonic-clock`. No sockets.
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let l = linker;
     cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?;

@@ -1,4 +1,4 @@
-//! `redpanda_transform`, version 2: how a transform asks for records, and hands over what it made of them.
+//! `redpanda_transform`, version 2: how a transform asks for records and hands over outputs.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const DEFAULT_OUTPUT: i32 = -1;
 /// Where a guest wants a batch's head, field by field.
 type HeadAddresses = (i32, i32, i32, i32, i32, i32, i32, i32, i32, i32);
 
-/// Links the ABI; and in the place of the schema registry, of which `module` may import what it likes, a failure.
+/// Links the ABI. Whatever `module` imports of the schema registry is linked too, and fails when it is called.
 pub(super) fn link(linker: &mut Linker<State>, module: &Module) -> wasmtime::Result<()> {
     // Which version is imported is all that there is to check.
     linker.func_wrap(TRANSFORM, "check_abi_version_2", || {})?;
@@ -63,7 +63,7 @@ async fn read_batch_header(mut caller: Caller<'_, State>, into: HeadAddresses) -
     memory::put(memory, delta, head.last_offset_delta.to_le_bytes())?;
     memory::put(memory, base_time, head.base_timestamp.to_le_bytes())?;
     memory::put(memory, max_time, head.max_timestamp.to_le_bytes())?;
-    // What only a broker knows: no attributes, and of the rest nothing.
+    // Only a broker knows these: there are no attributes, and -1 is Kafka's way to say that something is not known.
     memory::put(memory, attributes, 0i16.to_le_bytes())?;
     memory::put(memory, epoch, (-1i32).to_le_bytes())?;
     memory::put(memory, producer, (-1i64).to_le_bytes())?;
@@ -123,7 +123,7 @@ fn write_with_options(
     write(&mut caller, (address, size), (options, options_size))
 }
 
-/// Takes an output from the guest's memory. Gives its size, as a sign that it was taken.
+/// Takes an output from the guest's memory, and answers with its size.
 fn write(caller: &mut Caller<'_, State>, payload: (i32, i32), options: (i32, i32)) -> wasmtime::Result<i32> {
     let (memory, state) = memory::split(caller);
     let (payload, options) =
@@ -135,19 +135,24 @@ fn write(caller: &mut Caller<'_, State>, payload: (i32, i32), options: (i32, i32
     let (Some(output), Ok(topic)) = (Output::read(payload), topic_of(options)) else {
         return Ok(INVALID_BUFFER);
     };
-    let to = topic.map_or(Some(DEFAULT_OUTPUT), |topic| state.world.output(topic));
-    let Some(to) = to else {
-        // The guest learns a number only; what the record fails with, if it then does, should be more.
-        let topic = topic.unwrap_or_default();
-        let line = format!("it writes to topic '{topic}', of which the sink has no output: add it to 'outputs'");
-        state.host.log.line(Level::ERROR, &line);
-        return Ok(INVALID_WRITE);
+    let to = match topic {
+        None => DEFAULT_OUTPUT,
+        Some(topic) => match state.world.output(topic) {
+            Some(to) => to,
+            None => {
+                // The guest gets only a number. If the record then fails, this becomes its reason.
+                let line =
+                    format!("it writes to topic '{topic}', of which the sink has no output: add it to 'outputs'");
+                state.host.log.line(Level::ERROR, &line);
+                return Ok(INVALID_WRITE);
+            }
+        },
     };
     work.write(output, payload.len(), to)?;
     Ok(i32::try_from(payload.len()).unwrap_or(INVALID_BUFFER))
 }
 
-/// A guest asked for another batch too early: its records would be lost.
+/// A guest asked for another batch too early: the records that it has not read would be lost.
 #[derive(Debug, thiserror::Error)]
 #[error("asked for another batch before it had read the last {records} records of this one")]
 struct Unread {

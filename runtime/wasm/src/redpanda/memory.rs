@@ -1,4 +1,4 @@
-//! The guest's memory, in which every address is the guest's word.
+//! The guest's memory. Every address comes from the guest, and is checked.
 
 use wasmtime::{Caller, Trap};
 
@@ -37,7 +37,7 @@ pub(super) fn get<const N: usize>(memory: &[u8], address: i32) -> Result<[u8; N]
     memory.get(start..).and_then(|rest| rest.first_chunk()).copied().ok_or(Trap::MemoryOutOfBounds)
 }
 
-/// Addresses and sizes are unsigned; that they come as i32 is Wasm's way.
+/// Addresses and sizes are unsigned, though Wasm passes them as i32.
 pub(super) fn offset(address: i32) -> usize {
     address as u32 as usize
 }

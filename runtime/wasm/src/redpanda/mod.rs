@@ -4,10 +4,10 @@
 //! Guest::process → Work → read_batch_header … read_next_record, write_record … read_batch_header → Outcomes
 //! ```
 //!
-//! Redpanda runs a transform's `_start` once, and that asks for batches and records in a loop without an end: the other
-//! way round than ours. A guest here is a future over its store, which wasmtime runs on a stack of its own. It is pending
-//! only in `read_batch_header`, so that a call of `process` is: give a batch, poll once, take back what was made of it. No
-//! thread and no copy of memory is needed, and deadline, memory and output are bounded as those of a component.
+//! A plugin of ours is called for each batch. A transform's `_start` is called once, and asks for batches and records in an
+//! endless loop. So a guest here is a future over its store, which wasmtime runs on a stack of its own and which is pending
+//! only in `read_batch_header`: a call of `process` gives it a batch, polls it once and takes the outcomes. That needs no
+//! thread and no copy of memory, and deadline, memory and output are bounded as they are for a component.
 //!
 //! The ABI is that of Redpanda's SDKs (Apache License 2.0).
 
@@ -28,7 +28,7 @@ pub(crate) use world::World;
 use crate::artifact::Artifact;
 use crate::bindings::common::exports::sluicegate::plugin::lifecycle::Description;
 
-/// A transform has a configuration of environment variables.
+/// A transform's configuration is its environment.
 const CONFIG_SCHEMA: &str = r#"{
   "$schema": "https://json-schema.org/draft/2020-12/schema",
   "description": "The transform's environment.",
@@ -36,7 +36,7 @@ const CONFIG_SCHEMA: &str = r#"{
   "propertyNames": { "pattern": "^[^=\\u0000]+$" },
   "additionalProperties": { "type": ["string", "number", "boolean"] }
 }"#;
-/// How much of a digest tells versions apart.
+/// How many characters of a digest tell versions apart.
 const VERSION_CHARS: usize = 12;
 
 /// What can be said of a transform, which says nothing of itself.

@@ -7,7 +7,7 @@ use sluicegate_core::{Outcomes, Row};
 pub(super) fn append(row: &Row<'_>, into: &mut Vec<u8>) {
     append_bytes(row.key, into);
     append_bytes(row.value, into);
-    // A batch is far smaller than would have 2^63 headers.
+    // No batch is large enough for 2^63 headers.
     append_varint(row.headers.count() as i64, into);
     for (name, value) in row.headers {
         append_bytes(Some(name), into);
@@ -34,7 +34,7 @@ fn append_varint(value: i64, into: &mut Vec<u8>) {
     into.push(bits as u8);
 }
 
-/// What a guest wrote, found to be well formed.
+/// An output as a guest wrote it, known to be well formed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output<'a> {
     key: Option<&'a [u8]>,
@@ -58,7 +58,7 @@ impl<'a> Output<'a> {
         rest.0.is_empty().then_some(Output { key, value, headers, count })
     }
 
-    /// Appends the output, and the record's timestamp with it, which the ABI leaves to the host.
+    /// Appends the output. Its timestamp is the record's: the ABI has none.
     pub(super) fn emit(mut self, to: i32, into: &mut Outcomes) {
         into.to.push(to);
         into.keys.push(self.key);
@@ -85,7 +85,7 @@ pub(super) fn topic_of(options: &[u8]) -> Result<Option<&str>, NotWellFormed> {
     }
 }
 
-/// Bytes of a guest's that are not what they should be.
+/// Bytes from a guest that are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotWellFormed;
 

@@ -27,8 +27,8 @@ struct Subscription {
     wait: Option<Duration>,
 }
 
-/// Waits for the first of the clocks, which takes no time unless the machine's clocks are allowed; all else is over at once,
-/// and in vain.
+/// Waits for the first of the clocks, which takes no time unless the machine's clocks are allowed. Waiting for a file fails
+/// at once, as there are none.
 pub(super) fn poll_oneoff(
     mut caller: Caller<'_, State>,
     subscriptions: i32,

@@ -7,7 +7,7 @@
 use std::time::{Duration, SystemTime};
 
 use tracing::Level;
-use wasmtime::{Caller, ExternType, FuncType, Linker, Module, Val};
+use wasmtime::{Caller, ExternType, FuncType, Linker, Module, Trap, Val};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::random::random::Host as _;
 
@@ -26,13 +26,13 @@ const NOT_SUPPORTED: i32 = 52;
 
 const STANDARD_OUTPUT: i32 = 1;
 const STANDARD_ERROR: i32 = 2;
-/// What is taken of one write, in bytes: callers write again what was not.
-const WRITE_BYTES_MAX: i32 = 4 << 10;
+/// How much of one write is taken, in bytes: callers write the rest again.
+const WRITE_BYTES_MAX: u32 = 4 << 10;
 /// How many buffers of one write are looked at for one that is not empty.
 const BUFFERS_MAX: i32 = 1 << 10;
 
 pub(super) const REALTIME: i32 = 0;
-/// The last of the clocks; all but the first show time that passes.
+/// The last of the clocks; all but the first show how much time has passed.
 const CLOCK_MAX: i32 = 3;
 
 /// Links what `module` imports of WASI.
@@ -67,7 +67,7 @@ pub(super) fn link(linker: &mut Linker<State>, module: &Module) -> wasmtime::Res
     Ok(())
 }
 
-/// Answers that there is no such file, or no such function, as all functions of WASI can. What is none stays unlinked.
+/// Answers that there is no such file or function, as every function of WASI can. An import of another type stays unlinked.
 fn link_nothing(linker: &mut Linker<State>, name: &str, of_type: FuncType) -> wasmtime::Result<()> {
     let answer = if name.starts_with("fd_") || name.starts_with("path_") { BAD_DESCRIPTOR } else { NOT_SUPPORTED };
     if of_type.results().map(|result| result.is_i32()).eq([true]) {
@@ -113,7 +113,7 @@ fn strings(
     Ok(SUCCESS)
 }
 
-/// Standard output is a line in the log, and standard error what a failure is explained by.
+/// Standard output goes to the log, and standard error explains a failure.
 fn fd_write(
     mut caller: Caller<'_, State>,
     descriptor: i32,
@@ -125,23 +125,27 @@ fn fd_write(
         return Ok(BAD_DESCRIPTOR);
     }
     let (memory, state) = memory::split(&mut caller);
-    let mut size = 0;
-    for index in 0..count.clamp(0, BUFFERS_MAX) {
-        let buffer = buffers.wrapping_add(index * 8);
-        let [address, length] = [0, 4].map(|field| memory::get(memory, buffer.wrapping_add(field)));
-        let (address, length) = (i32::from_le_bytes(address?), u32::from_le_bytes(length?));
-        if length > 0 {
-            size = length.min(WRITE_BYTES_MAX as u32) as i32;
-            let bytes = memory::bytes(memory, address, size)?;
-            match descriptor {
-                STANDARD_OUTPUT => log_lines(state, bytes),
-                _ => state.host.shell.stderr.append(bytes),
-            }
-            break;
-        }
+    let bytes = first_bytes(memory, buffers, count)?;
+    match descriptor {
+        STANDARD_OUTPUT => log_lines(state, bytes),
+        _ => state.host.shell.stderr.append(bytes),
     }
+    let size = bytes.len() as u32;
     memory::put(memory, written, size.to_le_bytes())?;
     Ok(SUCCESS)
+}
+
+/// The beginning of the first buffer that is not empty; nothing if there is none.
+fn first_bytes(memory: &[u8], buffers: i32, count: i32) -> Result<&[u8], Trap> {
+    for index in 0..count.clamp(0, BUFFERS_MAX) {
+        let buffer = buffers.wrapping_add(index * 8);
+        let [address, size] = [buffer, buffer.wrapping_add(4)].map(|field| memory::get(memory, field));
+        let (address, size) = (i32::from_le_bytes(address?), u32::from_le_bytes(size?));
+        if size > 0 {
+            return memory::bytes(memory, address, size.min(WRITE_BYTES_MAX) as i32);
+        }
+    }
+    Ok(&[])
 }
 
 fn log_lines(state: &mut State, bytes: &[u8]) {

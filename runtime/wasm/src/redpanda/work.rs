@@ -11,7 +11,7 @@ use crate::guest::OUTPUT_OVERHEAD_BYTES;
 /// What one header takes on the host beside its bytes, at most.
 const HEADER_OVERHEAD_BYTES: usize = 16;
 
-/// A batch in a guest's hands, and what it has made of it so far.
+/// A batch that a guest has, and what the guest has made of it so far.
 pub(super) struct Work {
     pub(super) partition: Partition,
     records: Vec<Record>,
@@ -76,20 +76,20 @@ impl Work {
         let (Some(first), Some(last)) = (self.records.first(), self.records.last()) else {
             return Head::default();
         };
-        let most = |of: fn(&Record) -> i64| self.records.iter().map(of).max().unwrap_or_default();
+        let max_timestamp = self.records.iter().map(|record| record.timestamp).max();
+        let largest = self.records.iter().map(|record| record.size).max();
         let bounded = |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
         Head {
             base_offset: first.offset,
             last_offset_delta: bounded(last.offset - first.offset),
             records: bounded(self.records.len() as u64),
             base_timestamp: first.timestamp,
-            max_timestamp: most(|record| record.timestamp),
-            largest: bounded(most(|record| record.size as i64) as u64),
+            max_timestamp: max_timestamp.unwrap_or_default(),
+            largest: bounded(largest.unwrap_or_default() as u64),
         }
     }
 
-    /// Gives the next record and its payload, which has to fit into `room` bytes. What is written from now on is that
-    /// record's.
+    /// The next record and its payload, which has to fit into `room` bytes. Outputs that follow are of this record.
     pub(super) fn next(&mut self, room: usize) -> Result<(Record, &[u8]), NoRecord> {
         let record = *self.records.get(self.read).ok_or(NoRecord::End)?;
         if record.size > room {
@@ -107,7 +107,7 @@ impl Work {
         self.read > 0
     }
 
-    /// Takes down an output of the record that was read last.
+    /// Adds an output to the record that was read last.
     ///
     /// # Errors
     /// It is more than the guest may write.
@@ -131,8 +131,8 @@ impl Work {
     }
 }
 
-/// Where a batch and its outcomes change hands. Only one of the two sides ever runs: the guest sleeps in
-/// `read_batch_header` while the worker does, and the worker in `process` while the guest does.
+/// Where a batch and its outcomes change hands. Only one side runs at a time: the guest is suspended in
+/// `read_batch_header` while the worker runs, and the worker waits in `process` while the guest does.
 #[derive(Default)]
 pub(super) struct Handover(Mutex<Slot>);
 

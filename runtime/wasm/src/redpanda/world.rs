@@ -17,8 +17,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The world of a stage: its configuration is the environment, beside the variables that Redpanda sets. A topic to write
-    /// to is the name of an output, behind which a pipeline may put any topic.
+    /// The world of a stage. The environment is its configuration, and the variables that Redpanda sets. What a transform
+    /// takes for a topic to write to is the name of an output, behind which a pipeline may put any topic.
     ///
     /// # Errors
     /// What the configuration has that cannot be in an environment.
@@ -37,7 +37,7 @@ impl World {
         })
     }
 
-    /// The index of the output that a transform calls so, -1 for the default one; none if there is none.
+    /// The index of the output that a transform knows by this topic, -1 for the default one; none if there is no such output.
     pub(super) fn output(&self, topic: &str) -> Option<i32> {
         match self.outputs.iter().position(|name| name == topic) {
             Some(index) => i32::try_from(index).ok(),

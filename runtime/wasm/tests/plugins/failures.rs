@@ -127,6 +127,20 @@ fn configuration_that_does_not_work_is_an_error_of_the_configuration() {
     }
 }
 
+/// Else a machine that stalls while an instance is renewed would stop a pipeline for good.
+#[test]
+fn a_start_that_is_late_is_tried_again_where_an_earlier_one_was_not() {
+    let plugin = plugin("hostile");
+    let start = |spec: InstanceSpec| Instance::new(&plugin, &Arc::new(spec)).map(drop);
+    let late = || start(InstanceSpec { limits: limits(Duration::from_millis(50)), ..spec("\"loop\"") }).unwrap_err();
+    assert_eq!(late().kind, ErrorKind::Config);
+    start(spec("{}")).unwrap();
+    let late = late();
+    assert_eq!(late.kind, ErrorKind::Retry, "{late}");
+    assert!(late.message.contains("fails on its config: deadline: not done after 1s"), "{late}");
+    assert_eq!(start(spec("\"panic\"")).unwrap_err().kind, ErrorKind::Config);
+}
+
 #[test]
 fn a_plugin_that_does_not_fit_its_memory_does_not_start() {
     let limits = InstanceLimits { memory_bytes: 64 << 10, ..limits(PATIENT) };

@@ -52,7 +52,8 @@ def strings(column: Any) -> list[bytes | None]:
 
 def _headers(columns: Any, records: int) -> list[list[Header]]:
     if not columns.counts:
-        return [[]] * records
+        # A list each: a plugin may add to its record's.
+        return [[] for _ in range(records)]
     names = [(name or b"").decode(errors="surrogateescape") for name in strings(columns.keys)]
     headers = [Header(name, value) for name, value in zip(names, strings(columns.values))]
     out, at = [], 0

@@ -1,0 +1,77 @@
+use std::io;
+use std::path::Path;
+
+use sluicegate_wasm::{CompilerProgram, Engine, EngineError, EngineSettings};
+use tempfile::TempDir;
+
+use super::COMPILE;
+
+/// Starts the engine. What plugins are compiled to is kept in `cache_dir`, or, where that cannot be used, in a temporary
+/// folder, which is returned too, for as long as the process runs. In either case another process compiles them, and hands
+/// over there what it made.
+///
+/// # Errors
+/// The machine does not run wasmtime.
+pub(super) fn start(cache_dir: Option<&Path>, temporary: &Path) -> Result<(Engine, Option<TempDir>), EngineError> {
+    let why = match cache_dir.map(|cache_dir| Engine::new(&settings(cache_dir))) {
+        Some(Ok(engine)) => return Ok((engine, None)),
+        Some(Err(error)) => error.to_string(),
+        None => "no cache folder is known, as no home folder is".to_owned(),
+    };
+    match start_in_temporary(temporary) {
+        Ok((engine, folder)) => {
+            tracing::warn!("{why}; plugins are compiled at each start");
+            Ok((engine, Some(folder)))
+        }
+        Err(error) => {
+            tracing::warn!(
+                "{why}; nor can the temporary folder be used: {error}; plugins are compiled at each start and in this \
+                 process, where nothing can end the compiler of a hostile one: set TMPDIR to a folder that it may write"
+            );
+            Ok((Engine::new(&EngineSettings::default())?, None))
+        }
+    }
+}
+
+fn start_in_temporary(parent: &Path) -> io::Result<(Engine, TempDir)> {
+    let folder = tempfile::Builder::new().prefix("sluicegate-").tempdir_in(parent)?;
+    // The engine makes it, for this user alone.
+    let engine = Engine::new(&settings(&folder.path().join("compiled"))).map_err(io::Error::other)?;
+    Ok((engine, folder))
+}
+
+fn settings(cache_dir: &Path) -> EngineSettings {
+    let compiler = std::env::current_exe().map(|program| {
+        let arguments = vec![COMPILE.into(), cache_dir.into()];
+        CompilerProgram { program, arguments }
+    });
+    EngineSettings { cache_dir: Some(cache_dir.to_owned()), compiler: compiler.ok() }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn another_process_compiles_whether_there_is_a_cache_folder_or_not() {
+        let parent = tempfile::tempdir().unwrap();
+        let [cache, temporary, file] = ["cache", "temporary", "file"].map(|name| parent.path().join(name));
+        fs::create_dir(&temporary).unwrap();
+        fs::write(&file, "").unwrap();
+        assert!(start(Some(&cache), &temporary).unwrap().1.is_none());
+        for unusable in [None, Some(file.join("cache"))] {
+            let (_engine, folder) = start(unusable.as_deref(), &temporary).unwrap();
+            let folder = folder.expect("a folder of its own");
+            assert_eq!(folder.path().parent(), Some(&*temporary));
+            let compiled = folder.path().join("compiled");
+            assert_eq!(fs::metadata(&compiled).unwrap().permissions().mode() & 0o777, 0o700);
+            let compiler = settings(&compiled).compiler.unwrap();
+            assert_eq!(compiler.arguments, [COMPILE.as_ref(), compiled.as_os_str()]);
+        }
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "what is left behind");
+        assert!(start(None, &file).unwrap().1.is_none(), "plugins can still be loaded");
+    }
+}
