@@ -323,4 +323,17 @@ mod tests {
         let broken = open(folder.path()).err().unwrap();
         assert!(matches!(broken, Broken::Content(error) if error.contains("remove it to forget")));
     }
+
+    #[test]
+    fn what_a_later_release_has_kept_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path()).unwrap();
+        journal.note("p", entry(0, Ended::Done));
+        drop(journal);
+        let file = folder.path().join("p/state.json");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("\"load\"", "\"swap-halves\"").replacen('{', "{\"new\": 1,", 1)).unwrap();
+        let history = open(folder.path()).unwrap().history();
+        assert_eq!(history.iter().map(|entry| entry.action).collect::<Vec<_>>(), [Action::Other]);
+    }
 }

@@ -46,6 +46,9 @@ pub(crate) enum Action {
     Canary,
     /// A canary became the stage's plugin.
     Promote,
+    /// One that only a later release makes, from which somebody has come back to this one.
+    #[serde(other)]
+    Other,
 }
 
 /// How it ended.
@@ -71,6 +74,7 @@ impl Action {
             Action::ShadowEnd => "shadow-end",
             Action::Canary => "canary",
             Action::Promote => "promote",
+            Action::Other => "other",
         }
     }
 }
