@@ -7,7 +7,7 @@
 mod succession;
 mod tryouts;
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -16,7 +16,7 @@ use sluicegate_wasm::Plugin;
 
 use crate::app::{App, LoadedPipeline, Swapped, load_options};
 use crate::config::{self, ConfigError, Digest};
-use crate::journal::{Action, Ended, Entry, Journal, RunTimeChange, time};
+use crate::journal::{Action, Ended, Entry, Journal, RunTimeChange, Turn, time};
 use crate::registry::{Fetched, PluginRef};
 pub(crate) use tryouts::{Begin, parse_share, share_words, try_plugin};
 
@@ -129,7 +129,7 @@ impl LoadedPipeline {
     /// answer was lost does not go back two versions.
     pub(crate) fn roll_back(&self, stage: &str, to: Option<&Digest>, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
-        let _one = self.change()?;
+        let turn = self.turn()?;
         let current = self.version(index);
         if to.is_some_and(|to| to.hex() == current.digest()) {
             return Ok(self.unchanged(index, current.digest()));
@@ -140,14 +140,14 @@ impl LoadedPipeline {
             if let Some(to) = to.filter(|to| to.hex() != digest) {
                 return Err(Refusal::Conflict(format!("the version before is not {to}; 'sluicegate status' shows it")));
             }
-            self.swap_to_before(index)
+            self.swap_to_before(&turn, index)
         })
     }
 
     /// What a version on trial ended is gone on with by the version before. False: this is not such a version, or it
     /// cannot be gone back from.
     pub(crate) fn go_back_from(&self, culprit: Culprit, reason: &str) -> bool {
-        let _one = self.journal.one_at_a_time();
+        let turn = self.journal.turn();
         if self.is_replaced(culprit) || self.is_succeeded() {
             return true; // Another worker had the same, or somebody was faster.
         }
@@ -156,7 +156,7 @@ impl LoadedPipeline {
         }
         let digest = self.version_before(culprit.stage).map(|back| back.digest().to_owned()).unwrap_or_default();
         let asker = Asker { who: "sluicegate".into(), why: Some(reason.to_owned()) };
-        self.noted(Action::Rollback, culprit.stage, &digest, &asker, || self.swap_to_before(culprit.stage)).is_ok()
+        self.noted(Action::Rollback, culprit.stage, &digest, &asker, || self.swap_to_before(&turn, culprit.stage)).is_ok()
     }
 
     /// Has the workers finish and commit what is in flight, and then run nothing until they are told to go on. They stay
@@ -165,9 +165,9 @@ impl LoadedPipeline {
     /// # Errors
     /// Its configuration is being changed at this moment.
     pub(crate) fn pause(&self, paused: bool, asker: &Asker) -> Result<Changed, Refusal> {
-        let _one = self.change()?;
+        let turn = self.turn()?;
         let changed = self.is_paused() != paused;
-        let behind = self.set_paused(paused);
+        let behind = self.set_paused(&turn, paused);
         let mut note = None;
         if changed {
             note = self.journal.keep_paused(paused).err().map(|error| forgotten(&error));
@@ -178,15 +178,15 @@ impl LoadedPipeline {
         Ok(Changed { pipeline, stage: None, digest: None, before: None, changed, behind, note })
     }
 
-    /// The right to change something, which one has at a time.
+    /// Waits for one's turn to change what runs here.
     ///
     /// # Errors
     /// Its configuration is being changed at this moment.
-    fn change(&self) -> Result<MutexGuard<'_, ()>, Refusal> {
-        let one = self.journal.one_at_a_time();
+    fn turn(&self) -> Result<Turn<'_>, Refusal> {
+        let turn = self.journal.turn();
         match self.is_succeeded() {
             true => Err(Refusal::Conflict("the pipeline's file has changed at this moment: ask again".into())),
-            false => Ok(one),
+            false => Ok(turn),
         }
     }
 
@@ -194,12 +194,12 @@ impl LoadedPipeline {
     pub(crate) fn restore(&mut self, app: &App, journal: Journal) {
         self.journal = Arc::new(journal);
         self.restore_changes(app, "it was changed at run time before the last stop");
-        self.forget_tryout();
+        self.forget_tryout(&self.journal.turn());
     }
 
     fn restore_changes(&self, app: &App, why: &str) {
         if self.journal.is_paused() {
-            self.set_paused(true);
+            self.set_paused(&self.journal.turn(), true);
         }
         for index in 0..self.stages.len() {
             // What runs now is what a later change goes back to, when the file may be another.
@@ -244,32 +244,44 @@ impl LoadedPipeline {
         digest: &Digest,
     ) -> Result<Changed, Refusal> {
         let config = &self.config.stages[index];
-        if self.version(index).digest() != digest.hex() {
-            let plugin = app.plugin_for(&self.config, config, from, bytes.clone())?;
-            let _one = self.change()?;
-            if self.version(index).digest() != digest.hex() {
-                return self.exchange_for(index, &plugin, &bytes);
+        let runs = || self.version(index).digest() == digest.hex();
+        // Outside of the turn: compiling takes its time.
+        let plugin = match runs() {
+            true => None,
+            false => Some(app.plugin_for(&self.config, config, from, bytes.clone())?),
+        };
+        let turn = self.turn()?;
+        match plugin {
+            Some(plugin) if !runs() => return self.exchange_for(&turn, index, &plugin, &bytes),
+            None if !runs() => {
+                return Err(Refusal::Conflict("another plugin took its place at this moment: ask again".into()));
             }
+            _ => {}
         }
-        let note = self.keep(index).err();
+        let note = self.keep(&turn, index).err();
         Ok(Changed { note, ..self.unchanged(index, digest.hex()) })
     }
 
-    fn exchange_for(&self, index: usize, plugin: &Plugin, bytes: &[u8]) -> Result<Changed, Refusal> {
+    fn exchange_for(
+        &self,
+        turn: &Turn<'_>,
+        index: usize,
+        plugin: &Plugin,
+        bytes: &[u8],
+    ) -> Result<Changed, Refusal> {
         let unfit = |error: sluicegate_core::Error| {
             Refusal::Unfit(format!("stage '{}': {}", self.config.stages[index].name, error.message))
         };
-        let swapped = self.swap(index, plugin).map_err(unfit)?;
-        let kept = self.journal.keep_plugin(bytes).map_err(|error| forgotten(&error)).and_then(|()| self.keep(index));
+        let swapped = self.swap(turn, index, plugin).map_err(unfit)?;
+        let kept = self.journal.keep_plugin(bytes).map_err(|error| forgotten(&error)).and_then(|()| self.keep(turn, index));
         self.journal.forget_plugins_but(self.digests());
         Ok(Changed { note: kept.err(), ..self.changed(index, swapped) })
     }
 
-    /// Called by the one who makes a change.
-    fn swap_to_before(&self, index: usize) -> Result<Changed, Refusal> {
-        match self.swap_back(index) {
+    fn swap_to_before(&self, turn: &Turn<'_>, index: usize) -> Result<Changed, Refusal> {
+        match self.swap_back(turn, index) {
             Ok(Some(swapped)) => {
-                let kept = self.keep(index);
+                let kept = self.keep(turn, index);
                 Ok(Changed { note: kept.err(), ..self.changed(index, swapped) })
             }
             Ok(None) => Err(Refusal::Conflict("there is no earlier version to go back to".into())),
@@ -278,7 +290,7 @@ impl LoadedPipeline {
     }
 
     /// Keeps what runs in a stage for the next start, where it is not what the stage's file has.
-    fn keep(&self, index: usize) -> Result<(), String> {
+    fn keep(&self, _: &Turn<'_>, index: usize) -> Result<(), String> {
         let (digest, file) = (self.version(index).digest().to_owned(), self.file_digest(index));
         let change = (digest != file).then_some(RunTimeChange { digest, file });
         self.journal.keep(&self.config.stages[index].name, change).map_err(|error| forgotten(&error))

@@ -27,7 +27,13 @@ pub(crate) struct Journal {
     kept: Mutex<Kept>,
     counts: Mutex<BTreeMap<(Action, Ended), u64>>,
     folder: Option<PipelineFolder>,
-    changing: Mutex<()>,
+    turn: Mutex<()>,
+}
+
+/// The right to change a pipeline: one has it at a time, until this is dropped. Whatever changes what runs, or what is kept of
+/// that, asks to see it.
+pub(crate) struct Turn<'a> {
+    _alone: MutexGuard<'a, ()>,
 }
 
 /// What is kept in the folder.
@@ -91,9 +97,9 @@ impl Journal {
         Ok(Journal { kept: Mutex::new(kept), folder: Some(folder), ..Journal::default() })
     }
 
-    /// Whoever holds this is the only one to make a change.
-    pub(crate) fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
-        lock(&self.changing)
+    /// Waits for one's turn to make a change.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        Turn { _alone: lock(&self.turn) }
     }
 
     /// Notes a change, or an attempt, and logs it.

@@ -6,6 +6,7 @@ use sluicegate_wasm::Plugin;
 
 use super::LoadedPipeline;
 use super::versions::TAKEN_UP_WITHIN;
+use crate::journal::Turn;
 
 /// A plugin that is tried out beside a stage's own, or was.
 #[derive(Clone, Debug)]
@@ -50,7 +51,7 @@ pub(super) fn name(role: Role) -> &'static str {
     }
 }
 
-/// Trying plugins out. One at a time a pipeline, and begun and ended by whoever holds the journal.
+/// Trying plugins out, one at a time a pipeline.
 impl LoadedPipeline {
     /// The candidate in one of the stages, or the last that was there.
     pub(crate) fn tryout(&self) -> Option<Tryout> {
@@ -61,7 +62,7 @@ impl LoadedPipeline {
     ///
     /// # Errors
     /// The plugin does not start, or refuses its configuration.
-    pub(crate) fn try_out(&self, tryout: &Tryout) -> Result<usize, Error> {
+    pub(crate) fn try_out(&self, _: &Turn<'_>, tryout: &Tryout) -> Result<usize, Error> {
         let Tryout { stage, plugin, role, findings, .. } = tryout;
         let make = |bytes_per_output| self.instance(*stage, plugin, bytes_per_output, Some(*role));
         let round = self.equip(make, |roster, ready| {
@@ -76,7 +77,7 @@ impl LoadedPipeline {
     }
 
     /// Has the workers give a candidate up, if it goes on. How many had not come to it in time, and will.
-    pub(crate) fn dismiss(&self, tryout: &Tryout, reason: &str) -> usize {
+    pub(crate) fn dismiss(&self, _: &Turn<'_>, tryout: &Tryout, reason: &str) -> usize {
         tryout.findings.end(reason);
         let round = {
             let roster = self.versions.roster();
@@ -87,7 +88,7 @@ impl LoadedPipeline {
     }
 
     /// Whoever closes a candidate notes its end: true for one alone.
-    pub(crate) fn close(&self, tryout: &Tryout) -> bool {
+    pub(crate) fn close(&self, _: &Turn<'_>, tryout: &Tryout) -> bool {
         let mut roster = self.versions.roster();
         let own = roster.tryout.as_mut().filter(|own| Arc::ptr_eq(&own.findings, &tryout.findings));
         own.is_some_and(|own| !std::mem::replace(&mut own.is_closed, true))

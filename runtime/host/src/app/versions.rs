@@ -8,6 +8,7 @@ use sluicegate_wasm::{Instance, Plugin};
 use super::LoadedPipeline;
 use super::candidates::Tryout;
 use super::seams::LOCAL_OUTPUT_BYTES_MAX;
+use crate::journal::Turn;
 
 /// How long a version is on trial once it has taken over: if it ends a worker within this time, the one before comes back.
 const TRIAL: Duration = Duration::from_secs(600);
@@ -122,7 +123,7 @@ impl Versions {
     }
 }
 
-/// Exchanging versions. One at a time a pipeline: the journal sees to that.
+/// Exchanging versions.
 impl LoadedPipeline {
     /// What a stage runs.
     pub(crate) fn version(&self, stage: usize) -> Version {
@@ -139,7 +140,7 @@ impl LoadedPipeline {
     ///
     /// # Errors
     /// The plugin does not start, or refuses its configuration.
-    pub(crate) fn swap(&self, stage: usize, plugin: &Plugin) -> Result<Swapped, Error> {
+    pub(crate) fn swap(&self, _: &Turn<'_>, stage: usize, plugin: &Plugin) -> Result<Swapped, Error> {
         let round = self.exchange(stage, plugin, |stage, number| {
             let trial = Some(Instant::now() + TRIAL);
             let new = Version { plugin: plugin.clone(), number, since: SystemTime::now(), trial };
@@ -159,7 +160,7 @@ impl LoadedPipeline {
     ///
     /// # Errors
     /// It does not start any more.
-    pub(crate) fn swap_back(&self, stage: usize) -> Result<Option<Swapped>, Error> {
+    pub(crate) fn swap_back(&self, _: &Turn<'_>, stage: usize) -> Result<Option<Swapped>, Error> {
         let Some(back) = self.version_before(stage) else {
             return Ok(None);
         };
@@ -210,12 +211,12 @@ impl LoadedPipeline {
     }
 
     /// Tells all workers, and those to come, to pause or to go on. How many had not come to it in time, and will.
-    pub(crate) fn set_paused(&self, paused: bool) -> usize {
+    pub(crate) fn set_paused(&self, _: &Turn<'_>, paused: bool) -> usize {
         self.tell_all(|roster| roster.paused = paused, || if paused { Command::Pause } else { Command::Resume })
     }
 
     /// From now on nothing is changed here: another is being made to take this one's place.
-    pub(crate) fn await_successor(&self) {
+    pub(crate) fn await_successor(&self, _: &Turn<'_>) {
         self.versions.roster().succession = Succession::Awaited;
     }
 

@@ -23,10 +23,10 @@ impl LoadedPipeline {
     pub(crate) fn successor(&self, app: &App, config: Pipeline) -> Result<LoadedPipeline, Exit> {
         let mut next = app.load(config).inspect_err(|error| self.refuse_file(&error.message))?;
         {
-            let _one = self.journal.one_at_a_time();
-            self.await_successor();
+            let turn = self.journal.turn();
+            self.await_successor(&turn);
             if let Some(tryout) = self.tryout() {
-                self.end_tryout(&tryout, &folder());
+                self.end_tryout(&turn, &tryout, &folder());
             }
         }
         next.inherit(self);

@@ -8,7 +8,7 @@ use sluicegate_core::{Role, Share, is_worse};
 use super::{Asker, Changed, Refusal, check_expected, forgotten};
 use crate::app::{App, LoadedPipeline, Tryout};
 use crate::config::{Digest, Time};
-use crate::journal::{Action, Entry, KeptCandidate};
+use crate::journal::{Action, Entry, KeptCandidate, Turn};
 
 /// How often a canary is judged while it runs.
 const JUDGED_EVERY: Duration = Duration::from_secs(1);
@@ -60,9 +60,10 @@ pub(crate) fn try_plugin(
             move || watched.see_through(&tryout, &bytes)
         };
         std::thread::Builder::new().name(tryout.role_name().into()).spawn(watch).map_err(|error| {
-            pipeline.close(&tryout);
-            pipeline.dismiss(&tryout, "nobody watches it");
-            pipeline.forget_candidate();
+            let turn = pipeline.journal.turn();
+            pipeline.close(&turn, &tryout);
+            pipeline.dismiss(&turn, &tryout, "nobody watches it");
+            pipeline.forget_candidate(&turn);
             Refusal::Conflict(format!("no thread to watch it on: {error}"))
         })?;
         Ok(changed)
@@ -108,7 +109,7 @@ impl LoadedPipeline {
             return Ok(None);
         }
         let plugin = app.plugin_for(&self.config, config, None, bytes)?;
-        let _one = self.change()?;
+        let turn = self.turn()?;
         if self.is_tried_out(index, digest, role)? {
             return Ok(None);
         }
@@ -116,7 +117,7 @@ impl LoadedPipeline {
         let until = time.map(|time| (Instant::now() + time, since + time));
         let tryout = Tryout { stage: index, plugin, role, since, until, findings, is_over: false, is_closed: false };
         let behind = self
-            .try_out(&tryout)
+            .try_out(&turn, &tryout)
             .map_err(|error| Refusal::Unfit(format!("stage '{}': {}", config.name, error.message)))?;
         let (stage, digest) = (config.name.clone(), digest.hex().to_owned());
         let kept = KeptCandidate { stage, digest: digest.clone(), is_canary: tryout.is_canary() };
@@ -146,13 +147,13 @@ impl LoadedPipeline {
     /// Ends what is tried out in a stage: what runs goes on.
     pub(crate) fn stop_tryout(&self, stage: &str, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
-        let _one = self.journal.one_at_a_time();
+        let turn = self.journal.turn();
         let unchanged = self.unchanged(index, self.version(index).digest());
         let Some(tryout) = self.tryout().filter(|tryout| tryout.stage == index && tryout.goes_on()) else {
             return Ok(unchanged);
         };
         let why = asker.why.clone().unwrap_or_else(|| "it was stopped".into());
-        let behind = self.end_tryout(&tryout, &Asker { why: Some(why), ..asker.clone() });
+        let behind = self.end_tryout(&turn, &tryout, &Asker { why: Some(why), ..asker.clone() });
         Ok(Changed { changed: behind.is_some(), behind: behind.unwrap_or_default(), ..unchanged })
     }
 
@@ -168,9 +169,8 @@ impl LoadedPipeline {
             }
             match ended.or_else(|| found_wanting(tryout, at_end)) {
                 Some(why) => {
-                    let _one = self.journal.one_at_a_time();
                     let asker = Asker { who: "sluicegate".into(), why: Some(why) };
-                    self.end_tryout(tryout, &asker);
+                    self.end_tryout(&self.journal.turn(), tryout, &asker);
                 }
                 None if at_end => self.promote(tryout, bytes),
                 None => continue,
@@ -181,53 +181,53 @@ impl LoadedPipeline {
 
     /// Lets a canary run for all records.
     fn promote(&self, tryout: &Tryout, bytes: &[u8]) {
-        let _one = self.journal.one_at_a_time();
+        let turn = self.journal.turn();
         if let Some(why) = tryout.findings.wait(Duration::ZERO) {
-            self.end_tryout(tryout, &Asker { who: "sluicegate".into(), why: Some(why) });
+            self.end_tryout(&turn, tryout, &Asker { who: "sluicegate".into(), why: Some(why) });
             return;
         }
-        self.close(tryout);
+        self.close(&turn, tryout);
         let canary = tryout.findings.report().candidate;
         let (records, failed, overruns) = (canary.records, canary.failed(), canary.overruns);
         let why = format!("{records} records, {failed} failures, {overruns} calls over the deadline");
         let asker = Asker { who: "sluicegate".into(), why: Some(why) };
         let promoted = self.noted(Action::Promote, tryout.stage, tryout.digest(), &asker, || {
-            self.exchange_for(tryout.stage, &tryout.plugin, bytes)
+            self.exchange_for(&turn, tryout.stage, &tryout.plugin, bytes)
         });
         if let Err(refusal) = promoted {
-            self.dismiss(tryout, refusal.message());
+            self.dismiss(&turn, tryout, refusal.message());
         }
-        self.forget_candidate();
+        self.forget_candidate(&turn);
     }
 
-    /// Ends a candidate, and notes it. Called by the one who makes a change. None: somebody else has.
-    pub(super) fn end_tryout(&self, tryout: &Tryout, asker: &Asker) -> Option<usize> {
-        if !self.close(tryout) {
+    /// Ends a candidate, and notes it. None: somebody else has.
+    pub(super) fn end_tryout(&self, turn: &Turn<'_>, tryout: &Tryout, asker: &Asker) -> Option<usize> {
+        if !self.close(turn, tryout) {
             return None;
         }
-        let behind = self.dismiss(tryout, asker.why.as_deref().unwrap_or_default());
+        let behind = self.dismiss(turn, tryout, asker.why.as_deref().unwrap_or_default());
         self.note_end(tryout.stage, tryout.digest(), tryout.is_canary(), asker);
-        self.forget_candidate();
+        self.forget_candidate(turn);
         Some(behind)
     }
 
     /// The pipeline ends, and with it what is tried out in it.
     pub(crate) fn abandon_tryout(&self) {
-        let _one = self.journal.one_at_a_time();
+        let turn = self.journal.turn();
         if let Some(tryout) = self.tryout() {
-            self.end_tryout(&tryout, &Asker { who: "sluicegate".into(), why: Some("its pipeline ended".into()) });
+            self.end_tryout(&turn, &tryout, &Asker { who: "sluicegate".into(), why: Some("its pipeline ended".into()) });
         }
     }
 
     /// At a start: what was tried out before it is not any more.
-    pub(super) fn forget_tryout(&self) {
+    pub(super) fn forget_tryout(&self, turn: &Turn<'_>) {
         let Some(kept) = self.journal.candidate() else { return };
         if let Some(index) = self.stages.iter().position(|stage| stage.name == kept.stage) {
             let why = "the process ended meanwhile, and what ran beside it goes on alone".to_owned();
             let asker = Asker { who: "sluicegate".into(), why: Some(why) };
             self.note_end(index, &kept.digest, kept.is_canary, &asker);
         }
-        self.forget_candidate();
+        self.forget_candidate(turn);
     }
 
     fn note_end(&self, index: usize, digest: &str, is_canary: bool, asker: &Asker) {
@@ -244,7 +244,7 @@ impl LoadedPipeline {
         self.journal.note(&self.config.name, entry);
     }
 
-    fn forget_candidate(&self) {
+    fn forget_candidate(&self, _: &Turn<'_>) {
         if let Err(error) = self.journal.keep_candidate(None) {
             tracing::warn!(pipeline = %self.config.name, "{error}");
         }
