@@ -7,7 +7,6 @@
 mod succession;
 mod tryouts;
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -16,7 +15,7 @@ use sluicegate_wasm::Plugin;
 
 use crate::app::{App, LoadedPipeline, Swapped, load_options};
 use crate::config::{self, ConfigError, Digest};
-use crate::journal::{Action, Ended, Entry, Journal, RunTimeChange, Turn, time};
+use crate::journal::{Action, Ended, Entry, RunTimeChange, Turn, time};
 use crate::registry::{Fetched, PluginRef};
 pub(crate) use tryouts::{Begin, parse_share, share_words, try_plugin};
 
@@ -191,8 +190,7 @@ impl LoadedPipeline {
     }
 
     /// Goes on with what was changed before the last stop, as the journal has it.
-    pub(crate) fn restore(&mut self, app: &App, journal: Journal) {
-        self.journal = Arc::new(journal);
+    pub(crate) fn restore(&self, app: &App) {
         self.restore_changes(app, "it was changed at run time before the last stop");
         self.forget_tryout(&self.journal.turn());
     }
@@ -202,13 +200,6 @@ impl LoadedPipeline {
             self.set_paused(&self.journal.turn(), true);
         }
         for index in 0..self.stages.len() {
-            // What runs now is what a later change goes back to, when the file may be another.
-            if let Some(Ok(read)) = self.read_file(index)
-                && read.digest.hex() == self.file_digest(index)
-                && let Err(error) = self.journal.keep_plugin(&read.bytes)
-            {
-                tracing::warn!(pipeline = %self.config.name, "a plugin is not kept: {error}");
-            }
             self.restore_stage(app, index, why);
         }
     }

@@ -3,7 +3,6 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::app::{App, LoadedPipeline};
 use crate::exit::Exit;
 use crate::journal::{Broken, Journal};
 
@@ -42,23 +41,24 @@ impl StateFolder {
         StateFolder { path, claims: Claims::default() }
     }
 
-    /// A pipeline that is about to start, with what was changed in it at run time before.
+    /// The journal of the pipeline of this name, which is about to be loaded.
     ///
     /// # Errors
     /// What is kept makes no sense.
-    pub(crate) fn go_on(&self, app: &App, mut pipeline: LoadedPipeline) -> Result<LoadedPipeline, Exit> {
-        let Some(path) = &self.path else { return Ok(pipeline) };
-        let folder = PipelineFolder::new(path.join(&pipeline.config.name), &self.claims);
+    pub(crate) fn journal(&self, pipeline: &str) -> Result<Arc<Journal>, Exit> {
+        let Some(path) = &self.path else { return Ok(Arc::default()) };
+        let folder = PipelineFolder::new(path.join(pipeline), &self.claims);
         if let Err(why) = folder.take() {
-            let pipeline = &pipeline.config.name;
             tracing::warn!(%pipeline, "{why}; a restart forgets what is changed in this process");
         }
         match Journal::open(folder) {
-            Ok(journal) => pipeline.restore(app, journal),
-            Err(Broken::Content(error)) => return Err(Exit::usage(error)),
-            Err(Broken::Folder(error)) => tracing::warn!("{error}; a restart forgets changes made at run time"),
+            Ok(journal) => Ok(Arc::new(journal)),
+            Err(Broken::Content(error)) => Err(Exit::usage(error)),
+            Err(Broken::Folder(error)) => {
+                tracing::warn!("{error}; a restart forgets changes made at run time");
+                Ok(Arc::default())
+            }
         }
-        Ok(pipeline)
     }
 }
 

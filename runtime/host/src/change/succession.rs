@@ -21,7 +21,8 @@ impl LoadedPipeline {
     /// # Errors
     /// What is wrong with a plugin or its configuration; everything stays as it is, and the history has why.
     pub(crate) fn successor(&self, app: &App, config: Pipeline) -> Result<LoadedPipeline, Exit> {
-        let mut next = app.load(config).inspect_err(|error| self.refuse_file(&error.message))?;
+        let loaded = app.load_with(Arc::clone(&self.journal), config);
+        let mut next = loaded.inspect_err(|error| self.refuse_file(&error.message))?;
         {
             let turn = self.journal.turn();
             self.await_successor(&turn);
@@ -45,9 +46,8 @@ impl LoadedPipeline {
         self.journal.note(&self.config.name, refused);
     }
 
-    /// Goes on with the other's history, its place among processes and, where the stages are the same, its counters.
+    /// Goes on with the other's place among processes and, where the stages are the same, its counters.
     fn inherit(&mut self, before: &LoadedPipeline) {
-        self.journal = Arc::clone(&before.journal);
         self.take_seat_of(before);
         let names = |pipeline: &LoadedPipeline| -> Vec<String> {
             pipeline.stages.iter().map(|stage| stage.name.clone()).collect()
