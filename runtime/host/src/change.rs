@@ -4,6 +4,7 @@
 //!
 //! All of this may take as long as compiling does: not for a tokio task, nor for a worker that streams.
 
+mod restoration;
 mod succession;
 mod tryouts;
 
@@ -189,42 +190,6 @@ impl LoadedPipeline {
         }
     }
 
-    /// Goes on with what was changed before the last stop, as the journal has it.
-    pub(crate) fn restore(&self, app: &App) {
-        self.restore_changes(app, "it was changed at run time before the last stop");
-        self.forget_tryout(&self.journal.turn());
-    }
-
-    fn restore_changes(&self, app: &App, why: &str) {
-        if self.journal.is_paused() {
-            self.set_paused(&self.journal.turn(), true);
-        }
-        for index in 0..self.stages.len() {
-            self.restore_stage(app, index, why);
-        }
-    }
-
-    fn restore_stage(&self, app: &App, index: usize, why: &str) {
-        let (stage, file) = (&self.config.stages[index], self.file_digest(index));
-        let Some(change) = self.journal.run_time_change(&stage.name) else {
-            return;
-        };
-        let asker = Asker { who: "sluicegate".into(), why: Some(why.to_owned()) };
-        let restored = self.noted(Action::Restore, index, &change.digest, &asker, || {
-            if change.file != file {
-                return Err(Refusal::Conflict("the stage's file has changed since, and wins".into()));
-            }
-            let bytes = self.journal.plugin(&change.digest, stage.limits.file_size.0).map_err(Refusal::Unfit)?;
-            let digest = Digest::of(&bytes);
-            self.take_up(app, index, None, bytes, &digest)
-        });
-        if restored.is_err()
-            && let Err(error) = self.journal.keep(&stage.name, None)
-        {
-            tracing::warn!(pipeline = %self.config.name, "{error}");
-        }
-    }
-
     /// Loads the plugin beside the one that runs, and lets it take over. `from` is none where somebody handed it over.
     fn take_up(
         &self,
@@ -317,7 +282,7 @@ impl LoadedPipeline {
             time: time(SystemTime::now()),
             action,
             stage: stage.map(|index| self.config.stages[index].name.clone()),
-            digest: (!digest.is_empty()).then(|| format!("sha256:{digest}")),
+            digest: (!digest.is_empty()).then(|| digest_of(digest)),
             before: None,
             who: asker.who.clone(),
             why: asker.why.clone(),
@@ -327,7 +292,7 @@ impl LoadedPipeline {
     }
 
     fn changed(&self, index: usize, swapped: Swapped) -> Changed {
-        let before = Some(format!("sha256:{}", swapped.before));
+        let before = Some(digest_of(&swapped.before));
         let now = self.version(index);
         Changed { changed: true, before, behind: swapped.behind, ..self.unchanged(index, now.digest()) }
     }
@@ -336,7 +301,7 @@ impl LoadedPipeline {
         Changed {
             pipeline: self.config.name.clone(),
             stage: Some(self.config.stages[index].name.clone()),
-            digest: Some(format!("sha256:{digest}")),
+            digest: Some(digest_of(digest)),
             before: None,
             changed: false,
             behind: 0,
@@ -374,6 +339,11 @@ fn check_expected(digest: &Digest, expected: Option<&Digest>) -> Result<(), Refu
         }
         _ => Ok(()),
     }
+}
+
+/// A plugin's digest, as it is shown.
+fn digest_of(hex: &str) -> String {
+    format!("sha256:{hex}")
 }
 
 fn forgotten(error: &str) -> String {

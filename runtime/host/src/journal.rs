@@ -4,6 +4,7 @@
 mod entry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -72,9 +73,9 @@ pub(crate) struct RunTimeChange {
 /// Why there is no journal.
 #[derive(Debug)]
 pub(crate) enum Broken {
-    /// The folder cannot be made or read.
+    /// The folder cannot be made: nothing is kept.
     Folder(String),
-    /// What is kept in it makes no sense.
+    /// What is kept in it cannot be read, or makes no sense.
     Content(String),
 }
 
@@ -82,17 +83,18 @@ impl Journal {
     /// The journal of a pipeline in its folder.
     ///
     /// # Errors
-    /// What is in the folder cannot be read, or nothing can be made there.
+    /// What is in the folder cannot be read or makes no sense, or nothing can be made there.
     pub(crate) fn open(folder: PipelineFolder) -> Result<Journal, Broken> {
         let fail = |error: std::io::Error| Broken::Folder(format!("state folder {}: {error}", folder.path.display()));
         std::fs::create_dir_all(folder.path.join("plugins")).map_err(fail)?;
         let file = folder.path.join(FILE);
+        let broken = |error: &dyn Display| {
+            Broken::Content(format!("{}: {error}; remove it to forget what was changed", file.display()))
+        };
         let kept = match files::read(&file, FILE_BYTES_MAX) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                Broken::Content(format!("{}: {error}; remove it to forget what was changed", file.display()))
-            })?,
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| broken(&error))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Kept::default(),
-            Err(error) => return Err(fail(error)),
+            Err(error) => return Err(broken(&error)),
         };
         Ok(Journal { kept: Mutex::new(kept), folder: Some(folder), ..Journal::default() })
     }
@@ -202,10 +204,14 @@ impl Journal {
     /// # Errors
     /// The folder is not writable.
     pub(crate) fn keep_plugin(&self, bytes: &[u8]) -> Result<(), String> {
-        let Some(file) = self.plugin_file(Digest::of(bytes).hex()) else {
+        let digest = Digest::of(bytes);
+        let Some(file) = self.plugin_file(digest.hex()) else {
             return Ok(());
         };
-        if file.exists() { Ok(()) } else { self.own()?.map_or(Ok(()), |_| keep_file(&file, bytes)) }
+        if self.plugin(digest.hex(), bytes.len() as u64).is_ok() {
+            return Ok(());
+        }
+        self.own()?.map_or(Ok(()), |_| keep_file(&file, bytes))
     }
 
     /// The bytes of a plugin that was kept.
@@ -219,6 +225,11 @@ impl Journal {
             return Err(format!("{} has other bytes than its name says", file.display()));
         }
         Ok(bytes)
+    }
+
+    /// The file of everything but plugins; none where nothing is kept.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.path.join(FILE))
     }
 
     /// Removes the plugins that none of these digests names, nor any change that is kept.
@@ -317,6 +328,8 @@ mod tests {
         assert!(journal.plugin(&digest, 3).unwrap_err().contains("longer than 3 bytes"));
         std::fs::write(folder.path().join(format!("p/plugins/{digest}.wasm")), "other").unwrap();
         assert!(journal.plugin(&digest, 100).unwrap_err().contains("other bytes"));
+        journal.keep_plugin(b"wasm").unwrap();
+        assert_eq!(journal.plugin(&digest, 100).unwrap(), b"wasm", "what is damaged is kept once more");
         journal.forget_plugins_but(BTreeSet::new());
         assert!(journal.plugin(&digest, 100).unwrap_err().contains("No such file"));
     }
@@ -328,6 +341,10 @@ mod tests {
         std::fs::write(folder.path().join("p/state.json"), "{").unwrap();
         let broken = open(folder.path()).err().unwrap();
         assert!(matches!(broken, Broken::Content(error) if error.contains("remove it to forget")));
+        // Nor is one that cannot be read taken for one that is not there.
+        std::fs::remove_file(folder.path().join("p/state.json")).unwrap();
+        std::fs::create_dir(folder.path().join("p/state.json")).unwrap();
+        assert!(matches!(open(folder.path()).err().unwrap(), Broken::Content(_)));
     }
 
     #[test]

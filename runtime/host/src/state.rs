@@ -44,7 +44,7 @@ impl StateFolder {
     /// The journal of the pipeline of this name, which is about to be loaded.
     ///
     /// # Errors
-    /// What is kept makes no sense.
+    /// What is kept cannot be read, or makes no sense.
     pub(crate) fn journal(&self, pipeline: &str) -> Result<Arc<Journal>, Exit> {
         let Some(path) = &self.path else { return Ok(Arc::default()) };
         let folder = PipelineFolder::new(path.join(pipeline), &self.claims);

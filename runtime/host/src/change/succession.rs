@@ -19,19 +19,20 @@ impl LoadedPipeline {
     /// workers run until the other takes its place.
     ///
     /// # Errors
-    /// What is wrong with a plugin or its configuration; everything stays as it is, and the history has why.
+    /// What is wrong with a plugin or its configuration, or with a plugin that was asked for at run time; everything stays as
+    /// it is, and the history has why.
     pub(crate) fn successor(&self, app: &App, config: Pipeline) -> Result<LoadedPipeline, Exit> {
-        let loaded = app.load_with(Arc::clone(&self.journal), config);
-        let mut next = loaded.inspect_err(|error| self.refuse_file(&error.message))?;
-        {
-            let turn = self.journal.turn();
-            self.await_successor(&turn);
-            if let Some(tryout) = self.tryout() {
-                self.end_tryout(&turn, &tryout, &folder());
-            }
-        }
+        let refused = |error: &Exit| self.refuse_file(&error.message);
+        let mut next = app.load_with(Arc::clone(&self.journal), config).inspect_err(refused)?;
         next.inherit(self);
-        next.restore_changes(app, "it was changed at run time before the pipeline's file was");
+        // Until the other has what was changed here, nothing more is.
+        let turn = self.journal.turn();
+        let why = "it was changed at run time before the pipeline's file was";
+        next.restore_changes(app, &turn, why).inspect_err(refused)?;
+        self.await_successor(&turn);
+        if let Some(tryout) = self.tryout() {
+            self.end_tryout(&turn, &tryout, &folder());
+        }
         self.journal.note(&next.config.name, next.entry(Action::Configure, None, "", &folder()));
         Ok(next)
     }

@@ -58,7 +58,7 @@ pub(super) fn run(options: &Options) -> Result<(), Exit> {
     }
     let named = admins.into_iter().next();
     let folder = options.config_dir.as_ref().map(|path| Folder::new(path, state.clone(), named.clone()));
-    pipelines.iter().for_each(|pipeline| pipeline.restore(&app));
+    pipelines.iter().try_for_each(|pipeline| pipeline.restore(&app))?;
     Service::start(&app, pipelines, folder, at_address(named, options.admin))?.wait()?;
     tracing::info!("stopped: everything read is done and committed");
     Ok(())

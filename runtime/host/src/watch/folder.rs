@@ -211,7 +211,7 @@ impl Folder {
             }
             _ => {
                 let loaded = app.load_with(self.state.journal(&name)?, config)?;
-                loaded.restore(app);
+                loaded.restore(app)?;
                 if let Some(before) = before {
                     supervisor.remove(&before);
                 }
