@@ -35,7 +35,7 @@ pub(crate) fn parse_share(text: &str) -> Result<u16, String> {
     points.map(|points| points as u16).ok_or_else(|| "expected a share such as 10%, from 0.01% to 100%".into())
 }
 
-/// Puts a plugin beside that of a stage, and watches it on a thread of its own.
+/// Puts a plugin beside that of a stage, and watches it to its end.
 pub(crate) fn try_plugin(
     pipeline: &Arc<LoadedPipeline>,
     app: &App,
@@ -51,22 +51,8 @@ pub(crate) fn try_plugin(
     let asker = Asker { why: Some(begin.words(asker.why.as_deref())), ..asker.clone() };
     pipeline.noted(action, index, digest.hex(), &asker, || {
         check_expected(&digest, expected)?;
-        let Some((tryout, changed)) = pipeline.begin_tryout(app, index, bytes.clone(), &digest, begin)? else {
-            return Ok(pipeline.unchanged(index, digest.hex()));
-        };
-        let watched = Arc::clone(pipeline);
-        let watch = {
-            let tryout = tryout.clone();
-            move || watched.see_through(&tryout, &bytes)
-        };
-        std::thread::Builder::new().name(tryout.role_name().into()).spawn(watch).map_err(|error| {
-            let turn = pipeline.journal.turn();
-            pipeline.close(&turn, &tryout);
-            pipeline.dismiss(&turn, &tryout, "nobody watches it");
-            pipeline.forget_candidate(&turn);
-            Refusal::Conflict(format!("no thread to watch it on: {error}"))
-        })?;
-        Ok(changed)
+        let begun = pipeline.begin_tryout(app, index, bytes, &digest, begin)?;
+        Ok(begun.unwrap_or_else(|| pipeline.unchanged(index, digest.hex())))
     })
 }
 
@@ -91,13 +77,13 @@ pub(crate) fn share_words(share: &Share) -> String {
 impl LoadedPipeline {
     /// None: it is so already.
     fn begin_tryout(
-        &self,
+        self: &Arc<Self>,
         app: &App,
         index: usize,
         bytes: Vec<u8>,
         digest: &Digest,
         Begin { role, time }: Begin,
-    ) -> Result<Option<(Tryout, Changed)>, Refusal> {
+    ) -> Result<Option<Changed>, Refusal> {
         let config = &self.config.stages[index];
         if time.is_some_and(|time| !(JUDGED_EVERY..=CANARY_MAX).contains(&time)) {
             return Err(Refusal::Unfit(format!("a canary runs from {JUDGED_EVERY:?} to seven days")));
@@ -108,7 +94,7 @@ impl LoadedPipeline {
         if self.is_tried_out(index, digest, role)? {
             return Ok(None);
         }
-        let plugin = app.plugin_for(&self.config, config, None, bytes)?;
+        let plugin = app.plugin_for(&self.config, config, None, bytes.clone())?;
         let turn = self.turn()?;
         if self.is_tried_out(index, digest, role)? {
             return Ok(None);
@@ -116,13 +102,24 @@ impl LoadedPipeline {
         let (since, findings) = (SystemTime::now(), Arc::default());
         let until = time.map(|time| (Instant::now() + time, since + time));
         let tryout = Tryout { stage: index, plugin, role, since, until, findings, is_over: false, is_closed: false };
-        let behind = self
-            .try_out(&turn, &tryout)
-            .map_err(|error| Refusal::Unfit(format!("stage '{}': {}", config.name, error.message)))?;
+        // Before it begins: one that nobody watches would have no end.
+        self.watch(&tryout, bytes)?;
+        let behind = self.try_out(&turn, &tryout).map_err(|error| {
+            tryout.findings.end(error.message.clone());
+            Refusal::Unfit(format!("stage '{}': {}", config.name, error.message))
+        })?;
         let (stage, digest) = (config.name.clone(), digest.hex().to_owned());
         let kept = KeptCandidate { stage, digest: digest.clone(), is_canary: tryout.is_canary() };
         let note = self.journal.keep_candidate(Some(kept)).err().map(|error| forgotten(&error));
-        Ok(Some((tryout, Changed { changed: true, behind, note, ..self.unchanged(index, &digest) })))
+        Ok(Some(Changed { changed: true, behind, note, ..self.unchanged(index, &digest) }))
+    }
+
+    /// Watches a candidate on a thread of its own, until it has ended.
+    fn watch(self: &Arc<Self>, tryout: &Tryout, bytes: Vec<u8>) -> Result<(), Refusal> {
+        let (pipeline, watched) = (Arc::clone(self), tryout.clone());
+        let watch = move || pipeline.see_through(&watched, &bytes);
+        let spawned = std::thread::Builder::new().name(tryout.role_name().into()).spawn(watch);
+        spawned.map(drop).map_err(|error| Refusal::Conflict(format!("no thread to watch it on: {error}")))
     }
 
     /// Whether this is tried out already.
