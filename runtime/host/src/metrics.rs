@@ -102,7 +102,7 @@ fn record(running: &Running) {
     let streaming = running.states().iter().filter(|state| **state == WorkerState::Running).count();
     gauge!(WORKERS_RUNNING, "pipeline" => pipeline.clone()).set(streaming as f64);
     record_changes(&loaded);
-    if let Some(tryout) = loaded.tryout().filter(Tryout::goes_on) {
+    if let Some(tryout) = loaded.tryout().filter(|tryout| tryout.goes_on()) {
         record_tryout(&loaded, &tryout);
     }
     for stage in &loaded.stages {

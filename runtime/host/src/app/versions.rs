@@ -28,7 +28,7 @@ pub(super) struct Roster {
     /// By the number of its inbox, the most bytes that a worker's sink takes in one record.
     pub(super) workers: BTreeMap<u64, usize>,
     /// The candidate in one of the stages, or the last that was there.
-    pub(super) tryout: Option<Tryout>,
+    pub(super) tryout: Option<Arc<Tryout>>,
     paused: bool,
     succession: Succession,
     /// The number of the next version.
@@ -101,7 +101,7 @@ impl Versions {
     }
 
     /// A new worker, which hears of everything that changes from now on, and what it is to begin with.
-    pub(super) fn enlist(&self, bytes_per_output: usize) -> (Inbox, Vec<Version>, Option<Tryout>) {
+    pub(super) fn enlist(&self, bytes_per_output: usize) -> (Inbox, Vec<Version>, Option<Arc<Tryout>>) {
         let mut roster = self.roster();
         let inbox = self.commands.join();
         roster.workers.insert(inbox.number(), bytes_per_output);
@@ -112,7 +112,7 @@ impl Versions {
             self.commands.send([(inbox.number(), Command::HandOver)]);
         }
         let versions = roster.stages.iter().map(|stage| stage.current.clone()).collect();
-        (inbox, versions, roster.tryout.clone().filter(Tryout::goes_on))
+        (inbox, versions, roster.tryout.clone().filter(|tryout| tryout.goes_on()))
     }
 
     pub(super) fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -231,7 +231,7 @@ impl LoadedPipeline {
     }
 
     /// Makes a change of what is to come, and tells the workers that there are.
-    fn tell_all(&self, change: impl FnOnce(&mut Roster), command: impl Fn() -> Command) -> usize {
+    pub(super) fn tell_all(&self, change: impl FnOnce(&mut Roster), command: impl Fn() -> Command) -> usize {
         let round = {
             let mut roster = self.versions.roster();
             change(&mut roster);
@@ -258,8 +258,8 @@ impl LoadedPipeline {
                 Command::Replace(Replacement { stage, transform, version: number, on_trial })
             };
             let commands = ready.into_iter().map(|(worker, instance)| (worker, replace(Box::new(instance))));
-            let over = roster.tryout.as_mut().filter(|tryout| tryout.stage == stage);
-            over.into_iter().for_each(|tryout| tryout.is_over = true);
+            let beside = roster.tryout.iter().filter(|tryout| tryout.stage == stage);
+            beside.for_each(|tryout| tryout.supersede());
             (self.versions.commands.send(commands), before)
         })
     }
@@ -294,7 +294,7 @@ impl LoadedPipeline {
 
     fn taken_up(&self, (round, before): (u64, String)) -> Swapped {
         let behind = self.versions.commands.wait(round, TAKEN_UP_WITHIN);
-        if let Some(tryout) = self.tryout().filter(|tryout| tryout.is_over) {
+        if let Some(tryout) = self.tryout().filter(|tryout| tryout.is_superseded()) {
             // Only now: a worker that sees the end of a canary before what comes after it would go back to what was before both.
             let is_itself = self.version(tryout.stage).digest() == tryout.digest();
             tryout.findings.end(if is_itself { "it runs for all records now" } else { "another version took over" });

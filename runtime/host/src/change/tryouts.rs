@@ -1,7 +1,7 @@
 //! Trying a plugin out beside the one that runs: how that begins, who watches it, and how it ends.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use sluicegate_core::{Role, Share, is_worse};
 
@@ -99,13 +99,16 @@ impl LoadedPipeline {
         if self.is_tried_out(index, digest, role)? {
             return Ok(None);
         }
-        let (since, findings) = (SystemTime::now(), Arc::default());
-        let until = time.map(|time| (Instant::now() + time, since + time));
-        let tryout = Tryout { stage: index, plugin, role, since, until, findings, is_over: false, is_closed: false };
+        if let Some(before) = self.tryout() {
+            // It has come to its end, and nobody has noted that yet.
+            let why = before.findings.wait(Duration::ZERO);
+            self.end_tryout(&turn, &before, &Asker { who: "sluicegate".into(), why });
+        }
+        let tryout = Arc::new(Tryout::new(index, plugin, role, time));
         // Before it begins: one that nobody watches would have no end.
         self.watch(&tryout, bytes)?;
         let behind = self.try_out(&turn, &tryout).map_err(|error| {
-            tryout.findings.end(error.message.clone());
+            tryout.end(&error.message);
             Refusal::Unfit(format!("stage '{}': {}", config.name, error.message))
         })?;
         let (stage, digest) = (config.name.clone(), digest.hex().to_owned());
@@ -115,8 +118,8 @@ impl LoadedPipeline {
     }
 
     /// Watches a candidate on a thread of its own, until it has ended.
-    fn watch(self: &Arc<Self>, tryout: &Tryout, bytes: Vec<u8>) -> Result<(), Refusal> {
-        let (pipeline, watched) = (Arc::clone(self), tryout.clone());
+    fn watch(self: &Arc<Self>, tryout: &Arc<Tryout>, bytes: Vec<u8>) -> Result<(), Refusal> {
+        let (pipeline, watched) = (Arc::clone(self), Arc::clone(tryout));
         let watch = move || pipeline.see_through(&watched, &bytes);
         let spawned = std::thread::Builder::new().name(tryout.role_name().into()).spawn(watch);
         spawned.map(drop).map_err(|error| Refusal::Conflict(format!("no thread to watch it on: {error}")))
@@ -127,7 +130,7 @@ impl LoadedPipeline {
     /// # Errors
     /// Something else is.
     fn is_tried_out(&self, index: usize, digest: &Digest, role: Role) -> Result<bool, Refusal> {
-        let Some(tryout) = self.tryout().filter(Tryout::goes_on) else {
+        let Some(tryout) = self.tryout().filter(|tryout| tryout.goes_on()) else {
             return Ok(false);
         };
         if tryout.stage == index && tryout.digest() == digest.hex() && tryout.role == role {
@@ -183,7 +186,6 @@ impl LoadedPipeline {
             self.end_tryout(&turn, tryout, &Asker { who: "sluicegate".into(), why: Some(why) });
             return;
         }
-        self.close(&turn, tryout);
         let canary = tryout.findings.report().candidate;
         let (records, failed, overruns) = (canary.records, canary.failed(), canary.overruns);
         let why = format!("{records} records, {failed} failures, {overruns} calls over the deadline");
@@ -194,15 +196,14 @@ impl LoadedPipeline {
         if let Err(refusal) = promoted {
             self.dismiss(&turn, tryout, refusal.message());
         }
+        // Whose end is noted.
+        tryout.end("it runs for all records now");
         self.forget_candidate(&turn);
     }
 
     /// Ends a candidate, and notes it. None: somebody else has.
     pub(super) fn end_tryout(&self, turn: &Turn<'_>, tryout: &Tryout, asker: &Asker) -> Option<usize> {
-        if !self.close(turn, tryout) {
-            return None;
-        }
-        let behind = self.dismiss(turn, tryout, asker.why.as_deref().unwrap_or_default());
+        let behind = self.dismiss(turn, tryout, asker.why.as_deref().unwrap_or_default())?;
         self.note_end(tryout.stage, tryout.digest(), tryout.is_canary(), asker);
         self.forget_candidate(turn);
         Some(behind)
