@@ -35,10 +35,10 @@ pub(crate) struct Changed {
     pub(crate) stage: Option<String>,
     /// What runs now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) digest: Option<String>,
+    pub(crate) digest: Option<Digest>,
     /// What ran before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) before: Option<String>,
+    pub(crate) before: Option<Digest>,
     /// False: it was so already.
     pub(crate) changed: bool,
     /// Workers that had not come to it when this was said, and will.
@@ -86,7 +86,7 @@ impl LoadedPipeline {
     ) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
         let digest = Digest::of(&bytes);
-        self.noted(Action::Load, index, digest.hex(), asker, || {
+        self.noted(Action::Load, index, Some(&digest), asker, || {
             check_expected(&digest, expected)?;
             self.take_up(app, index, None, bytes, &digest)
         })
@@ -117,10 +117,10 @@ impl LoadedPipeline {
         read: Result<Fetched, String>,
         asker: &Asker,
     ) -> Result<Changed, Refusal> {
-        let digest = read.as_ref().map(|read| read.digest.hex().to_owned()).unwrap_or_default();
-        self.noted(action, index, &digest, asker, || {
+        let digest = read.as_ref().ok().map(|read| read.digest.clone());
+        self.noted(action, index, digest.as_ref(), asker, || {
             let Fetched { bytes, digest, .. } = read.map_err(Refusal::Unfit)?;
-            self.set_file_digest(index, digest.hex());
+            self.set_file_digest(index, &digest);
             self.take_up(app, index, Some(&self.config.stages[index].plugin), bytes, &digest)
         })
     }
@@ -130,14 +130,13 @@ impl LoadedPipeline {
     pub(crate) fn roll_back(&self, stage: &str, to: Option<&Digest>, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
         let turn = self.turn()?;
-        let current = self.version(index);
-        if to.is_some_and(|to| to.hex() == current.digest()) {
-            return Ok(self.unchanged(index, current.digest()));
+        let current = self.version(index).digest;
+        if to == Some(&current) {
+            return Ok(self.unchanged(index, &current));
         }
-        let back = self.version_before(index);
-        let digest = back.as_ref().map(|back| back.digest().to_owned()).unwrap_or_default();
-        self.noted(Action::Rollback, index, &digest, asker, || {
-            if let Some(to) = to.filter(|to| to.hex() != digest) {
+        let back = self.version_before(index).map(|back| back.digest);
+        self.noted(Action::Rollback, index, back.as_ref(), asker, || {
+            if let Some(to) = to.filter(|to| Some(*to) != back.as_ref()) {
                 return Err(Refusal::Conflict(format!("the version before is not {to}; 'sluicegate status' shows it")));
             }
             self.swap_to_before(&turn, index)
@@ -154,9 +153,10 @@ impl LoadedPipeline {
         if !self.is_to_go_back(culprit) {
             return false;
         }
-        let digest = self.version_before(culprit.stage).map(|back| back.digest().to_owned()).unwrap_or_default();
+        let stage = culprit.stage;
+        let back = self.version_before(stage).map(|back| back.digest);
         let asker = Asker { who: "sluicegate".into(), why: Some(reason.to_owned()) };
-        self.noted(Action::Rollback, culprit.stage, &digest, &asker, || self.swap_to_before(&turn, culprit.stage)).is_ok()
+        self.noted(Action::Rollback, stage, back.as_ref(), &asker, || self.swap_to_before(&turn, stage)).is_ok()
     }
 
     /// Has the workers finish and commit what is in flight, and then run nothing until they are told to go on. They stay
@@ -172,7 +172,7 @@ impl LoadedPipeline {
         if changed {
             note = self.journal.keep_paused(paused).err().map(|error| forgotten(&error));
             let action = if paused { Action::Pause } else { Action::Resume };
-            self.journal.note(&self.config.name, self.entry(action, None, "", asker));
+            self.journal.note(&self.config.name, self.entry(action, None, None, asker));
         }
         let pipeline = self.config.name.clone();
         Ok(Changed { pipeline, stage: None, digest: None, before: None, changed, behind, note })
@@ -200,7 +200,7 @@ impl LoadedPipeline {
         digest: &Digest,
     ) -> Result<Changed, Refusal> {
         let config = &self.config.stages[index];
-        let runs = || self.version(index).digest() == digest.hex();
+        let runs = || self.version(index).digest == *digest;
         // Outside of the turn: compiling takes its time.
         let plugin = match runs() {
             true => None,
@@ -215,7 +215,7 @@ impl LoadedPipeline {
             _ => {}
         }
         let note = self.keep(&turn, index).err();
-        Ok(Changed { note, ..self.unchanged(index, digest.hex()) })
+        Ok(Changed { note, ..self.unchanged(index, digest) })
     }
 
     fn exchange_for(
@@ -247,7 +247,7 @@ impl LoadedPipeline {
 
     /// Keeps what runs in a stage for the next start, where it is not what the stage's file has.
     fn keep(&self, _: &Turn<'_>, index: usize) -> Result<(), String> {
-        let (digest, file) = (self.version(index).digest().to_owned(), self.file_digest(index));
+        let (digest, file) = (self.version(index).digest, self.file_digest(index));
         let change = (digest != file).then_some(RunTimeChange { digest, file });
         self.journal.keep(&self.config.stages[index].name, change).map_err(|error| forgotten(&error))
     }
@@ -257,7 +257,7 @@ impl LoadedPipeline {
         &self,
         action: Action,
         index: usize,
-        digest: &str,
+        digest: Option<&Digest>,
         asker: &Asker,
         change: impl FnOnce() -> Result<Changed, Refusal>,
     ) -> Result<Changed, Refusal> {
@@ -265,7 +265,7 @@ impl LoadedPipeline {
         let result = change();
         let entry = match &result {
             Ok(changed) if !changed.changed && self.is_well(index) => return result,
-            Ok(changed) => Entry { before: changed.before.clone(), ..entry },
+            Ok(changed) => Entry { before: changed.before.as_ref().map(Digest::to_string), ..entry },
             Err(refusal) => Entry { ended: Ended::Refused, reason: Some(refusal.message().to_owned()), ..entry },
         };
         self.journal.note(&self.config.name, entry);
@@ -277,12 +277,12 @@ impl LoadedPipeline {
         self.journal.last_refusal(&self.config.stages[index].name).is_none()
     }
 
-    fn entry(&self, action: Action, stage: Option<usize>, digest: &str, asker: &Asker) -> Entry {
+    fn entry(&self, action: Action, stage: Option<usize>, digest: Option<&Digest>, asker: &Asker) -> Entry {
         Entry {
             time: time(SystemTime::now()),
             action,
             stage: stage.map(|index| self.config.stages[index].name.clone()),
-            digest: (!digest.is_empty()).then(|| digest_of(digest)),
+            digest: digest.map(Digest::to_string),
             before: None,
             who: asker.who.clone(),
             why: asker.why.clone(),
@@ -292,16 +292,15 @@ impl LoadedPipeline {
     }
 
     fn changed(&self, index: usize, swapped: Swapped) -> Changed {
-        let before = Some(digest_of(&swapped.before));
-        let now = self.version(index);
-        Changed { changed: true, before, behind: swapped.behind, ..self.unchanged(index, now.digest()) }
+        let Swapped { before, behind } = swapped;
+        Changed { changed: true, before: Some(before), behind, ..self.unchanged(index, &self.version(index).digest) }
     }
 
-    fn unchanged(&self, index: usize, digest: &str) -> Changed {
+    fn unchanged(&self, index: usize, digest: &Digest) -> Changed {
         Changed {
             pipeline: self.config.name.clone(),
             stage: Some(self.config.stages[index].name.clone()),
-            digest: Some(digest_of(digest)),
+            digest: Some(digest.clone()),
             before: None,
             changed: false,
             behind: 0,
@@ -339,11 +338,6 @@ fn check_expected(digest: &Digest, expected: Option<&Digest>) -> Result<(), Refu
         }
         _ => Ok(()),
     }
-}
-
-/// A plugin's digest, as it is shown.
-fn digest_of(hex: &str) -> String {
-    format!("sha256:{hex}")
 }
 
 fn forgotten(error: &str) -> String {

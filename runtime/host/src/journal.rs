@@ -57,7 +57,8 @@ struct Kept {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptCandidate {
     pub(crate) stage: String,
-    pub(crate) digest: String,
+    #[serde(with = "digits")]
+    pub(crate) digest: Digest,
     pub(crate) is_canary: bool,
 }
 
@@ -65,9 +66,11 @@ pub(crate) struct KeptCandidate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunTimeChange {
     /// The digest of what runs.
-    pub(crate) digest: String,
+    #[serde(with = "digits")]
+    pub(crate) digest: Digest,
     /// The digest of what the stage's file had then: once it has another, the file wins.
-    pub(crate) file: String,
+    #[serde(with = "digits")]
+    pub(crate) file: Digest,
 }
 
 /// Why there is no journal.
@@ -205,10 +208,10 @@ impl Journal {
     /// The folder is not writable.
     pub(crate) fn keep_plugin(&self, bytes: &[u8]) -> Result<(), String> {
         let digest = Digest::of(bytes);
-        let Some(file) = self.plugin_file(digest.hex()) else {
+        let Some(file) = self.plugin_file(&digest) else {
             return Ok(());
         };
-        if self.plugin(digest.hex(), bytes.len() as u64).is_ok() {
+        if self.plugin(&digest, bytes.len() as u64).is_ok() {
             return Ok(());
         }
         self.own()?.map_or(Ok(()), |_| keep_file(&file, bytes))
@@ -218,10 +221,10 @@ impl Journal {
     ///
     /// # Errors
     /// They are not there, or are others.
-    pub(crate) fn plugin(&self, digest: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
+    pub(crate) fn plugin(&self, digest: &Digest, bytes_max: u64) -> Result<Vec<u8>, String> {
         let file = self.plugin_file(digest).ok_or("there is no state folder")?;
         let bytes = files::read(&file, bytes_max).map_err(|error| format!("{}: {error}", file.display()))?;
-        if Digest::of(&bytes).hex() != digest {
+        if Digest::of(&bytes) != *digest {
             return Err(format!("{} has other bytes than its name says", file.display()));
         }
         Ok(bytes)
@@ -233,13 +236,13 @@ impl Journal {
     }
 
     /// Removes the plugins that none of these digests names, nor any change that is kept.
-    pub(crate) fn forget_plugins_but(&self, mut digests: BTreeSet<String>) {
+    pub(crate) fn forget_plugins_but(&self, mut digests: BTreeSet<Digest>) {
         let Ok(Some(folder)) = self.own() else { return };
         digests.extend(lock(&self.kept).stages.values().map(|change| change.digest.clone()));
         let files = std::fs::read_dir(folder.path.join("plugins")).into_iter().flatten().flatten();
         for file in files.map(|entry| entry.path()) {
-            let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-            if stem.is_none_or(|stem| !digests.contains(&stem))
+            let digest = file.file_stem().and_then(|stem| Digest::from_hex(stem.to_str()?));
+            if digest.is_none_or(|digest| !digests.contains(&digest))
                 && let Err(error) = std::fs::remove_file(&file)
             {
                 tracing::debug!("cannot remove {}: {error}", file.display());
@@ -253,14 +256,31 @@ impl Journal {
         folder.take().map(|()| Some(folder))
     }
 
-    fn plugin_file(&self, digest: &str) -> Option<PathBuf> {
-        Some(self.folder.as_ref()?.path.join("plugins").join(format!("{digest}.wasm")))
+    fn plugin_file(&self, digest: &Digest) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.path.join("plugins").join(format!("{}.wasm", digest.hex())))
     }
 
     fn write(&self, kept: &Kept) -> Result<(), String> {
         let Some(folder) = self.own()? else { return Ok(()) };
         let bytes = serde_json::to_vec_pretty(kept).map_err(|error| error.to_string())?;
         keep_file(&folder.path.join(FILE), &bytes)
+    }
+}
+
+/// Digests are kept as their hexadecimal digits alone.
+mod digits {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::config::Digest;
+
+    pub(super) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(digest.hex())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+        let hex = String::deserialize(deserializer)?;
+        Digest::from_hex(&hex).ok_or_else(|| D::Error::custom(format!("'{hex}' is no SHA-256")))
     }
 }
 
@@ -303,7 +323,7 @@ mod tests {
         let (folder, claims) = (tempfile::tempdir().unwrap(), Claims::default());
         let open = || Journal::open(PipelineFolder::new(folder.path().join("p"), &claims)).unwrap();
         let journal = open();
-        let change = RunTimeChange { digest: "d".into(), file: "f".into() };
+        let change = RunTimeChange { digest: Digest::of(b"d"), file: Digest::of(b"f") };
         journal.keep("s", Some(change.clone())).unwrap();
         journal.keep_paused(true).unwrap();
         (0..ENTRIES_MAX + 5).for_each(|number| journal.note("p", entry(number, Ended::Done)));
@@ -321,12 +341,12 @@ mod tests {
     fn kept_plugins_are_what_their_digests_say() {
         let folder = tempfile::tempdir().unwrap();
         let journal = open(folder.path()).unwrap();
-        let digest = Digest::of(b"wasm").hex().to_owned();
+        let digest = Digest::of(b"wasm");
         assert!(journal.plugin(&digest, 100).is_err());
         journal.keep_plugin(b"wasm").unwrap();
         assert_eq!(journal.plugin(&digest, 100).unwrap(), b"wasm");
         assert!(journal.plugin(&digest, 3).unwrap_err().contains("longer than 3 bytes"));
-        std::fs::write(folder.path().join(format!("p/plugins/{digest}.wasm")), "other").unwrap();
+        std::fs::write(folder.path().join(format!("p/plugins/{}.wasm", digest.hex())), "other").unwrap();
         assert!(journal.plugin(&digest, 100).unwrap_err().contains("other bytes"));
         journal.keep_plugin(b"wasm").unwrap();
         assert_eq!(journal.plugin(&digest, 100).unwrap(), b"wasm", "what is damaged is kept once more");

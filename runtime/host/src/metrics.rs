@@ -131,7 +131,7 @@ fn record_changes(pipeline: &LoadedPipeline) {
             ("stage", stage.name.clone()),
             ("name", description.name.clone()),
             ("version", description.version.clone()),
-            ("digest", format!("sha256:{}", version.digest())),
+            ("digest", version.digest.to_string()),
         ];
         gauge!(PLUGIN_INFO, &labels).set(1.0);
     }
@@ -144,7 +144,7 @@ fn record_tryout(pipeline: &LoadedPipeline, tryout: &Tryout) {
         let all = [("pipeline", pipeline.config.name.as_str()), ("stage", stage), ("role", tryout.role_name())];
         all.iter().chain(more).map(|(key, value)| Label::new(*key, (*value).to_owned())).collect::<Vec<_>>()
     };
-    let (description, digest) = (tryout.plugin.description(), format!("sha256:{}", tryout.digest()));
+    let (description, digest) = (tryout.plugin.description(), tryout.digest.to_string());
     let plugin = [("name", &*description.name), ("version", &description.version), ("digest", &digest)];
     gauge!(CANDIDATE_INFO, labels(&plugin)).set(1.0);
     let report = tryout.findings.report();

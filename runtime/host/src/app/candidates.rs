@@ -6,6 +6,7 @@ use sluicegate_wasm::{Instance, Plugin};
 
 use super::LoadedPipeline;
 use super::versions::TAKEN_UP_WITHIN;
+use crate::config::Digest;
 use crate::journal::Turn;
 
 /// A plugin that is tried out beside a stage's own, or was.
@@ -13,6 +14,7 @@ use crate::journal::Turn;
 pub(crate) struct Tryout {
     pub(crate) stage: usize,
     pub(crate) plugin: Plugin,
+    pub(crate) digest: Digest,
     pub(crate) role: Role,
     pub(crate) since: SystemTime,
     /// When a canary is judged for the last time.
@@ -37,12 +39,8 @@ impl Tryout {
     pub(crate) fn new(stage: usize, plugin: Plugin, role: Role, time: Option<Duration>) -> Self {
         let since = SystemTime::now();
         let until = time.map(|time| (Instant::now() + time, since + time));
-        let phase = Mutex::new(Phase::Running);
-        Tryout { stage, plugin, role, since, until, findings: Arc::default(), phase }
-    }
-
-    pub(crate) fn digest(&self) -> &str {
-        &self.plugin.artifact().digest
+        let (digest, phase) = (Digest::of_plugin(&plugin), Mutex::new(Phase::Running));
+        Tryout { stage, plugin, digest, role, since, until, findings: Arc::default(), phase }
     }
 
     pub(crate) fn role_name(&self) -> &'static str {

@@ -8,6 +8,7 @@ use sluicegate_wasm::{Instance, Plugin};
 use super::LoadedPipeline;
 use super::candidates::Tryout;
 use super::seams::LOCAL_OUTPUT_BYTES_MAX;
+use crate::config::Digest;
 use crate::journal::Turn;
 
 /// How long a version is on trial once it has taken over: if it ends a worker within this time, the one before comes back.
@@ -51,13 +52,14 @@ struct StageVersions {
     /// What ran before and was not found wanting, the latest last.
     earlier: Vec<Version>,
     /// The digest of what the stage's file had when it was looked at last.
-    file: String,
+    file: Digest,
 }
 
 /// A plugin that runs in a stage, ran there, or is to.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
     pub(crate) plugin: Plugin,
+    pub(crate) digest: Digest,
     /// Its own within the pipeline.
     pub(crate) number: u64,
     /// When it took over.
@@ -67,8 +69,10 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    pub(crate) fn digest(&self) -> &str {
-        &self.plugin.artifact().digest
+    /// One that takes over now, on trial until this time.
+    fn new(plugin: Plugin, number: u64, trial: Option<Instant>) -> Self {
+        let digest = Digest::of_plugin(&plugin);
+        Version { plugin, digest, number, since: SystemTime::now(), trial }
     }
 
     /// Whether the version before takes over again should this one end a worker.
@@ -81,7 +85,7 @@ impl Version {
 #[derive(Clone, Debug)]
 pub(crate) struct Swapped {
     /// The digest of the version before.
-    pub(crate) before: String,
+    pub(crate) before: Digest,
     /// Workers that had not come to it in time, and will.
     pub(crate) behind: usize,
 }
@@ -89,10 +93,9 @@ pub(crate) struct Swapped {
 impl Versions {
     /// Of the plugins that the pipeline's file names.
     pub(super) fn new(plugins: Vec<Plugin>) -> Self {
-        let first = |plugin| Version { plugin, number: 0, since: SystemTime::now(), trial: None };
         let stage = |plugin: Plugin| {
-            let file = plugin.artifact().digest.clone();
-            StageVersions { current: first(plugin), earlier: Vec::new(), file }
+            let current = Version::new(plugin, 0, None);
+            StageVersions { file: current.digest.clone(), current, earlier: Vec::new() }
         };
         let stages = plugins.into_iter().map(stage).collect();
         let (workers, succession) = (BTreeMap::new(), Succession::None);
@@ -142,11 +145,10 @@ impl LoadedPipeline {
     /// The plugin does not start, or refuses its configuration.
     pub(crate) fn swap(&self, _: &Turn<'_>, stage: usize, plugin: &Plugin) -> Result<Swapped, Error> {
         let round = self.exchange(stage, plugin, |stage, number| {
-            let trial = Some(Instant::now() + TRIAL);
-            let new = Version { plugin: plugin.clone(), number, since: SystemTime::now(), trial };
+            let new = Version::new(plugin.clone(), number, Some(Instant::now() + TRIAL));
+            stage.earlier.retain(|version| version.digest != new.digest);
             let before = std::mem::replace(&mut stage.current, new);
-            let digest = before.digest().to_owned();
-            stage.earlier.retain(|version| version.digest() != plugin.artifact().digest);
+            let digest = before.digest.clone();
             stage.earlier.push(before);
             if stage.earlier.len() > EARLIER_MAX {
                 stage.earlier.remove(0);
@@ -167,11 +169,7 @@ impl LoadedPipeline {
         let round = self.exchange(stage, &back.plugin, |stage, number| {
             stage.earlier.pop();
             let trial = back.trial.filter(|_| !stage.earlier.is_empty());
-            let before = std::mem::replace(
-                &mut stage.current,
-                Version { number, trial, since: SystemTime::now(), ..back.clone() },
-            );
-            before.digest().to_owned()
+            std::mem::replace(&mut stage.current, Version::new(back.plugin.clone(), number, trial)).digest
         })?;
         Ok(Some(self.taken_up(round)))
     }
@@ -190,19 +188,19 @@ impl LoadedPipeline {
     }
 
     /// The digest of what a stage's file had when it was looked at last.
-    pub(crate) fn file_digest(&self, stage: usize) -> String {
+    pub(crate) fn file_digest(&self, stage: usize) -> Digest {
         self.versions.roster().stages[stage].file.clone()
     }
 
-    pub(crate) fn set_file_digest(&self, stage: usize, digest: &str) {
-        self.versions.roster().stages[stage].file = digest.to_owned();
+    pub(crate) fn set_file_digest(&self, stage: usize, digest: &Digest) {
+        self.versions.roster().stages[stage].file = digest.clone();
     }
 
     /// The digests of all versions that run or can be gone back to.
-    pub(crate) fn digests(&self) -> BTreeSet<String> {
+    pub(crate) fn digests(&self) -> BTreeSet<Digest> {
         let roster = self.versions.roster();
         let all = roster.stages.iter().flat_map(|stage| stage.earlier.iter().chain([&stage.current]));
-        all.map(|version| version.digest().to_owned()).collect()
+        all.map(|version| version.digest.clone()).collect()
     }
 
     /// Whether workers are told to pause.
@@ -245,8 +243,8 @@ impl LoadedPipeline {
         &self,
         stage: usize,
         plugin: &Plugin,
-        change: impl FnOnce(&mut StageVersions, u64) -> String,
-    ) -> Result<(u64, String), Error> {
+        change: impl FnOnce(&mut StageVersions, u64) -> Digest,
+    ) -> Result<(u64, Digest), Error> {
         let make = |bytes_per_output| self.instance(stage, plugin, bytes_per_output, None);
         self.equip(make, |roster, ready| {
             let number = roster.next;
@@ -292,11 +290,11 @@ impl LoadedPipeline {
         }
     }
 
-    fn taken_up(&self, (round, before): (u64, String)) -> Swapped {
+    fn taken_up(&self, (round, before): (u64, Digest)) -> Swapped {
         let behind = self.versions.commands.wait(round, TAKEN_UP_WITHIN);
         if let Some(tryout) = self.tryout().filter(|tryout| tryout.is_superseded()) {
             // Only now: a worker that sees the end of a canary before what comes after it would go back to what was before both.
-            let is_itself = self.version(tryout.stage).digest() == tryout.digest();
+            let is_itself = self.version(tryout.stage).digest == tryout.digest;
             tryout.findings.end(if is_itself { "it runs for all records now" } else { "another version took over" });
         }
         Swapped { before, behind }

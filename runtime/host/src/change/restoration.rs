@@ -1,6 +1,6 @@
 //! What was changed at run time is gone on with: after a restart, and once the pipeline's file has changed.
 
-use super::{Asker, Refusal, digest_of};
+use super::{Asker, Refusal};
 use crate::app::{App, LoadedPipeline, Swapped};
 use crate::exit::Exit;
 use crate::journal::{Action, Ended, Entry, RunTimeChange, Turn};
@@ -43,13 +43,13 @@ impl LoadedPipeline {
             return Ok(None);
         };
         let asker = Asker { who: "sluicegate".into(), why: Some(why.to_owned()) };
-        let entry = self.entry(Action::Restore, Some(index), &change.digest, &asker);
+        let entry = self.entry(Action::Restore, Some(index), Some(&change.digest), &asker);
         if change.file != self.file_digest(index) {
             let reason = Some("the stage's file has changed since, and wins".to_owned());
             return Ok(Some(Entry { ended: Ended::Refused, reason, ..entry }));
         }
         match self.run_again(app, turn, index, &change) {
-            Ok(swapped) => Ok(Some(Entry { before: Some(digest_of(&swapped.before)), ..entry })),
+            Ok(swapped) => Ok(Some(Entry { before: Some(swapped.before.to_string()), ..entry })),
             Err(refusal) => Err(self.cannot_restore(index, &change, &refusal)),
         }
     }
@@ -75,7 +75,7 @@ impl LoadedPipeline {
             "pipeline '{pipeline}', stage '{stage}': at run time it was changed to {}, which does not run any more: {}\n\
              hint: mend that, or have the stage run what its file has: while the pipeline runs, by 'sluicegate load {pipeline} \
              {stage} --configured'; while it does not, by another plugin in that file{}",
-            digest_of(&change.digest),
+            change.digest,
             refusal.message(),
             entry.unwrap_or_default(),
         ))

@@ -33,7 +33,7 @@ impl LoadedPipeline {
         if let Some(tryout) = self.tryout() {
             self.end_tryout(&turn, &tryout, &folder());
         }
-        self.journal.note(&next.config.name, next.entry(Action::Configure, None, "", &folder()));
+        self.journal.note(&next.config.name, next.entry(Action::Configure, None, None, &folder()));
         Ok(next)
     }
 
@@ -42,7 +42,7 @@ impl LoadedPipeline {
         if self.journal.last_file_refusal().as_deref() == Some(why) {
             return; // Tried again, as what it wants may come later.
         }
-        let entry = self.entry(Action::Configure, None, "", &folder());
+        let entry = self.entry(Action::Configure, None, None, &folder());
         let refused = Entry { ended: Ended::Refused, reason: Some(why.to_owned()), ..entry };
         self.journal.note(&self.config.name, refused);
     }

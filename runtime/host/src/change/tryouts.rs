@@ -49,10 +49,10 @@ pub(crate) fn try_plugin(
     let digest = Digest::of(&bytes);
     let action = if begin.role == Role::Shadow { Action::Shadow } else { Action::Canary };
     let asker = Asker { why: Some(begin.words(asker.why.as_deref())), ..asker.clone() };
-    pipeline.noted(action, index, digest.hex(), &asker, || {
+    pipeline.noted(action, index, Some(&digest), &asker, || {
         check_expected(&digest, expected)?;
         let begun = pipeline.begin_tryout(app, index, bytes, &digest, begin)?;
-        Ok(begun.unwrap_or_else(|| pipeline.unchanged(index, digest.hex())))
+        Ok(begun.unwrap_or_else(|| pipeline.unchanged(index, &digest)))
     })
 }
 
@@ -88,7 +88,7 @@ impl LoadedPipeline {
         if time.is_some_and(|time| !(JUDGED_EVERY..=CANARY_MAX).contains(&time)) {
             return Err(Refusal::Unfit(format!("a canary runs from {JUDGED_EVERY:?} to seven days")));
         }
-        if role != Role::Shadow && self.version(index).digest() == digest.hex() {
+        if role != Role::Shadow && self.version(index).digest == *digest {
             return Err(Refusal::Conflict(format!("stage '{}' runs this plugin already", config.name)));
         }
         if self.is_tried_out(index, digest, role)? {
@@ -111,10 +111,10 @@ impl LoadedPipeline {
             tryout.end(&error.message);
             Refusal::Unfit(format!("stage '{}': {}", config.name, error.message))
         })?;
-        let (stage, digest) = (config.name.clone(), digest.hex().to_owned());
-        let kept = KeptCandidate { stage, digest: digest.clone(), is_canary: tryout.is_canary() };
+        let (stage, is_canary) = (config.name.clone(), tryout.is_canary());
+        let kept = KeptCandidate { stage, digest: digest.clone(), is_canary };
         let note = self.journal.keep_candidate(Some(kept)).err().map(|error| forgotten(&error));
-        Ok(Some(Changed { changed: true, behind, note, ..self.unchanged(index, &digest) }))
+        Ok(Some(Changed { changed: true, behind, note, ..self.unchanged(index, digest) }))
     }
 
     /// Watches a candidate on a thread of its own, until it has ended.
@@ -133,14 +133,14 @@ impl LoadedPipeline {
         let Some(tryout) = self.tryout().filter(|tryout| tryout.goes_on()) else {
             return Ok(false);
         };
-        if tryout.stage == index && tryout.digest() == digest.hex() && tryout.role == role {
+        if tryout.stage == index && tryout.digest == *digest && tryout.role == role {
             return Ok(true);
         }
         let (pipeline, stage, role) = (&self.config.name, &self.config.stages[tryout.stage].name, tryout.role_name());
         Err(Refusal::Conflict(format!(
-            "stage '{stage}' has a {role} already, sha256:{}, and a pipeline tries out one plugin at a time; \
+            "stage '{stage}' has a {role} already, {}, and a pipeline tries out one plugin at a time; \
              'sluicegate {role} {pipeline} {stage} --stop' ends it",
-            tryout.digest()
+            tryout.digest
         )))
     }
 
@@ -148,7 +148,7 @@ impl LoadedPipeline {
     pub(crate) fn stop_tryout(&self, stage: &str, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
         let turn = self.journal.turn();
-        let unchanged = self.unchanged(index, self.version(index).digest());
+        let unchanged = self.unchanged(index, &self.version(index).digest);
         let Some(tryout) = self.tryout().filter(|tryout| tryout.stage == index && tryout.goes_on()) else {
             return Ok(unchanged);
         };
@@ -190,7 +190,7 @@ impl LoadedPipeline {
         let (records, failed, overruns) = (canary.records, canary.failed(), canary.overruns);
         let why = format!("{records} records, {failed} failures, {overruns} calls over the deadline");
         let asker = Asker { who: "sluicegate".into(), why: Some(why) };
-        let promoted = self.noted(Action::Promote, tryout.stage, tryout.digest(), &asker, || {
+        let promoted = self.noted(Action::Promote, tryout.stage, Some(&tryout.digest), &asker, || {
             self.exchange_for(&turn, tryout.stage, &tryout.plugin, bytes)
         });
         if let Err(refusal) = promoted {
@@ -204,7 +204,7 @@ impl LoadedPipeline {
     /// Ends a candidate, and notes it. None: somebody else has.
     pub(super) fn end_tryout(&self, turn: &Turn<'_>, tryout: &Tryout, asker: &Asker) -> Option<usize> {
         let behind = self.dismiss(turn, tryout, asker.why.as_deref().unwrap_or_default())?;
-        self.note_end(tryout.stage, tryout.digest(), tryout.is_canary(), asker);
+        self.note_end(tryout.stage, &tryout.digest, tryout.is_canary(), asker);
         self.forget_candidate(turn);
         Some(behind)
     }
@@ -228,16 +228,16 @@ impl LoadedPipeline {
         self.forget_candidate(turn);
     }
 
-    fn note_end(&self, index: usize, digest: &str, is_canary: bool, asker: &Asker) {
-        let runs = self.version(index).digest().to_owned();
+    fn note_end(&self, index: usize, digest: &Digest, is_canary: bool, asker: &Asker) {
+        let runs = self.version(index).digest;
         let entry = match is_canary {
             // By hand, before its time was over.
-            true if runs == digest => self.entry(Action::Promote, Some(index), digest, asker),
+            true if runs == *digest => self.entry(Action::Promote, Some(index), Some(digest), asker),
             true => {
-                let before = Some(format!("sha256:{digest}"));
-                Entry { before, ..self.entry(Action::Rollback, Some(index), &runs, asker) }
+                let before = Some(digest.to_string());
+                Entry { before, ..self.entry(Action::Rollback, Some(index), Some(&runs), asker) }
             }
-            false => self.entry(Action::ShadowEnd, Some(index), digest, asker),
+            false => self.entry(Action::ShadowEnd, Some(index), Some(digest), asker),
         };
         self.journal.note(&self.config.name, entry);
     }

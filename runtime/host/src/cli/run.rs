@@ -134,7 +134,7 @@ fn describe(loaded: &LoadedPipeline, file: &std::path::Path) -> serde_json::Valu
         .stages
         .iter()
         .enumerate()
-        .map(|(index, stage)| json!({ "name": stage.name, "digest": format!("sha256:{}", loaded.version(index).digest()) }))
+        .map(|(index, stage)| json!({ "name": stage.name, "digest": loaded.version(index).digest }))
         .collect();
     json!({ "file": file, "name": loaded.config.name, "ok": true, "stages": stages })
 }
