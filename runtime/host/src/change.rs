@@ -1,8 +1,8 @@
-//! Changing a pipeline while it runs: another plugin in a stage, back to the one before, a pause. Whoever asks, by the
-//! admin endpoint, by a file or by the breaker, it goes this way, is written into the journal, and either holds as a whole
+//! Changing a pipeline while it runs: another plugin in a stage, back to the one before, a pause. Every change goes this way,
+//! whether the admin endpoint, a file or the breaker asks for it. Each is written into the journal, and either holds as a whole
 //! or leaves everything as it was.
 //!
-//! All of this may take as long as compiling does: not for a tokio task, nor for a worker that streams.
+//! A change may take as long as compiling does: do not make one on a tokio task, nor on a worker that streams.
 
 mod restoration;
 mod succession;
@@ -41,9 +41,9 @@ pub(crate) struct Changed {
     pub(crate) before: Option<Digest>,
     /// False: it was so already.
     pub(crate) changed: bool,
-    /// Workers that had not come to it when this was said, and will.
+    /// Workers that had not taken it up yet when this was said.
     pub(crate) behind: usize,
-    /// What else there is to know, such as why a restart will not know of it.
+    /// What else there is to know, such as why it will not survive a restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,
 }
@@ -75,7 +75,7 @@ impl From<ConfigError> for Refusal {
 }
 
 impl LoadedPipeline {
-    /// Lets these bytes run in a stage.
+    /// Runs the plugin of these bytes in a stage.
     pub(crate) fn load_plugin(
         &self,
         app: &App,
@@ -92,13 +92,13 @@ impl LoadedPipeline {
         })
     }
 
-    /// Lets what the stage's file has run in it again: drops what was asked for at run time.
+    /// Runs in a stage what its file has, and drops what was asked for at run time.
     pub(crate) fn reset_plugin(&self, app: &App, stage: &str, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
         self.take_up_named(app, Action::Reset, index, self.read_named(app, index), asker)
     }
 
-    /// What the pipeline's file names for a stage has become another, and reads so.
+    /// The plugin that the pipeline's file names for a stage has changed: runs what was read there now.
     pub(crate) fn take_up_changed(&self, app: &App, index: usize, read: Result<Fetched, String>, why: &str) {
         if self.is_succeeded() {
             return; // Its successor has read the same.
@@ -108,7 +108,7 @@ impl LoadedPipeline {
         let _ = self.take_up_named(app, Action::File, index, read, &asker);
     }
 
-    /// Lets what the pipeline's file names for a stage run in it.
+    /// Runs in a stage what the pipeline's file names for it.
     fn take_up_named(
         &self,
         app: &App,
@@ -125,8 +125,8 @@ impl LoadedPipeline {
         })
     }
 
-    /// Lets the version before run again in a stage. With `to`, that must be it: a request that is made again because its
-    /// answer was lost does not go back two versions.
+    /// Goes back to the previous version in a stage. With `to`, that version must be this one: a request that is repeated
+    /// because its answer was lost does not go back twice.
     pub(crate) fn roll_back(&self, stage: &str, to: Option<&Digest>, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
         let turn = self.turn()?;
@@ -143,8 +143,8 @@ impl LoadedPipeline {
         })
     }
 
-    /// What a version on trial ended is gone on with by the version before. False: this is not such a version, or it
-    /// cannot be gone back from.
+    /// Goes back to the previous version after one on trial ended a worker. True if the worker should simply start again;
+    /// false if the culprit is not on trial, or there is nothing to go back to.
     pub(crate) fn go_back_from(&self, culprit: Culprit, reason: &str) -> bool {
         let turn = self.journal.turn();
         if self.is_replaced(culprit) || self.is_succeeded() {
@@ -159,8 +159,8 @@ impl LoadedPipeline {
         self.noted(Action::Rollback, stage, back.as_ref(), &asker, || self.swap_to_before(&turn, stage)).is_ok()
     }
 
-    /// Has the workers finish and commit what is in flight, and then run nothing until they are told to go on. They stay
-    /// members of the group and keep their partitions.
+    /// Tells the workers to pause or to go on. Those that pause first finish and commit what is in flight; they stay members
+    /// of the group and keep their partitions.
     ///
     /// # Errors
     /// Its configuration is being changed at this moment.
@@ -190,7 +190,7 @@ impl LoadedPipeline {
         }
     }
 
-    /// Loads the plugin beside the one that runs, and lets it take over. `from` is none where somebody handed it over.
+    /// Loads a plugin beside the one that runs, and has it take over. `from` is none where somebody handed the bytes over.
     fn take_up(
         &self,
         app: &App,
@@ -218,18 +218,13 @@ impl LoadedPipeline {
         Ok(Changed { note, ..self.unchanged(index, digest) })
     }
 
-    fn exchange_for(
-        &self,
-        turn: &Turn<'_>,
-        index: usize,
-        plugin: &Plugin,
-        bytes: &[u8],
-    ) -> Result<Changed, Refusal> {
+    fn exchange_for(&self, turn: &Turn<'_>, index: usize, plugin: &Plugin, bytes: &[u8]) -> Result<Changed, Refusal> {
         let unfit = |error: sluicegate_core::Error| {
             Refusal::Unfit(format!("stage '{}': {}", self.config.stages[index].name, error.message))
         };
         let swapped = self.swap(turn, index, plugin).map_err(unfit)?;
-        let kept = self.journal.keep_plugin(bytes).map_err(|error| forgotten(&error)).and_then(|()| self.keep(turn, index));
+        let kept =
+            self.journal.keep_plugin(bytes).map_err(|error| forgotten(&error)).and_then(|()| self.keep(turn, index));
         self.journal.forget_plugins_but(self.digests());
         Ok(Changed { note: kept.err(), ..self.changed(index, swapped) })
     }
@@ -245,14 +240,14 @@ impl LoadedPipeline {
         }
     }
 
-    /// Keeps what runs in a stage for the next start, where it is not what the stage's file has.
+    /// Keeps for the next start what a stage runs, if that is not what its file has.
     fn keep(&self, _: &Turn<'_>, index: usize) -> Result<(), String> {
         let (digest, file) = (self.version(index).digest, self.file_digest(index));
         let change = (digest != file).then_some(RunTimeChange { digest, file });
         self.journal.keep(&self.config.stages[index].name, change).map_err(|error| forgotten(&error))
     }
 
-    /// Makes the change and notes how it ended, unless nothing was to be done and nothing was amiss.
+    /// Makes a change and notes how it ended; notes nothing if there was nothing to do and the last attempt went well.
     fn noted(
         &self,
         action: Action,
@@ -315,7 +310,7 @@ impl LoadedPipeline {
         })
     }
 
-    /// Reads the stage's file, within its limits. None: its plugin is no file.
+    /// Reads the stage's file, within its limits. None: its plugin does not come from a file.
     pub(crate) fn read_file(&self, index: usize) -> Option<Result<Fetched, String>> {
         let stage: &config::Stage = &self.config.stages[index];
         let read = Plugin::read(stage.plugin.file()?, &load_options(&stage.limits));

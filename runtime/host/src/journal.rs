@@ -18,11 +18,11 @@ pub(crate) use entry::{Action, Ended, Entry, time};
 
 /// So much of the history is kept.
 const ENTRIES_MAX: usize = 200;
-/// What a folder's file may have: more is not read.
+/// The longest file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const FILE: &str = "state.json";
 
-/// The changes of one pipeline. Shared; changes are made one at a time.
+/// The changes of one pipeline. Shared; changes are made one at a time, in turn.
 #[derive(Default)]
 pub(crate) struct Journal {
     kept: Mutex<Kept>,
@@ -31,8 +31,8 @@ pub(crate) struct Journal {
     turn: Mutex<()>,
 }
 
-/// The right to change a pipeline: one has it at a time, until this is dropped. Whatever changes what runs, or what is kept of
-/// that, asks to see it.
+/// The right to change a pipeline, which only one thread has at a time, until it drops this. Functions that change what runs,
+/// or what is kept of it, ask to see it.
 pub(crate) struct Turn<'a> {
     _alone: MutexGuard<'a, ()>,
 }
@@ -53,7 +53,7 @@ struct Kept {
     history: VecDeque<Entry>,
 }
 
-/// A candidate that is tried out: kept so that a restart, which knows nothing of it, can say so.
+/// A candidate that is tried out. A restart does not go on with it, but notes that it has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptCandidate {
     pub(crate) stage: String,
@@ -102,7 +102,7 @@ impl Journal {
         Ok(Journal { kept: Mutex::new(kept), folder: Some(folder), ..Journal::default() })
     }
 
-    /// Waits for one's turn to make a change.
+    /// Waits until nobody else makes a change.
     pub(crate) fn turn(&self) -> Turn<'_> {
         Turn { _alone: lock(&self.turn) }
     }
@@ -132,14 +132,14 @@ impl Journal {
         lock(&self.kept).history.iter().cloned().collect()
     }
 
-    /// The latest attempt of a stage that was refused, if nothing was done after it.
+    /// The latest attempt to change a stage, if it was refused.
     pub(crate) fn last_refusal(&self, stage: &str) -> Option<Entry> {
         let kept = lock(&self.kept);
         let last = kept.history.iter().rev().find(|entry| entry.stage.as_deref() == Some(stage));
         last.filter(|entry| entry.ended == Ended::Refused).cloned()
     }
 
-    /// Why the pipeline's file was refused when it had changed last, if it was.
+    /// Why the latest change of the pipeline's file was refused, if it was.
     pub(crate) fn last_file_refusal(&self) -> Option<String> {
         let kept = lock(&self.kept);
         kept.history.iter().rev().find(|entry| entry.action == Action::Configure)?.reason.clone()
@@ -150,7 +150,7 @@ impl Journal {
         lock(&self.counts).clone()
     }
 
-    /// What is to be gone on with after a restart.
+    /// What a stage was asked to run, and goes on with after a restart.
     pub(crate) fn run_time_change(&self, stage: &str) -> Option<RunTimeChange> {
         lock(&self.kept).stages.get(stage).cloned()
     }
@@ -158,7 +158,7 @@ impl Journal {
     /// Keeps, or forgets, what a stage was asked to run.
     ///
     /// # Errors
-    /// The folder is not writable: a restart knows nothing of it.
+    /// The folder is not writable: a restart will not know.
     pub(crate) fn keep(&self, stage: &str, change: Option<RunTimeChange>) -> Result<(), String> {
         let mut kept = lock(&self.kept);
         let known = kept.stages.get(stage);
@@ -180,7 +180,7 @@ impl Journal {
     /// Keeps whether the pipeline is paused.
     ///
     /// # Errors
-    /// The folder is not writable: a restart knows nothing of it.
+    /// The folder is not writable: a restart will not know.
     pub(crate) fn keep_paused(&self, paused: bool) -> Result<(), String> {
         let mut kept = lock(&self.kept);
         kept.paused = paused;
@@ -195,7 +195,7 @@ impl Journal {
     /// Keeps, or forgets, that a candidate is tried out.
     ///
     /// # Errors
-    /// The folder is not writable: a restart knows nothing of it.
+    /// The folder is not writable: a restart will not know.
     pub(crate) fn keep_candidate(&self, candidate: Option<KeptCandidate>) -> Result<(), String> {
         let mut kept = lock(&self.kept);
         kept.candidate = candidate;
@@ -230,12 +230,12 @@ impl Journal {
         Ok(bytes)
     }
 
-    /// The file of everything but plugins; none where nothing is kept.
+    /// The file that has everything but the plugins; none where nothing is kept.
     pub(crate) fn file(&self) -> Option<PathBuf> {
         self.folder.as_ref().map(|folder| folder.path.join(FILE))
     }
 
-    /// Removes the plugins that none of these digests names, nor any change that is kept.
+    /// Removes all plugins but those of these digests and of the changes that are kept.
     pub(crate) fn forget_plugins_but(&self, mut digests: BTreeSet<Digest>) {
         let Ok(Some(folder)) = self.own() else { return };
         digests.extend(lock(&self.kept).stages.values().map(|change| change.digest.clone()));
@@ -284,7 +284,7 @@ mod digits {
     }
 }
 
-/// The file is there as a whole or as it was, whatever happens meanwhile.
+/// Writes a file as a whole: whatever happens meanwhile, it has all the new bytes or all the old ones.
 fn keep_file(file: &Path, bytes: &[u8]) -> Result<(), String> {
     files::keep(file, bytes).map_err(|error| format!("{}: {error}", file.display()))
 }

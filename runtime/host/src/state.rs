@@ -17,7 +17,7 @@ pub(crate) struct StateFolder {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claims(Arc<Mutex<BTreeMap<PathBuf, Weak<File>>>>);
 
-/// A pipeline's folder. All its processes may read it; one at a time changes it: the first that asks, until it ends.
+/// A pipeline's folder. Every process of the pipeline may read it; only the first that asks may change it, until it ends.
 #[derive(Debug)]
 pub(crate) struct PipelineFolder {
     pub(crate) path: PathBuf,
@@ -67,10 +67,10 @@ impl PipelineFolder {
         PipelineFolder { path, claims: claims.clone(), lock: Mutex::default() }
     }
 
-    /// Makes it this process's to change, if it is not: it may have been another's until now.
+    /// Asks for the right to change it, unless this process has that already: another that had it may have ended by now.
     ///
     /// # Errors
-    /// It still is, or it cannot be made.
+    /// Another process has it, or the folder cannot be made.
     pub(crate) fn take(&self) -> Result<(), String> {
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
@@ -81,8 +81,8 @@ impl PipelineFolder {
 }
 
 impl Claims {
-    /// The lock of a pipeline's folder, which is made where it is not there. The process may have it already: of a pipeline
-    /// that was removed and comes again, the last worker may hang, or the last change go on.
+    /// Locks a pipeline's folder, and makes it where there is none. This process may hold the lock already: when a pipeline was
+    /// removed and comes again, its last worker may still hang, or its last change still be under way.
     fn claim(&self, path: &Path) -> Result<Arc<File>, String> {
         let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let file = match claimed.get(path).and_then(Weak::upgrade) {

@@ -1,5 +1,5 @@
-//! Keeps workers going: a thread each, started again with a growing pause after whatever may pass. Pipelines come, change
-//! and go while others run.
+//! Keeps workers going: each has a thread, and starts again after whatever may pass, with a growing pause. Pipelines come,
+//! change and go while others run.
 
 mod course;
 
@@ -19,7 +19,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The pause after a stage's breaker tripped.
 const PAUSE_FIRST: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
-/// A worker that ran this long is taken to be well again.
+/// A worker that ran this long is well again: its next pause is short.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 
 /// What a worker is doing.
@@ -143,7 +143,7 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// Starts the workers of one more pipeline, whose name no other has; of none once all were asked to end.
+    /// Starts the workers of one more pipeline, whose name no other has. Does nothing once all were asked to end.
     ///
     /// # Errors
     /// The machine has no thread left.
@@ -173,7 +173,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Has a pipeline's workers go on with this in place of what they have, as the same members of their group.
+    /// Has a pipeline's workers go on with another configuration, as the same members of their group.
     pub(crate) fn change(&self, running: &Running, next: LoadedPipeline) {
         let before = std::mem::replace(&mut *lock(&running.pipeline), Arc::new(next));
         self.course.wake();
@@ -183,7 +183,7 @@ impl Supervisor {
         }
     }
 
-    /// Has a pipeline finish what is in flight and leave its group. Waits until it has, or hangs for too long.
+    /// Has a pipeline finish what is in flight and leave its group. Waits until it has; if its workers hang, not for long.
     pub(crate) fn remove(&self, running: &Arc<Running>) {
         running.stop.request();
         self.course.wake();

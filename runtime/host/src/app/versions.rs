@@ -11,11 +11,11 @@ use super::seams::LOCAL_OUTPUT_BYTES_MAX;
 use crate::config::Digest;
 use crate::journal::Turn;
 
-/// How long a version is on trial once it has taken over: if it ends a worker within this time, the one before comes back.
+/// How long a version is on trial once it has taken over: if it ends a worker in that time, the previous one comes back.
 const TRIAL: Duration = Duration::from_secs(600);
 /// So many versions are kept to go back to.
 const EARLIER_MAX: usize = 4;
-/// How long is waited for workers to take up a version, or a pause. One in the midst of a long call does it later.
+/// How long to wait for workers to take up a version, or a pause. One in the middle of a long call does so later.
 pub(super) const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Which version of its plugin each stage runs, and the workers that hear of another.
@@ -138,7 +138,7 @@ impl LoadedPipeline {
         self.versions.roster().stages[stage].earlier.last().cloned()
     }
 
-    /// Lets a plugin take over in a stage. First every worker's instance of it is made and configured, on this thread;
+    /// Has a plugin take over in a stage. First every worker's instance of it is made and configured, on this thread;
     /// then all workers are told at once. If anything fails, nothing has changed.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl LoadedPipeline {
         Ok(self.taken_up(round))
     }
 
-    /// Lets the version before take over again in a stage. None: there is none.
+    /// Has the previous version take over again in a stage. None: there is none.
     ///
     /// # Errors
     /// It does not start any more.
@@ -174,7 +174,7 @@ impl LoadedPipeline {
         Ok(Some(self.taken_up(round)))
     }
 
-    /// Whether this version still runs, is on trial, and has one before it.
+    /// Whether the culprit still runs, is on trial, and has a version before it.
     pub(crate) fn is_to_go_back(&self, culprit: Culprit) -> bool {
         let roster = self.versions.roster();
         roster.stages.get(culprit.stage).is_some_and(|stage| {
@@ -182,7 +182,7 @@ impl LoadedPipeline {
         })
     }
 
-    /// Whether this is a version that another has replaced already.
+    /// Whether another version has replaced the culprit.
     pub(crate) fn is_replaced(&self, culprit: Culprit) -> bool {
         self.versions.roster().stages.get(culprit.stage).is_some_and(|stage| stage.current.number != culprit.version)
     }

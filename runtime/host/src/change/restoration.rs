@@ -1,4 +1,4 @@
-//! What was changed at run time is gone on with: after a restart, and once the pipeline's file has changed.
+//! Going on with what was changed at run time: after a restart, and after the pipeline's file has changed.
 
 use super::{Asker, Refusal};
 use crate::app::{App, LoadedPipeline, Swapped};
@@ -9,7 +9,7 @@ impl LoadedPipeline {
     /// Goes on with what was changed before the last stop, as the journal has it.
     ///
     /// # Errors
-    /// A plugin does not run any more. Nothing is forgotten: once that is mended, the next start goes on.
+    /// A plugin does not run any more. Nothing is forgotten: the next start tries again.
     pub(crate) fn restore(&self, app: &App) -> Result<(), Exit> {
         let turn = self.journal.turn();
         self.restore_changes(app, &turn, "it was changed at run time before the last stop")?;
@@ -17,12 +17,12 @@ impl LoadedPipeline {
         Ok(())
     }
 
-    /// The same, where there may be another that runs, and goes on if this fails.
+    /// The same for a pipeline that takes the place of another. If it fails, the journal is as it was, and the other can go on.
     pub(super) fn restore_changes(&self, app: &App, turn: &Turn<'_>, why: &str) -> Result<(), Exit> {
         let stages = 0..self.stages.len();
         let restored: Vec<_> =
             stages.map(|index| self.restore_stage(app, turn, index, why)).collect::<Result<_, _>>()?;
-        // Only now is it certain that they hold.
+        // Not before: if a later stage had failed, nothing would have changed.
         for (index, entry) in restored.into_iter().enumerate() {
             let Some(entry) = entry else { continue };
             if let Err(error) = self.keep(turn, index) {
@@ -37,7 +37,8 @@ impl LoadedPipeline {
         Ok(())
     }
 
-    /// Lets a stage run what it was asked to, unless its file has changed since. How that ended; none: nothing was asked.
+    /// Runs in a stage what was asked for at run time, unless the stage's file has changed since. Gives how that ended; none if
+    /// nothing was asked for.
     fn restore_stage(&self, app: &App, turn: &Turn<'_>, index: usize, why: &str) -> Result<Option<Entry>, Exit> {
         let Some(change) = self.journal.run_time_change(&self.config.stages[index].name) else {
             return Ok(None);
@@ -54,23 +55,20 @@ impl LoadedPipeline {
         }
     }
 
-    fn run_again(
-        &self,
-        app: &App,
-        turn: &Turn<'_>,
-        index: usize,
-        change: &RunTimeChange,
-    ) -> Result<Swapped, Refusal> {
+    fn run_again(&self, app: &App, turn: &Turn<'_>, index: usize, change: &RunTimeChange) -> Result<Swapped, Refusal> {
         let stage = &self.config.stages[index];
         let bytes = self.journal.plugin(&change.digest, stage.limits.file_size.0).map_err(Refusal::Unfit)?;
         let plugin = app.plugin_for(&self.config, stage, None, bytes)?;
         self.swap(turn, index, &plugin).map_err(|error| Refusal::Unfit(error.message))
     }
 
-    /// The file's plugin would do something else than what was asked for last: a person has to say that it may.
+    /// To run the file's plugin instead is for a person to decide: it does something else than what was asked for last.
     fn cannot_restore(&self, index: usize, change: &RunTimeChange, refusal: &Refusal) -> Exit {
         let (pipeline, stage) = (&self.config.name, &self.config.stages[index].name);
-        let entry = self.journal.file().map(|file| format!(", or by removing \"{stage}\" from \"stages\" in {}", file.display()));
+        let entry = self
+            .journal
+            .file()
+            .map(|file| format!(", or by removing \"{stage}\" from \"stages\" in {}", file.display()));
         Exit::usage(format!(
             "pipeline '{pipeline}', stage '{stage}': at run time it was changed to {}, which does not run any more: {}\n\
              hint: mend that, or have the stage run what its file has: while the pipeline runs, by 'sluicegate load {pipeline} \

@@ -14,18 +14,18 @@ fn folder() -> Asker {
 }
 
 impl LoadedPipeline {
-    /// What is to run once the pipeline's file has become this one: as a restart would have it, with what was changed at
-    /// run time, where the file still has for a stage what it had then. From here on nothing is changed in this one, whose
-    /// workers run until the other takes its place.
+    /// Makes what is to run now that the pipeline's file has changed: the same as after a restart, with what was changed at
+    /// run time in each stage whose plugin file has not changed since. From then on this one accepts no changes; its workers run
+    /// until the other takes its place.
     ///
     /// # Errors
-    /// What is wrong with a plugin or its configuration, or with a plugin that was asked for at run time; everything stays as
-    /// it is, and the history has why.
+    /// A plugin or its configuration is no good, be it the file's or one asked for at run time. Everything stays as it is, and
+    /// the history says why.
     pub(crate) fn successor(&self, app: &App, config: Pipeline) -> Result<LoadedPipeline, Exit> {
         let refused = |error: &Exit| self.refuse_file(&error.message);
         let mut next = app.load_with(Arc::clone(&self.journal), config).inspect_err(refused)?;
         next.inherit(self);
-        // Until the other has what was changed here, nothing more is.
+        // Nothing may change here once the other has begun to take over what was changed.
         let turn = self.journal.turn();
         let why = "it was changed at run time before the pipeline's file was";
         next.restore_changes(app, &turn, why).inspect_err(refused)?;
@@ -37,7 +37,7 @@ impl LoadedPipeline {
         Ok(next)
     }
 
-    /// Writes into the history why what is now in the pipeline's file does not run.
+    /// Notes why the pipeline's changed file is not taken up.
     pub(crate) fn refuse_file(&self, why: &str) {
         if self.journal.last_file_refusal().as_deref() == Some(why) {
             return; // Tried again, as what it wants may come later.
@@ -47,7 +47,7 @@ impl LoadedPipeline {
         self.journal.note(&self.config.name, refused);
     }
 
-    /// Goes on with the other's place among processes and, where the stages are the same, its counters.
+    /// Takes over the other's place among processes and, where the stages are the same, its counters.
     fn inherit(&mut self, before: &LoadedPipeline) {
         self.take_seat_of(before);
         let names = |pipeline: &LoadedPipeline| -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::journal::{Action, Entry, KeptCandidate, Turn};
 const JUDGED_EVERY: Duration = Duration::from_secs(1);
 /// A shadow has no end of its own: its watcher waits in pieces of this.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
-/// A canary that runs longer was forgotten.
+/// Nobody remembers a canary that runs longer.
 const CANARY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What is asked for.
@@ -25,7 +25,7 @@ pub(crate) struct Begin {
     pub(crate) time: Option<Duration>,
 }
 
-/// The share that is written so, `10%` or `0.5%`, in hundredths of a percent.
+/// Reads a share, such as `10%` or `0.5%`, in hundredths of a percent.
 ///
 /// # Errors
 /// What was expected.
@@ -75,7 +75,7 @@ pub(crate) fn share_words(share: &Share) -> String {
 }
 
 impl LoadedPipeline {
-    /// None: it is so already.
+    /// Begins to try a plugin out. None: it is tried out already.
     fn begin_tryout(
         self: &Arc<Self>,
         app: &App,
@@ -105,7 +105,7 @@ impl LoadedPipeline {
             self.end_tryout(&turn, &before, &Asker { who: "sluicegate".into(), why });
         }
         let tryout = Arc::new(Tryout::new(index, plugin, role, time));
-        // Before it begins: one that nobody watches would have no end.
+        // Before it begins: nobody would end one that is not watched.
         self.watch(&tryout, bytes)?;
         let behind = self.try_out(&turn, &tryout).map_err(|error| {
             tryout.end(&error.message);
@@ -144,7 +144,7 @@ impl LoadedPipeline {
         )))
     }
 
-    /// Ends what is tried out in a stage: what runs goes on.
+    /// Ends what is tried out in a stage; what runs there goes on.
     pub(crate) fn stop_tryout(&self, stage: &str, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
         let turn = self.journal.turn();
@@ -157,7 +157,7 @@ impl LoadedPipeline {
         Ok(Changed { changed: behind.is_some(), behind: behind.unwrap_or_default(), ..unchanged })
     }
 
-    /// Watches a candidate to its end, and notes that. A canary ends by itself: as what runs, or found wanting.
+    /// Watches a candidate to its end, and notes that. A canary ends by itself: it is promoted, or found wanting.
     fn see_through(&self, tryout: &Tryout, bytes: &[u8]) {
         let end = tryout.until.map(|(end, _)| end);
         loop {
@@ -209,15 +209,19 @@ impl LoadedPipeline {
         Some(behind)
     }
 
-    /// The pipeline ends, and with it what is tried out in it.
+    /// Ends what is tried out, as its pipeline ends.
     pub(crate) fn abandon_tryout(&self) {
         let turn = self.journal.turn();
         if let Some(tryout) = self.tryout() {
-            self.end_tryout(&turn, &tryout, &Asker { who: "sluicegate".into(), why: Some("its pipeline ended".into()) });
+            self.end_tryout(
+                &turn,
+                &tryout,
+                &Asker { who: "sluicegate".into(), why: Some("its pipeline ended".into()) },
+            );
         }
     }
 
-    /// At a start: what was tried out before it is not any more.
+    /// Notes at a start that what was tried out before has ended with its process.
     pub(super) fn forget_tryout(&self, turn: &Turn<'_>) {
         let Some(kept) = self.journal.candidate() else { return };
         if let Some(index) = self.stages.iter().position(|stage| stage.name == kept.stage) {

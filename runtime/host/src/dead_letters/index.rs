@@ -66,8 +66,8 @@ impl Index {
         self.replayed.contains(&(at.partition.number, at.offset))
     }
 
-    /// The first so many letters that are to be replayed, each with the others that hold the same record: at least
-    /// once, a crash may write a dead letter twice.
+    /// The first `limit` letters that are to be replayed, each with the others that hold the same record: at least once, a
+    /// crash may write a dead letter twice.
     pub(crate) fn open(&self, limit: usize) -> HashMap<Place, Vec<Place>> {
         let mut first_of: HashMap<Identity, Place> = HashMap::new();
         let mut open: HashMap<Place, Vec<Place>> = HashMap::new();
@@ -84,9 +84,10 @@ impl Index {
     }
 }
 
-/// Of a record, whose own headers are the first so many of the row. The timestamp counts: where the dead-letter topic sets it,
-/// two letters of one record are taken for two, and the record is repeated. Without it, two records could be taken for one, and
-/// one of them be lost.
+/// The hash of a letter's record, whose own headers are the first `own` of the row.
+///
+/// The timestamp is part of it. Where the dead-letter topic sets its own, a record that has two letters is therefore replayed
+/// twice; if it were left out, one of two records that differ in nothing else would be lost.
 fn hash(hashes: &RandomState, row: &Row<'_>, own: usize) -> u64 {
     let mut hasher = hashes.build_hasher();
     (row.timestamp, row.key, row.value).hash(&mut hasher);
@@ -94,10 +95,10 @@ fn hash(hashes: &RandomState, row: &Row<'_>, own: usize) -> u64 {
     hasher.finish()
 }
 
-/// Longer than any transaction that is not given up may be open, unless its owner set another time-out.
+/// Longer than any transaction may be open, unless its owner set another time-out.
 pub(super) const STUCK_AFTER: Duration = Duration::from_secs(90);
 
-/// A person is told then what is waited for.
+/// After this time a person is told what is waited for.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 
 /// Calls `each` for every record of the topic.

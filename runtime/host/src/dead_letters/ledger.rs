@@ -29,8 +29,8 @@ pub(super) struct Record {
 }
 
 impl Ledger {
-    /// Whether a batch may set out. Not while another is on its way with a record of the same place, as there are where a
-    /// topic was made anew: nothing tells those two apart.
+    /// Whether a batch may set out. Not while a record is on its way that has the same place as one of its own, as where a topic
+    /// was made anew: nothing would tell the two apart.
     pub(super) fn takes(&self, batch: &Batch) -> bool {
         let (Some(first), Some(given)) = (batch.offsets.first(), self.given.get(&batch.partition)) else {
             return true;
@@ -57,10 +57,10 @@ impl Ledger {
         batches.iter_mut().flat_map(|given| &mut given.records).find(|record| record.offset == offset)
     }
 
-    /// Everything given up to these positions has come through; the letters of what did not fail.
+    /// Everything given up to these positions has come through. Gives the letters of what did not fail.
     ///
-    /// No two batches on their way have a record of the same place, so a batch's end is no other batch's, and tells which
-    /// one it is, whatever the order in which letters came to be.
+    /// No two batches on their way share a record's place, so each has an end of its own, which tells which one it is: letters
+    /// need not be in the order of their records.
     pub(super) fn done(&mut self, positions: &Positions) -> Vec<Place> {
         let mut done = Vec::new();
         for (partition, end) in positions {

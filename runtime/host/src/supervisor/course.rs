@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 
 use super::lock;
 
-/// How long workers may take to end once a signal asked for it; those that hang on a broker then end with the process.
+/// How long workers may take to end once they were asked to; those that hang on a broker then end with the process.
 pub(super) const STOP_MAX: Duration = Duration::from_secs(9);
 /// How often a worker that pauses looks whether its plugin was replaced.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How far the workers are: wakes those that pause before a restart, and whoever waits for their end.
+/// How far the workers are. Wakes those that pause before they start again, and whoever waits for their end.
 #[derive(Default)]
 pub(super) struct Course {
     at: Mutex<At>,
@@ -21,7 +21,7 @@ pub(super) struct At {
     stopping: Option<Instant>,
     /// Whether more pipelines may come: then their end is not the end.
     pub(super) more_may_come: bool,
-    /// Threads that go on.
+    /// Threads that have not ended.
     pub(super) threads: usize,
 }
 
@@ -45,8 +45,8 @@ impl Course {
         lock(&self.at).stopping.is_some()
     }
 
-    /// Waits until it is so. Looks whenever something here has changed and, as plugins change elsewhere, every now and then.
-    /// False: time was up before.
+    /// Waits until this is so. Looks whenever something changes here and, as plugins change elsewhere, every now and then.
+    /// False: time was up first.
     pub(super) fn wait_until(&self, is_so: impl Fn() -> bool, within: Duration) -> bool {
         let (since, mut at) = (Instant::now(), lock(&self.at));
         while !is_so() {
@@ -59,7 +59,7 @@ impl Course {
         true
     }
 
-    /// Waits until no thread goes on, or has gone on for too long after all were asked to end. How many still do.
+    /// Waits until all threads have ended, or all were asked to end and have taken too long. Gives how many have not ended.
     pub(super) fn wait(&self) -> usize {
         let mut at = lock(&self.at);
         while at.threads > 0 || at.more_may_come && at.stopping.is_none() {
