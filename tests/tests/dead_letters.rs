@@ -276,6 +276,23 @@ workers: 1
     Ok(())
 }
 
+/// A topic that is made anew counts its offsets from 0 again.
+#[test]
+fn records_that_stood_at_the_same_place_are_each_replayed() -> Result<()> {
+    let (client, name) = (Client::shared()?, "anew");
+    create_topics(client, name)?;
+    let record = |value| Record { offset: 7, timestamp: 1_767_623_400_000, ..Record::new("k", value).in_partition(0) };
+    // The last is a letter that a crash has written twice.
+    let dead = ["old", "new", "new"].map(|value| letter(name, &record(value)));
+    client.produce(&format!("{name}.dead"), &dead)?;
+    let pipeline = Pipeline::new(&on_kafka(name, "")?)?;
+    let told = summary(replay(&pipeline, &[])?)?;
+    assert_eq!((&told["open"], &told["replayed"]), (&2.into(), &2.into()), "{told}");
+    assert_eq!(values_of(client, &format!("{name}.clean"))?, ["OLD", "NEW"]);
+    assert_eq!(list(&pipeline, &[])?.len(), 0);
+    Ok(())
+}
+
 #[test]
 fn a_mended_plugin_needs_to_be_told_its_place() -> Result<()> {
     let uppercase = plugin("uppercase")?;

@@ -25,6 +25,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const BREAKER: usize = 100;
 const DONE_WITHIN: Duration = Duration::from_secs(120);
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
+/// Less than half of the pause after a breaker tripped.
+const WOKEN_WITHIN: Duration = Duration::from_secs(4);
 /// A swap holds a worker up for less than 5 ms, in seconds; and where more threads run than there are cores, some of these four
 /// hundred are taken off theirs meanwhile, for a few slices of the scheduler.
 const HELD_UP_MAX: f64 = 0.05;
@@ -150,6 +152,28 @@ fn a_version_that_fails_on_everything_goes_back_by_itself_and_loses_no_record() 
         running.wait(DRAINED_WITHIN)?;
     }
     Ok(())
+}
+
+/// What is loaded then runs at once, and not after the pause of ten seconds.
+#[test]
+fn a_mended_plugin_wakes_a_worker_that_its_breaker_has_stopped() -> Result<()> {
+    let pipeline = Setup::new("tripped", "dead-letter: { topic: tripped.dead }\n")?;
+    pipeline.client.create_topic("tripped.dead", PARTITIONS, &[])?;
+    let mut running = pipeline.start(&mischievous(1, "trap")?)?;
+    let records: Vec<_> = (0..2 * BREAKER).map(|n| Record::new("k", &n.to_string()).in_partition(0)).collect();
+    pipeline.client.produce("tripped", &records)?;
+    let is_any = |state: &str| -> Result<bool> {
+        let status = pipeline.status()?;
+        Ok(status["workers"].as_array().context("workers")?.iter().any(|worker| worker["state"] == state))
+    };
+    eventually(DONE_WITHIN, "the breaker", || Ok(is_any("paused")?.then_some(())))?;
+    let answer = pipeline.load(&version(2)?)?;
+    ensure!(answer.status == 200, "{answer:?}");
+    eventually(WOKEN_WITHIN, "the worker", || Ok((!is_any("paused")?).then_some(())))?;
+    pipeline.client.wait_until_consumed("tripped", "tripped", DONE_WITHIN)?;
+    ensure!(pipeline.outputs()?.iter().all(|output| take_apart(output).is_ok_and(|(version, _)| version == 2)));
+    end(&mut running)?;
+    running.wait(DRAINED_WITHIN).map(drop)
 }
 
 /// A pipeline from Kafka to Kafka with one stage, `stamp`, and whoever writes, reads and changes it.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::batch::{Partition, Row};
 use crate::maker::PLUGIN_DIGEST;
-use crate::output::HeaderSlice;
+use crate::output::Output;
 
 /// The headers that tell a dead letter's story, in order. They follow those of the record itself.
 const NAMES: [&str; 11] = [
@@ -75,14 +75,22 @@ impl Story {
     pub fn read(row: &Row<'_>) -> Option<(Self, usize)> {
         let begins = |(name, _): (&[u8], Option<&[u8]>)| name == NAMES[0].as_bytes();
         let own = row.headers.enumerate().filter(|(_, header)| begins(*header)).last()?.0;
-        let values = values(row.headers.skip(own))?;
+        Some((Story::told(row.headers.skip(own))?, own))
+    }
+
+    /// The story that an output tells which is a dead letter on its way to the sink; none if it is none.
+    pub fn of(output: &Output<'_>) -> Option<Self> {
+        Story::told(output.added.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))))
+    }
+
+    /// The story that headers tell which begin with it.
+    fn told<'a>(headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Option<Self> {
+        let values = values(headers)?;
         let [pipeline, stage, plugin, plugin_version, plugin_digest, failure, reason, topic, partition, offset, time] =
             values;
         let source = Partition { topic: Arc::from(topic), number: partition.parse().ok()? };
         let (offset, time_ms) = (offset.parse().ok()?, time.parse().ok()?);
-        let story =
-            Story { pipeline, stage, plugin, plugin_version, plugin_digest, failure, reason, source, offset, time_ms };
-        Some((story, own))
+        Some(Story { pipeline, stage, plugin, plugin_version, plugin_digest, failure, reason, source, offset, time_ms })
     }
 }
 
@@ -97,8 +105,7 @@ pub fn replayed(row: &Row<'_>) -> Option<u64> {
 }
 
 /// The values of a story's headers, if all are there, in order.
-fn values<'a>(headers: std::iter::Skip<HeaderSlice<'a>>) -> Option<[String; NAMES.len()]> {
-    let mut headers = headers;
+fn values<'a>(mut headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Option<[String; NAMES.len()]> {
     let mut values: [String; NAMES.len()] = Default::default();
     for (name, text) in NAMES.iter().zip(&mut values) {
         let (found, value) = headers.next()?;
@@ -125,6 +132,7 @@ fn bounded(mut reason: String) -> String {
 mod tests {
     use super::*;
     use crate::batch::Batch;
+    use crate::output::{Destination, HeaderSlice};
 
     fn story(pipeline: &str) -> Story {
         Story {
@@ -157,6 +165,24 @@ mod tests {
         batch.push_header(b"sluicegate-id", Some(b"id"));
         let row = batch.rows().next().unwrap();
         assert_eq!(Story::read(&row), Some((story("second"), 1 + NAMES.len())));
+    }
+
+    #[test]
+    fn a_letter_on_its_way_out_tells_its_story() {
+        let (added, source) = (story("p").into_headers(), story("p").source);
+        let letter = Output {
+            to: Destination::DeadLetter,
+            source: &source,
+            offset: 0,
+            index: 0,
+            timestamp: 0,
+            key: None,
+            value: None,
+            headers: HeaderSlice::default(),
+            added: &added,
+        };
+        assert_eq!(Story::of(&letter), Some(story("p")));
+        assert_eq!(Story::of(&Output { added: &[(PLUGIN_DIGEST, "ab".into())], ..letter }), None);
     }
 
     #[test]

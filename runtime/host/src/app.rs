@@ -100,8 +100,17 @@ impl App {
     /// # Errors
     /// The first plugin or configuration that does not fit, and where the file names it.
     pub fn load(&self, config: Pipeline) -> Result<LoadedPipeline, Exit> {
-        let plugins: Vec<Plugin> =
-            config.stages.iter().map(|stage| self.load_stage(&config, stage)).collect::<Result<_, _>>()?;
+        self.load_with(Arc::default(), config)
+    }
+
+    /// The same, and the pipeline goes on with this journal, which keeps the plugins: once others have taken their places,
+    /// nobody else may have them any more.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn load_with(&self, journal: Arc<Journal>, config: Pipeline) -> Result<LoadedPipeline, Exit> {
+        let load = |stage: &config::Stage| self.load_stage(&config, stage, &journal);
+        let plugins: Vec<Plugin> = config.stages.iter().map(load).collect::<Result<_, _>>()?;
         let stage = |stage: &config::Stage| LoadedStage {
             name: stage.name.clone(),
             counters: Arc::default(),
@@ -109,8 +118,7 @@ impl App {
         };
         let stages: Vec<LoadedStage> = config.stages.iter().map(stage).collect();
         let meters = Arc::new(Meters::new(stages.iter().map(|stage| stage.name.as_str())));
-        let (versions, journal) = (Versions::new(plugins), Arc::default());
-        let (onlooker, seat) = (None, Arc::default());
+        let (versions, onlooker, seat) = (Versions::new(plugins), None, Arc::default());
         let loaded = LoadedPipeline { config, stages, meters, journal, onlooker, versions, seat };
         // One instance of each, so that a plugin that refuses its configuration is known before anything is connected.
         for (index, stage) in loaded.config.stages.iter().enumerate() {

@@ -1,13 +1,13 @@
-//! Changing a pipeline while it runs: another plugin in a stage, back to the one before, a pause. Whoever asks, by the
-//! admin endpoint, by a file or by the breaker, it goes this way, is written into the journal, and either holds as a whole
+//! Changing a pipeline while it runs: another plugin in a stage, back to the one before, a pause. Every change goes this way,
+//! whether the admin endpoint, a file or the breaker asks for it. Each is written into the journal, and either holds as a whole
 //! or leaves everything as it was.
 //!
-//! All of this may take as long as compiling does: not for a tokio task, nor for a worker that streams.
+//! A change may take as long as compiling does: do not make one on a tokio task, nor on a worker that streams.
 
+mod restoration;
 mod succession;
 mod tryouts;
 
-use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -16,7 +16,7 @@ use sluicegate_wasm::Plugin;
 
 use crate::app::{App, LoadedPipeline, Swapped, load_options};
 use crate::config::{self, ConfigError, Digest};
-use crate::journal::{Action, Ended, Entry, Journal, RunTimeChange, time};
+use crate::journal::{Action, Ended, Entry, RunTimeChange, Turn, time};
 use crate::registry::{Fetched, PluginRef};
 pub(crate) use tryouts::{Begin, parse_share, share_words, try_plugin};
 
@@ -35,15 +35,15 @@ pub(crate) struct Changed {
     pub(crate) stage: Option<String>,
     /// What runs now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) digest: Option<String>,
+    pub(crate) digest: Option<Digest>,
     /// What ran before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) before: Option<String>,
+    pub(crate) before: Option<Digest>,
     /// False: it was so already.
     pub(crate) changed: bool,
-    /// Workers that had not come to it when this was said, and will.
+    /// Workers that had not taken it up yet when this was said.
     pub(crate) behind: usize,
-    /// What else there is to know, such as why a restart will not know of it.
+    /// What else there is to know, such as why it will not survive a restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,
 }
@@ -75,7 +75,7 @@ impl From<ConfigError> for Refusal {
 }
 
 impl LoadedPipeline {
-    /// Lets these bytes run in a stage.
+    /// Runs the plugin of these bytes in a stage.
     pub(crate) fn load_plugin(
         &self,
         app: &App,
@@ -86,19 +86,19 @@ impl LoadedPipeline {
     ) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
         let digest = Digest::of(&bytes);
-        self.noted(Action::Load, index, digest.hex(), asker, || {
+        self.noted(Action::Load, index, Some(&digest), asker, || {
             check_expected(&digest, expected)?;
             self.take_up(app, index, None, bytes, &digest)
         })
     }
 
-    /// Lets what the stage's file has run in it again: drops what was asked for at run time.
+    /// Runs in a stage what its file has, and drops what was asked for at run time.
     pub(crate) fn reset_plugin(&self, app: &App, stage: &str, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
         self.take_up_named(app, Action::Reset, index, self.read_named(app, index), asker)
     }
 
-    /// What the pipeline's file names for a stage has become another, and reads so.
+    /// The plugin that the pipeline's file names for a stage has changed: runs what was read there now.
     pub(crate) fn take_up_changed(&self, app: &App, index: usize, read: Result<Fetched, String>, why: &str) {
         if self.is_succeeded() {
             return; // Its successor has read the same.
@@ -108,7 +108,7 @@ impl LoadedPipeline {
         let _ = self.take_up_named(app, Action::File, index, read, &asker);
     }
 
-    /// Lets what the pipeline's file names for a stage run in it.
+    /// Runs in a stage what the pipeline's file names for it.
     fn take_up_named(
         &self,
         app: &App,
@@ -117,124 +117,80 @@ impl LoadedPipeline {
         read: Result<Fetched, String>,
         asker: &Asker,
     ) -> Result<Changed, Refusal> {
-        let digest = read.as_ref().map(|read| read.digest.hex().to_owned()).unwrap_or_default();
-        self.noted(action, index, &digest, asker, || {
+        let digest = read.as_ref().ok().map(|read| read.digest.clone());
+        self.noted(action, index, digest.as_ref(), asker, || {
             let Fetched { bytes, digest, .. } = read.map_err(Refusal::Unfit)?;
-            self.set_file_digest(index, digest.hex());
+            self.set_file_digest(index, &digest);
             self.take_up(app, index, Some(&self.config.stages[index].plugin), bytes, &digest)
         })
     }
 
-    /// Lets the version before run again in a stage. With `to`, that must be it: a request that is made again because its
-    /// answer was lost does not go back two versions.
+    /// Goes back to the previous version in a stage. With `to`, that version must be this one: a request that is repeated
+    /// because its answer was lost does not go back twice.
     pub(crate) fn roll_back(&self, stage: &str, to: Option<&Digest>, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
-        let _one = self.change()?;
-        let current = self.version(index);
-        if to.is_some_and(|to| to.hex() == current.digest()) {
-            return Ok(self.unchanged(index, current.digest()));
+        let turn = self.turn()?;
+        let current = self.version(index).digest;
+        if to == Some(&current) {
+            return Ok(self.unchanged(index, &current));
         }
-        let back = self.version_before(index);
-        let digest = back.as_ref().map(|back| back.digest().to_owned()).unwrap_or_default();
-        self.noted(Action::Rollback, index, &digest, asker, || {
-            if let Some(to) = to.filter(|to| to.hex() != digest) {
+        let back = self.version_before(index).map(|back| back.digest);
+        self.noted(Action::Rollback, index, back.as_ref(), asker, || {
+            if let Some(to) = to.filter(|to| Some(*to) != back.as_ref()) {
                 return Err(Refusal::Conflict(format!("the version before is not {to}; 'sluicegate status' shows it")));
             }
-            self.swap_to_before(index)
+            self.swap_to_before(&turn, index)
         })
     }
 
-    /// What a version on trial ended is gone on with by the version before. False: this is not such a version, or it
-    /// cannot be gone back from.
+    /// Goes back to the previous version after one on trial ended a worker. True if the worker should simply start again;
+    /// false if the culprit is not on trial, or there is nothing to go back to.
     pub(crate) fn go_back_from(&self, culprit: Culprit, reason: &str) -> bool {
-        let _one = self.journal.one_at_a_time();
+        let turn = self.journal.turn();
         if self.is_replaced(culprit) || self.is_succeeded() {
             return true; // Another worker had the same, or somebody was faster.
         }
         if !self.is_to_go_back(culprit) {
             return false;
         }
-        let digest = self.version_before(culprit.stage).map(|back| back.digest().to_owned()).unwrap_or_default();
+        let stage = culprit.stage;
+        let back = self.version_before(stage).map(|back| back.digest);
         let asker = Asker { who: "sluicegate".into(), why: Some(reason.to_owned()) };
-        self.noted(Action::Rollback, culprit.stage, &digest, &asker, || self.swap_to_before(culprit.stage)).is_ok()
+        self.noted(Action::Rollback, stage, back.as_ref(), &asker, || self.swap_to_before(&turn, stage)).is_ok()
     }
 
-    /// Has the workers finish and commit what is in flight, and then run nothing until they are told to go on. They stay
-    /// members of the group and keep their partitions.
+    /// Tells the workers to pause or to go on. Those that pause first finish and commit what is in flight; they stay members
+    /// of the group and keep their partitions.
     ///
     /// # Errors
     /// Its configuration is being changed at this moment.
     pub(crate) fn pause(&self, paused: bool, asker: &Asker) -> Result<Changed, Refusal> {
-        let _one = self.change()?;
+        let turn = self.turn()?;
         let changed = self.is_paused() != paused;
-        let behind = self.set_paused(paused);
+        let behind = self.set_paused(&turn, paused);
         let mut note = None;
         if changed {
             note = self.journal.keep_paused(paused).err().map(|error| forgotten(&error));
             let action = if paused { Action::Pause } else { Action::Resume };
-            self.journal.note(&self.config.name, self.entry(action, None, "", asker));
+            self.journal.note(&self.config.name, self.entry(action, None, None, asker));
         }
         let pipeline = self.config.name.clone();
         Ok(Changed { pipeline, stage: None, digest: None, before: None, changed, behind, note })
     }
 
-    /// The right to change something, which one has at a time.
+    /// Waits for one's turn to change what runs here.
     ///
     /// # Errors
     /// Its configuration is being changed at this moment.
-    fn change(&self) -> Result<MutexGuard<'_, ()>, Refusal> {
-        let one = self.journal.one_at_a_time();
+    fn turn(&self) -> Result<Turn<'_>, Refusal> {
+        let turn = self.journal.turn();
         match self.is_succeeded() {
             true => Err(Refusal::Conflict("the pipeline's file has changed at this moment: ask again".into())),
-            false => Ok(one),
+            false => Ok(turn),
         }
     }
 
-    /// Goes on with what was changed before the last stop, as the journal has it.
-    pub(crate) fn restore(&mut self, app: &App, journal: Journal) {
-        self.journal = Arc::new(journal);
-        self.restore_changes(app, "it was changed at run time before the last stop");
-        self.forget_tryout();
-    }
-
-    fn restore_changes(&self, app: &App, why: &str) {
-        if self.journal.is_paused() {
-            self.set_paused(true);
-        }
-        for index in 0..self.stages.len() {
-            // What runs now is what a later change goes back to, when the file may be another.
-            if let Some(Ok(read)) = self.read_file(index)
-                && read.digest.hex() == self.file_digest(index)
-                && let Err(error) = self.journal.keep_plugin(&read.bytes)
-            {
-                tracing::warn!(pipeline = %self.config.name, "a plugin is not kept: {error}");
-            }
-            self.restore_stage(app, index, why);
-        }
-    }
-
-    fn restore_stage(&self, app: &App, index: usize, why: &str) {
-        let (stage, file) = (&self.config.stages[index], self.file_digest(index));
-        let Some(change) = self.journal.run_time_change(&stage.name) else {
-            return;
-        };
-        let asker = Asker { who: "sluicegate".into(), why: Some(why.to_owned()) };
-        let restored = self.noted(Action::Restore, index, &change.digest, &asker, || {
-            if change.file != file {
-                return Err(Refusal::Conflict("the stage's file has changed since, and wins".into()));
-            }
-            let bytes = self.journal.plugin(&change.digest, stage.limits.file_size.0).map_err(Refusal::Unfit)?;
-            let digest = Digest::of(&bytes);
-            self.take_up(app, index, None, bytes, &digest)
-        });
-        if restored.is_err()
-            && let Err(error) = self.journal.keep(&stage.name, None)
-        {
-            tracing::warn!(pipeline = %self.config.name, "{error}");
-        }
-    }
-
-    /// Loads the plugin beside the one that runs, and lets it take over. `from` is none where somebody handed it over.
+    /// Loads a plugin beside the one that runs, and has it take over. `from` is none where somebody handed the bytes over.
     fn take_up(
         &self,
         app: &App,
@@ -244,32 +200,39 @@ impl LoadedPipeline {
         digest: &Digest,
     ) -> Result<Changed, Refusal> {
         let config = &self.config.stages[index];
-        if self.version(index).digest() != digest.hex() {
-            let plugin = app.plugin_for(&self.config, config, from, bytes.clone())?;
-            let _one = self.change()?;
-            if self.version(index).digest() != digest.hex() {
-                return self.exchange_for(index, &plugin, &bytes);
+        let runs = || self.version(index).digest == *digest;
+        // Outside of the turn: compiling takes its time.
+        let plugin = match runs() {
+            true => None,
+            false => Some(app.plugin_for(&self.config, config, from, bytes.clone())?),
+        };
+        let turn = self.turn()?;
+        match plugin {
+            Some(plugin) if !runs() => return self.exchange_for(&turn, index, &plugin, &bytes),
+            None if !runs() => {
+                return Err(Refusal::Conflict("another plugin took its place at this moment: ask again".into()));
             }
+            _ => {}
         }
-        let note = self.keep(index).err();
-        Ok(Changed { note, ..self.unchanged(index, digest.hex()) })
+        let note = self.keep(&turn, index).err();
+        Ok(Changed { note, ..self.unchanged(index, digest) })
     }
 
-    fn exchange_for(&self, index: usize, plugin: &Plugin, bytes: &[u8]) -> Result<Changed, Refusal> {
+    fn exchange_for(&self, turn: &Turn<'_>, index: usize, plugin: &Plugin, bytes: &[u8]) -> Result<Changed, Refusal> {
         let unfit = |error: sluicegate_core::Error| {
             Refusal::Unfit(format!("stage '{}': {}", self.config.stages[index].name, error.message))
         };
-        let swapped = self.swap(index, plugin).map_err(unfit)?;
-        let kept = self.journal.keep_plugin(bytes).map_err(|error| forgotten(&error)).and_then(|()| self.keep(index));
+        let swapped = self.swap(turn, index, plugin).map_err(unfit)?;
+        let kept =
+            self.journal.keep_plugin(bytes).map_err(|error| forgotten(&error)).and_then(|()| self.keep(turn, index));
         self.journal.forget_plugins_but(self.digests());
         Ok(Changed { note: kept.err(), ..self.changed(index, swapped) })
     }
 
-    /// Called by the one who makes a change.
-    fn swap_to_before(&self, index: usize) -> Result<Changed, Refusal> {
-        match self.swap_back(index) {
+    fn swap_to_before(&self, turn: &Turn<'_>, index: usize) -> Result<Changed, Refusal> {
+        match self.swap_back(turn, index) {
             Ok(Some(swapped)) => {
-                let kept = self.keep(index);
+                let kept = self.keep(turn, index);
                 Ok(Changed { note: kept.err(), ..self.changed(index, swapped) })
             }
             Ok(None) => Err(Refusal::Conflict("there is no earlier version to go back to".into())),
@@ -277,19 +240,19 @@ impl LoadedPipeline {
         }
     }
 
-    /// Keeps what runs in a stage for the next start, where it is not what the stage's file has.
-    fn keep(&self, index: usize) -> Result<(), String> {
-        let (digest, file) = (self.version(index).digest().to_owned(), self.file_digest(index));
+    /// Keeps for the next start what a stage runs, if that is not what its file has.
+    fn keep(&self, _: &Turn<'_>, index: usize) -> Result<(), String> {
+        let (digest, file) = (self.version(index).digest, self.file_digest(index));
         let change = (digest != file).then_some(RunTimeChange { digest, file });
         self.journal.keep(&self.config.stages[index].name, change).map_err(|error| forgotten(&error))
     }
 
-    /// Makes the change and notes how it ended, unless nothing was to be done and nothing was amiss.
+    /// Makes a change and notes how it ended; notes nothing if there was nothing to do and the last attempt went well.
     fn noted(
         &self,
         action: Action,
         index: usize,
-        digest: &str,
+        digest: Option<&Digest>,
         asker: &Asker,
         change: impl FnOnce() -> Result<Changed, Refusal>,
     ) -> Result<Changed, Refusal> {
@@ -297,7 +260,7 @@ impl LoadedPipeline {
         let result = change();
         let entry = match &result {
             Ok(changed) if !changed.changed && self.is_well(index) => return result,
-            Ok(changed) => Entry { before: changed.before.clone(), ..entry },
+            Ok(changed) => Entry { before: changed.before.as_ref().map(Digest::to_string), ..entry },
             Err(refusal) => Entry { ended: Ended::Refused, reason: Some(refusal.message().to_owned()), ..entry },
         };
         self.journal.note(&self.config.name, entry);
@@ -309,12 +272,12 @@ impl LoadedPipeline {
         self.journal.last_refusal(&self.config.stages[index].name).is_none()
     }
 
-    fn entry(&self, action: Action, stage: Option<usize>, digest: &str, asker: &Asker) -> Entry {
+    fn entry(&self, action: Action, stage: Option<usize>, digest: Option<&Digest>, asker: &Asker) -> Entry {
         Entry {
             time: time(SystemTime::now()),
             action,
             stage: stage.map(|index| self.config.stages[index].name.clone()),
-            digest: (!digest.is_empty()).then(|| format!("sha256:{digest}")),
+            digest: digest.map(Digest::to_string),
             before: None,
             who: asker.who.clone(),
             why: asker.why.clone(),
@@ -324,16 +287,15 @@ impl LoadedPipeline {
     }
 
     fn changed(&self, index: usize, swapped: Swapped) -> Changed {
-        let before = Some(format!("sha256:{}", swapped.before));
-        let now = self.version(index);
-        Changed { changed: true, before, behind: swapped.behind, ..self.unchanged(index, now.digest()) }
+        let Swapped { before, behind } = swapped;
+        Changed { changed: true, before: Some(before), behind, ..self.unchanged(index, &self.version(index).digest) }
     }
 
-    fn unchanged(&self, index: usize, digest: &str) -> Changed {
+    fn unchanged(&self, index: usize, digest: &Digest) -> Changed {
         Changed {
             pipeline: self.config.name.clone(),
             stage: Some(self.config.stages[index].name.clone()),
-            digest: Some(format!("sha256:{digest}")),
+            digest: Some(digest.clone()),
             before: None,
             changed: false,
             behind: 0,
@@ -348,7 +310,7 @@ impl LoadedPipeline {
         })
     }
 
-    /// Reads the stage's file, within its limits. None: its plugin is no file.
+    /// Reads the stage's file, within its limits. None: its plugin does not come from a file.
     pub(crate) fn read_file(&self, index: usize) -> Option<Result<Fetched, String>> {
         let stage: &config::Stage = &self.config.stages[index];
         let read = Plugin::read(stage.plugin.file()?, &load_options(&stage.limits));

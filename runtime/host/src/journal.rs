@@ -4,6 +4,7 @@
 mod entry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,17 +18,23 @@ pub(crate) use entry::{Action, Ended, Entry, time};
 
 /// So much of the history is kept.
 const ENTRIES_MAX: usize = 200;
-/// What a folder's file may have: more is not read.
+/// The longest file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const FILE: &str = "state.json";
 
-/// The changes of one pipeline. Shared; changes are made one at a time.
+/// The changes of one pipeline. Shared; changes are made one at a time, in turn.
 #[derive(Default)]
 pub(crate) struct Journal {
     kept: Mutex<Kept>,
     counts: Mutex<BTreeMap<(Action, Ended), u64>>,
     folder: Option<PipelineFolder>,
-    changing: Mutex<()>,
+    turn: Mutex<()>,
+}
+
+/// The right to change a pipeline, which only one thread has at a time, until it drops this. Functions that change what runs,
+/// or what is kept of it, ask to see it.
+pub(crate) struct Turn<'a> {
+    _alone: MutexGuard<'a, ()>,
 }
 
 /// What is kept in the folder.
@@ -46,11 +53,12 @@ struct Kept {
     history: VecDeque<Entry>,
 }
 
-/// A candidate that is tried out: kept so that a restart, which knows nothing of it, can say so.
+/// A candidate that is tried out. A restart does not go on with it, but notes that it has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptCandidate {
     pub(crate) stage: String,
-    pub(crate) digest: String,
+    #[serde(with = "digits")]
+    pub(crate) digest: Digest,
     pub(crate) is_canary: bool,
 }
 
@@ -58,17 +66,19 @@ pub(crate) struct KeptCandidate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunTimeChange {
     /// The digest of what runs.
-    pub(crate) digest: String,
+    #[serde(with = "digits")]
+    pub(crate) digest: Digest,
     /// The digest of what the stage's file had then: once it has another, the file wins.
-    pub(crate) file: String,
+    #[serde(with = "digits")]
+    pub(crate) file: Digest,
 }
 
 /// Why there is no journal.
 #[derive(Debug)]
 pub(crate) enum Broken {
-    /// The folder cannot be made or read.
+    /// The folder cannot be made: nothing is kept.
     Folder(String),
-    /// What is kept in it makes no sense.
+    /// What is kept in it cannot be read, or makes no sense.
     Content(String),
 }
 
@@ -76,24 +86,25 @@ impl Journal {
     /// The journal of a pipeline in its folder.
     ///
     /// # Errors
-    /// What is in the folder cannot be read, or nothing can be made there.
+    /// What is in the folder cannot be read or makes no sense, or nothing can be made there.
     pub(crate) fn open(folder: PipelineFolder) -> Result<Journal, Broken> {
         let fail = |error: std::io::Error| Broken::Folder(format!("state folder {}: {error}", folder.path.display()));
         std::fs::create_dir_all(folder.path.join("plugins")).map_err(fail)?;
         let file = folder.path.join(FILE);
+        let broken = |error: &dyn Display| {
+            Broken::Content(format!("{}: {error}; remove it to forget what was changed", file.display()))
+        };
         let kept = match files::read(&file, FILE_BYTES_MAX) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                Broken::Content(format!("{}: {error}; remove it to forget what was changed", file.display()))
-            })?,
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| broken(&error))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Kept::default(),
-            Err(error) => return Err(fail(error)),
+            Err(error) => return Err(broken(&error)),
         };
         Ok(Journal { kept: Mutex::new(kept), folder: Some(folder), ..Journal::default() })
     }
 
-    /// Whoever holds this is the only one to make a change.
-    pub(crate) fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
-        lock(&self.changing)
+    /// Waits until nobody else makes a change.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        Turn { _alone: lock(&self.turn) }
     }
 
     /// Notes a change, or an attempt, and logs it.
@@ -121,14 +132,14 @@ impl Journal {
         lock(&self.kept).history.iter().cloned().collect()
     }
 
-    /// The latest attempt of a stage that was refused, if nothing was done after it.
+    /// The latest attempt to change a stage, if it was refused.
     pub(crate) fn last_refusal(&self, stage: &str) -> Option<Entry> {
         let kept = lock(&self.kept);
         let last = kept.history.iter().rev().find(|entry| entry.stage.as_deref() == Some(stage));
         last.filter(|entry| entry.ended == Ended::Refused).cloned()
     }
 
-    /// Why the pipeline's file was refused when it had changed last, if it was.
+    /// Why the latest change of the pipeline's file was refused, if it was.
     pub(crate) fn last_file_refusal(&self) -> Option<String> {
         let kept = lock(&self.kept);
         kept.history.iter().rev().find(|entry| entry.action == Action::Configure)?.reason.clone()
@@ -139,7 +150,7 @@ impl Journal {
         lock(&self.counts).clone()
     }
 
-    /// What is to be gone on with after a restart.
+    /// What a stage was asked to run, and goes on with after a restart.
     pub(crate) fn run_time_change(&self, stage: &str) -> Option<RunTimeChange> {
         lock(&self.kept).stages.get(stage).cloned()
     }
@@ -147,7 +158,7 @@ impl Journal {
     /// Keeps, or forgets, what a stage was asked to run.
     ///
     /// # Errors
-    /// The folder is not writable: a restart knows nothing of it.
+    /// The folder is not writable: a restart will not know.
     pub(crate) fn keep(&self, stage: &str, change: Option<RunTimeChange>) -> Result<(), String> {
         let mut kept = lock(&self.kept);
         let known = kept.stages.get(stage);
@@ -169,7 +180,7 @@ impl Journal {
     /// Keeps whether the pipeline is paused.
     ///
     /// # Errors
-    /// The folder is not writable: a restart knows nothing of it.
+    /// The folder is not writable: a restart will not know.
     pub(crate) fn keep_paused(&self, paused: bool) -> Result<(), String> {
         let mut kept = lock(&self.kept);
         kept.paused = paused;
@@ -184,7 +195,7 @@ impl Journal {
     /// Keeps, or forgets, that a candidate is tried out.
     ///
     /// # Errors
-    /// The folder is not writable: a restart knows nothing of it.
+    /// The folder is not writable: a restart will not know.
     pub(crate) fn keep_candidate(&self, candidate: Option<KeptCandidate>) -> Result<(), String> {
         let mut kept = lock(&self.kept);
         kept.candidate = candidate;
@@ -196,33 +207,42 @@ impl Journal {
     /// # Errors
     /// The folder is not writable.
     pub(crate) fn keep_plugin(&self, bytes: &[u8]) -> Result<(), String> {
-        let Some(file) = self.plugin_file(Digest::of(bytes).hex()) else {
+        let digest = Digest::of(bytes);
+        let Some(file) = self.plugin_file(&digest) else {
             return Ok(());
         };
-        if file.exists() { Ok(()) } else { self.own()?.map_or(Ok(()), |_| keep_file(&file, bytes)) }
+        if self.plugin(&digest, bytes.len() as u64).is_ok() {
+            return Ok(());
+        }
+        self.own()?.map_or(Ok(()), |_| keep_file(&file, bytes))
     }
 
     /// The bytes of a plugin that was kept.
     ///
     /// # Errors
     /// They are not there, or are others.
-    pub(crate) fn plugin(&self, digest: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
+    pub(crate) fn plugin(&self, digest: &Digest, bytes_max: u64) -> Result<Vec<u8>, String> {
         let file = self.plugin_file(digest).ok_or("there is no state folder")?;
         let bytes = files::read(&file, bytes_max).map_err(|error| format!("{}: {error}", file.display()))?;
-        if Digest::of(&bytes).hex() != digest {
+        if Digest::of(&bytes) != *digest {
             return Err(format!("{} has other bytes than its name says", file.display()));
         }
         Ok(bytes)
     }
 
-    /// Removes the plugins that none of these digests names, nor any change that is kept.
-    pub(crate) fn forget_plugins_but(&self, mut digests: BTreeSet<String>) {
+    /// The file that has everything but the plugins; none where nothing is kept.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.path.join(FILE))
+    }
+
+    /// Removes all plugins but those of these digests and of the changes that are kept.
+    pub(crate) fn forget_plugins_but(&self, mut digests: BTreeSet<Digest>) {
         let Ok(Some(folder)) = self.own() else { return };
         digests.extend(lock(&self.kept).stages.values().map(|change| change.digest.clone()));
         let files = std::fs::read_dir(folder.path.join("plugins")).into_iter().flatten().flatten();
         for file in files.map(|entry| entry.path()) {
-            let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-            if stem.is_none_or(|stem| !digests.contains(&stem))
+            let digest = file.file_stem().and_then(|stem| Digest::from_hex(stem.to_str()?));
+            if digest.is_none_or(|digest| !digests.contains(&digest))
                 && let Err(error) = std::fs::remove_file(&file)
             {
                 tracing::debug!("cannot remove {}: {error}", file.display());
@@ -236,8 +256,8 @@ impl Journal {
         folder.take().map(|()| Some(folder))
     }
 
-    fn plugin_file(&self, digest: &str) -> Option<PathBuf> {
-        Some(self.folder.as_ref()?.path.join("plugins").join(format!("{digest}.wasm")))
+    fn plugin_file(&self, digest: &Digest) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.path.join("plugins").join(format!("{}.wasm", digest.hex())))
     }
 
     fn write(&self, kept: &Kept) -> Result<(), String> {
@@ -247,7 +267,24 @@ impl Journal {
     }
 }
 
-/// The file is there as a whole or as it was, whatever happens meanwhile.
+/// Digests are kept as their hexadecimal digits alone.
+mod digits {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::config::Digest;
+
+    pub(super) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(digest.hex())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+        let hex = String::deserialize(deserializer)?;
+        Digest::from_hex(&hex).ok_or_else(|| D::Error::custom(format!("'{hex}' is no SHA-256")))
+    }
+}
+
+/// Writes a file as a whole: whatever happens meanwhile, it has all the new bytes or all the old ones.
 fn keep_file(file: &Path, bytes: &[u8]) -> Result<(), String> {
     files::keep(file, bytes).map_err(|error| format!("{}: {error}", file.display()))
 }
@@ -286,7 +323,7 @@ mod tests {
         let (folder, claims) = (tempfile::tempdir().unwrap(), Claims::default());
         let open = || Journal::open(PipelineFolder::new(folder.path().join("p"), &claims)).unwrap();
         let journal = open();
-        let change = RunTimeChange { digest: "d".into(), file: "f".into() };
+        let change = RunTimeChange { digest: Digest::of(b"d"), file: Digest::of(b"f") };
         journal.keep("s", Some(change.clone())).unwrap();
         journal.keep_paused(true).unwrap();
         (0..ENTRIES_MAX + 5).for_each(|number| journal.note("p", entry(number, Ended::Done)));
@@ -304,13 +341,15 @@ mod tests {
     fn kept_plugins_are_what_their_digests_say() {
         let folder = tempfile::tempdir().unwrap();
         let journal = open(folder.path()).unwrap();
-        let digest = Digest::of(b"wasm").hex().to_owned();
+        let digest = Digest::of(b"wasm");
         assert!(journal.plugin(&digest, 100).is_err());
         journal.keep_plugin(b"wasm").unwrap();
         assert_eq!(journal.plugin(&digest, 100).unwrap(), b"wasm");
         assert!(journal.plugin(&digest, 3).unwrap_err().contains("longer than 3 bytes"));
-        std::fs::write(folder.path().join(format!("p/plugins/{digest}.wasm")), "other").unwrap();
+        std::fs::write(folder.path().join(format!("p/plugins/{}.wasm", digest.hex())), "other").unwrap();
         assert!(journal.plugin(&digest, 100).unwrap_err().contains("other bytes"));
+        journal.keep_plugin(b"wasm").unwrap();
+        assert_eq!(journal.plugin(&digest, 100).unwrap(), b"wasm", "what is damaged is kept once more");
         journal.forget_plugins_but(BTreeSet::new());
         assert!(journal.plugin(&digest, 100).unwrap_err().contains("No such file"));
     }
@@ -322,5 +361,22 @@ mod tests {
         std::fs::write(folder.path().join("p/state.json"), "{").unwrap();
         let broken = open(folder.path()).err().unwrap();
         assert!(matches!(broken, Broken::Content(error) if error.contains("remove it to forget")));
+        // Nor is one that cannot be read taken for one that is not there.
+        std::fs::remove_file(folder.path().join("p/state.json")).unwrap();
+        std::fs::create_dir(folder.path().join("p/state.json")).unwrap();
+        assert!(matches!(open(folder.path()).err().unwrap(), Broken::Content(_)));
+    }
+
+    #[test]
+    fn what_a_later_release_has_kept_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path()).unwrap();
+        journal.note("p", entry(0, Ended::Done));
+        drop(journal);
+        let file = folder.path().join("p/state.json");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("\"load\"", "\"swap-halves\"").replacen('{', "{\"new\": 1,", 1)).unwrap();
+        let history = open(folder.path()).unwrap().history();
+        assert_eq!(history.iter().map(|entry| entry.action).collect::<Vec<_>>(), [Action::Other]);
     }
 }

@@ -102,7 +102,7 @@ fn record(running: &Running) {
     let streaming = running.states().iter().filter(|state| **state == WorkerState::Running).count();
     gauge!(WORKERS_RUNNING, "pipeline" => pipeline.clone()).set(streaming as f64);
     record_changes(&loaded);
-    if let Some(tryout) = loaded.tryout().filter(Tryout::goes_on) {
+    if let Some(tryout) = loaded.tryout().filter(|tryout| tryout.goes_on()) {
         record_tryout(&loaded, &tryout);
     }
     for stage in &loaded.stages {
@@ -131,7 +131,7 @@ fn record_changes(pipeline: &LoadedPipeline) {
             ("stage", stage.name.clone()),
             ("name", description.name.clone()),
             ("version", description.version.clone()),
-            ("digest", format!("sha256:{}", version.digest())),
+            ("digest", version.digest.to_string()),
         ];
         gauge!(PLUGIN_INFO, &labels).set(1.0);
     }
@@ -144,7 +144,7 @@ fn record_tryout(pipeline: &LoadedPipeline, tryout: &Tryout) {
         let all = [("pipeline", pipeline.config.name.as_str()), ("stage", stage), ("role", tryout.role_name())];
         all.iter().chain(more).map(|(key, value)| Label::new(*key, (*value).to_owned())).collect::<Vec<_>>()
     };
-    let (description, digest) = (tryout.plugin.description(), format!("sha256:{}", tryout.digest()));
+    let (description, digest) = (tryout.plugin.description(), tryout.digest.to_string());
     let plugin = [("name", &*description.name), ("version", &description.version), ("digest", &digest)];
     gauge!(CANDIDATE_INFO, labels(&plugin)).set(1.0);
     let report = tryout.findings.report();

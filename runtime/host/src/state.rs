@@ -3,7 +3,6 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::app::{App, LoadedPipeline};
 use crate::exit::Exit;
 use crate::journal::{Broken, Journal};
 
@@ -18,7 +17,7 @@ pub(crate) struct StateFolder {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claims(Arc<Mutex<BTreeMap<PathBuf, Weak<File>>>>);
 
-/// A pipeline's folder. All its processes may read it; one at a time changes it: the first that asks, until it ends.
+/// A pipeline's folder. Every process of the pipeline may read it; only the first that asks may change it, until it ends.
 #[derive(Debug)]
 pub(crate) struct PipelineFolder {
     pub(crate) path: PathBuf,
@@ -42,23 +41,24 @@ impl StateFolder {
         StateFolder { path, claims: Claims::default() }
     }
 
-    /// A pipeline that is about to start, with what was changed in it at run time before.
+    /// The journal of the pipeline of this name, which is about to be loaded.
     ///
     /// # Errors
-    /// What is kept makes no sense.
-    pub(crate) fn go_on(&self, app: &App, mut pipeline: LoadedPipeline) -> Result<LoadedPipeline, Exit> {
-        let Some(path) = &self.path else { return Ok(pipeline) };
-        let folder = PipelineFolder::new(path.join(&pipeline.config.name), &self.claims);
+    /// What is kept cannot be read, or makes no sense.
+    pub(crate) fn journal(&self, pipeline: &str) -> Result<Arc<Journal>, Exit> {
+        let Some(path) = &self.path else { return Ok(Arc::default()) };
+        let folder = PipelineFolder::new(path.join(pipeline), &self.claims);
         if let Err(why) = folder.take() {
-            let pipeline = &pipeline.config.name;
             tracing::warn!(%pipeline, "{why}; a restart forgets what is changed in this process");
         }
         match Journal::open(folder) {
-            Ok(journal) => pipeline.restore(app, journal),
-            Err(Broken::Content(error)) => return Err(Exit::usage(error)),
-            Err(Broken::Folder(error)) => tracing::warn!("{error}; a restart forgets changes made at run time"),
+            Ok(journal) => Ok(Arc::new(journal)),
+            Err(Broken::Content(error)) => Err(Exit::usage(error)),
+            Err(Broken::Folder(error)) => {
+                tracing::warn!("{error}; a restart forgets changes made at run time");
+                Ok(Arc::default())
+            }
         }
-        Ok(pipeline)
     }
 }
 
@@ -67,10 +67,10 @@ impl PipelineFolder {
         PipelineFolder { path, claims: claims.clone(), lock: Mutex::default() }
     }
 
-    /// Makes it this process's to change, if it is not: it may have been another's until now.
+    /// Asks for the right to change it, unless this process has that already: another that had it may have ended by now.
     ///
     /// # Errors
-    /// It still is, or it cannot be made.
+    /// Another process has it, or the folder cannot be made.
     pub(crate) fn take(&self) -> Result<(), String> {
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
@@ -81,8 +81,8 @@ impl PipelineFolder {
 }
 
 impl Claims {
-    /// The lock of a pipeline's folder, which is made where it is not there. The process may have it already: of a pipeline
-    /// that was removed and comes again, the last worker may hang, or the last change go on.
+    /// Locks a pipeline's folder, and makes it where there is none. This process may hold the lock already: when a pipeline was
+    /// removed and comes again, its last worker may still hang, or its last change still be under way.
     fn claim(&self, path: &Path) -> Result<Arc<File>, String> {
         let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let file = match claimed.get(path).and_then(Weak::upgrade) {

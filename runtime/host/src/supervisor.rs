@@ -1,8 +1,10 @@
-//! Keeps workers going: a thread each, started again with a growing pause after whatever may pass. Pipelines come, change
-//! and go while others run.
+//! Keeps workers going: each has a thread, and starts again after whatever may pass, with a growing pause. Pipelines come,
+//! change and go while others run.
+
+mod course;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -10,15 +12,14 @@ use sluicegate_core::{Ended, Error, ErrorKind, Stop};
 
 use crate::app::{App, Connected, LoadedPipeline};
 use crate::exit::Exit;
+use course::{Course, STOP_MAX};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The pause after a stage's breaker tripped.
 const PAUSE_FIRST: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
-/// How long workers may take to end once a signal asked for it; those that hang on a broker then end with the process.
-const STOP_MAX: Duration = Duration::from_secs(9);
-/// A worker that ran this long is taken to be well again.
+/// A worker that ran this long is well again: its next pause is short.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 
 /// What a worker is doing.
@@ -130,57 +131,6 @@ pub struct Supervisor {
     course: Arc<Course>,
 }
 
-/// How far the workers are: wakes those that pause before a restart, and whoever waits for their end.
-#[derive(Default)]
-struct Course {
-    at: Mutex<At>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct At {
-    /// When all were asked to end.
-    stopping: Option<Instant>,
-    /// Whether more pipelines may come: then their end is not the end.
-    more_may_come: bool,
-    /// Threads that go on.
-    threads: usize,
-}
-
-impl Course {
-    fn change(&self, change: impl FnOnce(&mut At)) {
-        change(&mut lock(&self.at));
-        self.changed.notify_all();
-    }
-
-    fn is_stopping(&self) -> bool {
-        lock(&self.at).stopping.is_some()
-    }
-
-    /// Waits until it is so, looking whenever something has changed. False: time was up before.
-    fn wait_until(&self, is_so: impl Fn() -> bool, within: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(lock(&self.at), within, |_| !is_so());
-        waited.is_ok_and(|(_, time)| !time.timed_out())
-    }
-
-    /// Waits until no thread goes on, or has gone on for too long after all were asked to end. How many still do.
-    fn wait(&self) -> usize {
-        let mut at = lock(&self.at);
-        while at.threads > 0 || at.more_may_come && at.stopping.is_none() {
-            let Some(since) = at.stopping else {
-                at = self.changed.wait(at).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = STOP_MAX.saturating_sub(since.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            at = self.changed.wait_timeout(at, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        at.threads
-    }
-}
-
 impl Supervisor {
     /// Starts the workers of these pipelines. Unless more may come, it is at its end once they are.
     ///
@@ -193,7 +143,7 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// Starts the workers of one more pipeline, whose name no other has; of none once all were asked to end.
+    /// Starts the workers of one more pipeline, whose name no other has. Does nothing once all were asked to end.
     ///
     /// # Errors
     /// The machine has no thread left.
@@ -223,20 +173,20 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Has a pipeline's workers go on with this in place of what they have, as the same members of their group.
+    /// Has a pipeline's workers go on with another configuration, as the same members of their group.
     pub(crate) fn change(&self, running: &Running, next: LoadedPipeline) {
         let before = std::mem::replace(&mut *lock(&running.pipeline), Arc::new(next));
-        self.course.change(|_| {});
+        self.course.wake();
         let behind = before.hand_over();
         if behind > 0 {
             tracing::warn!(pipeline = %running.name, "{behind} workers have not come to the changed configuration yet");
         }
     }
 
-    /// Has a pipeline finish what is in flight and leave its group. Waits until it has, or hangs for too long.
+    /// Has a pipeline finish what is in flight and leave its group. Waits until it has; if its workers hang, not for long.
     pub(crate) fn remove(&self, running: &Arc<Running>) {
         running.stop.request();
-        self.course.change(|_| {});
+        self.course.wake();
         running.pipeline().abandon_tryout();
         if !self.course.wait_until(|| running.has_ended(), STOP_MAX) {
             tracing::warn!(pipeline = %running.name, "its workers did not end within {STOP_MAX:?}, and are left alone");
@@ -258,7 +208,7 @@ impl Supervisor {
     pub fn stop(&self) {
         let all = lock(&self.running);
         all.iter().for_each(|running| running.stop.request());
-        self.course.change(|at| at.stopping = at.stopping.or_else(|| Some(Instant::now())));
+        self.course.stop();
     }
 
     /// Waits until all workers have ended, or hang for too long after they were asked to.
@@ -337,10 +287,12 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
             backoff = backoff.max(PAUSE_FIRST);
         }
         tracing::warn!(pipeline = %name, worker, "{error}; starting again in {backoff:?} from the committed offsets");
-        let reason = error.message;
+        let (culprit, reason) = (error.culprit, error.message);
         running.set(worker, if tripped { WorkerState::Paused { reason } } else { WorkerState::Restarting { reason } });
-        course.wait_until(|| running.stop.requested() || !running.is_still(&pipeline), backoff);
-        backoff = (backoff * 2).min(if tripped { PAUSE_MAX } else { BACKOFF_MAX });
+        let is_replaced = || culprit.is_some_and(|culprit| pipeline.is_replaced(culprit));
+        course.wait_until(|| running.stop.requested() || !running.is_still(&pipeline) || is_replaced(), backoff);
+        let longer = (backoff * 2).min(if tripped { PAUSE_MAX } else { BACKOFF_MAX });
+        backoff = if is_replaced() { BACKOFF_FIRST } else { longer };
     }
 }
 

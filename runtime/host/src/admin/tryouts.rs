@@ -182,7 +182,7 @@ impl TryoutStatus {
             role: tryout.role_name(),
             plugin: description.name.clone(),
             version: description.version.clone(),
-            digest: format!("sha256:{}", tryout.digest()),
+            digest: tryout.digest.to_string(),
             since: time(tryout.since),
             share: match &tryout.role {
                 Role::Canary(share) => Some(share_words(share)),

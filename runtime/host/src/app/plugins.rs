@@ -6,6 +6,7 @@ use sluicegate_wasm::{LoadOptions, Plugin};
 use super::App;
 use crate::config::{self, ConfigError, Limits, Pipeline};
 use crate::exit::Exit;
+use crate::journal::Journal;
 use crate::registry::{Fetched, PluginRef, Registry, Wanted};
 use crate::trust::{self, PublicKey, SignatureError};
 
@@ -155,9 +156,21 @@ impl App {
         })
     }
 
-    pub(super) fn load_stage(&self, pipeline: &Pipeline, stage: &config::Stage) -> Result<Plugin, Exit> {
+    pub(super) fn load_stage(
+        &self,
+        pipeline: &Pipeline,
+        stage: &config::Stage,
+        journal: &Journal,
+    ) -> Result<Plugin, Exit> {
         let Fetched { bytes, .. } = self.fetch(pipeline, stage, &stage.plugin)?;
-        Ok(self.plugin_for(pipeline, stage, Some(&stage.plugin), bytes)?)
+        let plugin = self.plugin_for(pipeline, stage, Some(&stage.plugin), bytes.clone())?;
+        // One that is pinned has no other after it.
+        if stage.digest.is_none()
+            && let Err(error) = journal.keep_plugin(&bytes)
+        {
+            tracing::warn!(pipeline = %pipeline.name, stage = %stage.name, "its plugin is not kept: {error}");
+        }
+        Ok(plugin)
     }
 
     /// Compiles a plugin that was fetched.

@@ -8,12 +8,14 @@ use sluicegate_wasm::{Instance, Plugin};
 use super::LoadedPipeline;
 use super::candidates::Tryout;
 use super::seams::LOCAL_LIMITS;
+use crate::config::Digest;
+use crate::journal::Turn;
 
-/// How long a version is on trial once it has taken over: if it ends a worker within this time, the one before comes back.
+/// How long a version is on trial once it has taken over: if it ends a worker in that time, the previous one comes back.
 const TRIAL: Duration = Duration::from_secs(600);
 /// So many versions are kept to go back to.
 const EARLIER_MAX: usize = 4;
-/// How long is waited for workers to take up a version, or a pause. One in the midst of a long call does it later.
+/// How long to wait for workers to take up a version, or a pause. One in the middle of a long call does so later.
 pub(super) const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Which version of its plugin each stage runs, and the workers that hear of another.
@@ -27,7 +29,7 @@ pub(super) struct Roster {
     /// By the number of its inbox, the most bytes that a worker's sink takes in one record.
     pub(super) workers: BTreeMap<u64, SinkLimits>,
     /// The candidate in one of the stages, or the last that was there.
-    pub(super) tryout: Option<Tryout>,
+    pub(super) tryout: Option<Arc<Tryout>>,
     paused: bool,
     succession: Succession,
     /// The number of the next version.
@@ -50,13 +52,14 @@ struct StageVersions {
     /// What ran before and was not found wanting, the latest last.
     earlier: Vec<Version>,
     /// The digest of what the stage's file had when it was looked at last.
-    file: String,
+    file: Digest,
 }
 
 /// A plugin that runs in a stage, ran there, or is to.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
     pub(crate) plugin: Plugin,
+    pub(crate) digest: Digest,
     /// Its own within the pipeline.
     pub(crate) number: u64,
     /// When it took over.
@@ -66,8 +69,10 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    pub(crate) fn digest(&self) -> &str {
-        &self.plugin.artifact().digest
+    /// One that takes over now, on trial until this time.
+    fn new(plugin: Plugin, number: u64, trial: Option<Instant>) -> Self {
+        let digest = Digest::of_plugin(&plugin);
+        Version { plugin, digest, number, since: SystemTime::now(), trial }
     }
 
     /// Whether the version before takes over again should this one end a worker.
@@ -80,7 +85,7 @@ impl Version {
 #[derive(Clone, Debug)]
 pub(crate) struct Swapped {
     /// The digest of the version before.
-    pub(crate) before: String,
+    pub(crate) before: Digest,
     /// Workers that had not come to it in time, and will.
     pub(crate) behind: usize,
 }
@@ -88,10 +93,9 @@ pub(crate) struct Swapped {
 impl Versions {
     /// Of the plugins that the pipeline's file names.
     pub(super) fn new(plugins: Vec<Plugin>) -> Self {
-        let first = |plugin| Version { plugin, number: 0, since: SystemTime::now(), trial: None };
         let stage = |plugin: Plugin| {
-            let file = plugin.artifact().digest.clone();
-            StageVersions { current: first(plugin), earlier: Vec::new(), file }
+            let current = Version::new(plugin, 0, None);
+            StageVersions { file: current.digest.clone(), current, earlier: Vec::new() }
         };
         let stages = plugins.into_iter().map(stage).collect();
         let (workers, succession) = (BTreeMap::new(), Succession::None);
@@ -100,7 +104,7 @@ impl Versions {
     }
 
     /// A new worker, which hears of everything that changes from now on, and what it is to begin with.
-    pub(super) fn enlist(&self, sink: SinkLimits) -> (Inbox, Vec<Version>, Option<Tryout>) {
+    pub(super) fn enlist(&self, sink: SinkLimits) -> (Inbox, Vec<Version>, Option<Arc<Tryout>>) {
         let mut roster = self.roster();
         let inbox = self.commands.join();
         roster.workers.insert(inbox.number(), sink);
@@ -111,7 +115,7 @@ impl Versions {
             self.commands.send([(inbox.number(), Command::HandOver)]);
         }
         let versions = roster.stages.iter().map(|stage| stage.current.clone()).collect();
-        (inbox, versions, roster.tryout.clone().filter(Tryout::goes_on))
+        (inbox, versions, roster.tryout.clone().filter(|tryout| tryout.goes_on()))
     }
 
     pub(super) fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -122,7 +126,7 @@ impl Versions {
     }
 }
 
-/// Exchanging versions. One at a time a pipeline: the journal sees to that.
+/// Exchanging versions.
 impl LoadedPipeline {
     /// What a stage runs.
     pub(crate) fn version(&self, stage: usize) -> Version {
@@ -134,18 +138,17 @@ impl LoadedPipeline {
         self.versions.roster().stages[stage].earlier.last().cloned()
     }
 
-    /// Lets a plugin take over in a stage. First every worker's instance of it is made and configured, on this thread;
+    /// Has a plugin take over in a stage. First every worker's instance of it is made and configured, on this thread;
     /// then all workers are told at once. If anything fails, nothing has changed.
     ///
     /// # Errors
     /// The plugin does not start, or refuses its configuration.
-    pub(crate) fn swap(&self, stage: usize, plugin: &Plugin) -> Result<Swapped, Error> {
+    pub(crate) fn swap(&self, _: &Turn<'_>, stage: usize, plugin: &Plugin) -> Result<Swapped, Error> {
         let round = self.exchange(stage, plugin, |stage, number| {
-            let trial = Some(Instant::now() + TRIAL);
-            let new = Version { plugin: plugin.clone(), number, since: SystemTime::now(), trial };
+            let new = Version::new(plugin.clone(), number, Some(Instant::now() + TRIAL));
+            stage.earlier.retain(|version| version.digest != new.digest);
             let before = std::mem::replace(&mut stage.current, new);
-            let digest = before.digest().to_owned();
-            stage.earlier.retain(|version| version.digest() != plugin.artifact().digest);
+            let digest = before.digest.clone();
             stage.earlier.push(before);
             if stage.earlier.len() > EARLIER_MAX {
                 stage.earlier.remove(0);
@@ -155,27 +158,23 @@ impl LoadedPipeline {
         Ok(self.taken_up(round))
     }
 
-    /// Lets the version before take over again in a stage. None: there is none.
+    /// Has the previous version take over again in a stage. None: there is none.
     ///
     /// # Errors
     /// It does not start any more.
-    pub(crate) fn swap_back(&self, stage: usize) -> Result<Option<Swapped>, Error> {
+    pub(crate) fn swap_back(&self, _: &Turn<'_>, stage: usize) -> Result<Option<Swapped>, Error> {
         let Some(back) = self.version_before(stage) else {
             return Ok(None);
         };
         let round = self.exchange(stage, &back.plugin, |stage, number| {
             stage.earlier.pop();
             let trial = back.trial.filter(|_| !stage.earlier.is_empty());
-            let before = std::mem::replace(
-                &mut stage.current,
-                Version { number, trial, since: SystemTime::now(), ..back.clone() },
-            );
-            before.digest().to_owned()
+            std::mem::replace(&mut stage.current, Version::new(back.plugin.clone(), number, trial)).digest
         })?;
         Ok(Some(self.taken_up(round)))
     }
 
-    /// Whether this version still runs, is on trial, and has one before it.
+    /// Whether the culprit still runs, is on trial, and has a version before it.
     pub(crate) fn is_to_go_back(&self, culprit: Culprit) -> bool {
         let roster = self.versions.roster();
         roster.stages.get(culprit.stage).is_some_and(|stage| {
@@ -183,25 +182,25 @@ impl LoadedPipeline {
         })
     }
 
-    /// Whether this is a version that another has replaced already.
+    /// Whether another version has replaced the culprit.
     pub(crate) fn is_replaced(&self, culprit: Culprit) -> bool {
         self.versions.roster().stages.get(culprit.stage).is_some_and(|stage| stage.current.number != culprit.version)
     }
 
     /// The digest of what a stage's file had when it was looked at last.
-    pub(crate) fn file_digest(&self, stage: usize) -> String {
+    pub(crate) fn file_digest(&self, stage: usize) -> Digest {
         self.versions.roster().stages[stage].file.clone()
     }
 
-    pub(crate) fn set_file_digest(&self, stage: usize, digest: &str) {
-        self.versions.roster().stages[stage].file = digest.to_owned();
+    pub(crate) fn set_file_digest(&self, stage: usize, digest: &Digest) {
+        self.versions.roster().stages[stage].file = digest.clone();
     }
 
     /// The digests of all versions that run or can be gone back to.
-    pub(crate) fn digests(&self) -> BTreeSet<String> {
+    pub(crate) fn digests(&self) -> BTreeSet<Digest> {
         let roster = self.versions.roster();
         let all = roster.stages.iter().flat_map(|stage| stage.earlier.iter().chain([&stage.current]));
-        all.map(|version| version.digest().to_owned()).collect()
+        all.map(|version| version.digest.clone()).collect()
     }
 
     /// Whether workers are told to pause.
@@ -210,12 +209,12 @@ impl LoadedPipeline {
     }
 
     /// Tells all workers, and those to come, to pause or to go on. How many had not come to it in time, and will.
-    pub(crate) fn set_paused(&self, paused: bool) -> usize {
+    pub(crate) fn set_paused(&self, _: &Turn<'_>, paused: bool) -> usize {
         self.tell_all(|roster| roster.paused = paused, || if paused { Command::Pause } else { Command::Resume })
     }
 
     /// From now on nothing is changed here: another is being made to take this one's place.
-    pub(crate) fn await_successor(&self) {
+    pub(crate) fn await_successor(&self, _: &Turn<'_>) {
         self.versions.roster().succession = Succession::Awaited;
     }
 
@@ -230,7 +229,7 @@ impl LoadedPipeline {
     }
 
     /// Makes a change of what is to come, and tells the workers that there are.
-    fn tell_all(&self, change: impl FnOnce(&mut Roster), command: impl Fn() -> Command) -> usize {
+    pub(super) fn tell_all(&self, change: impl FnOnce(&mut Roster), command: impl Fn() -> Command) -> usize {
         let round = {
             let mut roster = self.versions.roster();
             change(&mut roster);
@@ -244,8 +243,8 @@ impl LoadedPipeline {
         &self,
         stage: usize,
         plugin: &Plugin,
-        change: impl FnOnce(&mut StageVersions, u64) -> String,
-    ) -> Result<(u64, String), Error> {
+        change: impl FnOnce(&mut StageVersions, u64) -> Digest,
+    ) -> Result<(u64, Digest), Error> {
         let make = |sink| self.instance(stage, plugin, sink, None);
         self.equip(make, |roster, ready| {
             let number = roster.next;
@@ -257,8 +256,8 @@ impl LoadedPipeline {
                 Command::Replace(Replacement { stage, transform, version: number, on_trial })
             };
             let commands = ready.into_iter().map(|(worker, instance)| (worker, replace(Box::new(instance))));
-            let over = roster.tryout.as_mut().filter(|tryout| tryout.stage == stage);
-            over.into_iter().for_each(|tryout| tryout.is_over = true);
+            let beside = roster.tryout.iter().filter(|tryout| tryout.stage == stage);
+            beside.for_each(|tryout| tryout.supersede());
             (self.versions.commands.send(commands), before)
         })
     }
@@ -291,11 +290,11 @@ impl LoadedPipeline {
         }
     }
 
-    fn taken_up(&self, (round, before): (u64, String)) -> Swapped {
+    fn taken_up(&self, (round, before): (u64, Digest)) -> Swapped {
         let behind = self.versions.commands.wait(round, TAKEN_UP_WITHIN);
-        if let Some(tryout) = self.tryout().filter(|tryout| tryout.is_over) {
+        if let Some(tryout) = self.tryout().filter(|tryout| tryout.is_superseded()) {
             // Only now: a worker that sees the end of a canary before what comes after it would go back to what was before both.
-            let is_itself = self.version(tryout.stage).digest() == tryout.digest();
+            let is_itself = self.version(tryout.stage).digest == tryout.digest;
             tryout.findings.end(if is_itself { "it runs for all records now" } else { "another version took over" });
         }
         Swapped { before, behind }

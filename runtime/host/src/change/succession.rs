@@ -14,40 +14,41 @@ fn folder() -> Asker {
 }
 
 impl LoadedPipeline {
-    /// What is to run once the pipeline's file has become this one: as a restart would have it, with what was changed at
-    /// run time, where the file still has for a stage what it had then. From here on nothing is changed in this one, whose
-    /// workers run until the other takes its place.
+    /// Makes what is to run now that the pipeline's file has changed: the same as after a restart, with what was changed at
+    /// run time in each stage whose plugin file has not changed since. From then on this one accepts no changes; its workers run
+    /// until the other takes its place.
     ///
     /// # Errors
-    /// What is wrong with a plugin or its configuration; everything stays as it is, and the history has why.
+    /// A plugin or its configuration is no good, be it the file's or one asked for at run time. Everything stays as it is, and
+    /// the history says why.
     pub(crate) fn successor(&self, app: &App, config: Pipeline) -> Result<LoadedPipeline, Exit> {
-        let mut next = app.load(config).inspect_err(|error| self.refuse_file(&error.message))?;
-        {
-            let _one = self.journal.one_at_a_time();
-            self.await_successor();
-            if let Some(tryout) = self.tryout() {
-                self.end_tryout(&tryout, &folder());
-            }
-        }
+        let refused = |error: &Exit| self.refuse_file(&error.message);
+        let mut next = app.load_with(Arc::clone(&self.journal), config).inspect_err(refused)?;
         next.inherit(self);
-        next.restore_changes(app, "it was changed at run time before the pipeline's file was");
-        self.journal.note(&next.config.name, next.entry(Action::Configure, None, "", &folder()));
+        // Nothing may change here once the other has begun to take over what was changed.
+        let turn = self.journal.turn();
+        let why = "it was changed at run time before the pipeline's file was";
+        next.restore_changes(app, &turn, why).inspect_err(refused)?;
+        self.await_successor(&turn);
+        if let Some(tryout) = self.tryout() {
+            self.end_tryout(&turn, &tryout, &folder());
+        }
+        self.journal.note(&next.config.name, next.entry(Action::Configure, None, None, &folder()));
         Ok(next)
     }
 
-    /// Writes into the history why what is now in the pipeline's file does not run.
+    /// Notes why the pipeline's changed file is not taken up.
     pub(crate) fn refuse_file(&self, why: &str) {
         if self.journal.last_file_refusal().as_deref() == Some(why) {
             return; // Tried again, as what it wants may come later.
         }
-        let entry = self.entry(Action::Configure, None, "", &folder());
+        let entry = self.entry(Action::Configure, None, None, &folder());
         let refused = Entry { ended: Ended::Refused, reason: Some(why.to_owned()), ..entry };
         self.journal.note(&self.config.name, refused);
     }
 
-    /// Goes on with the other's history, its place among processes and, where the stages are the same, its counters.
+    /// Takes over the other's place among processes and, where the stages are the same, its counters.
     fn inherit(&mut self, before: &LoadedPipeline) {
-        self.journal = Arc::clone(&before.journal);
         self.take_seat_of(before);
         let names = |pipeline: &LoadedPipeline| -> Vec<String> {
             pipeline.stages.iter().map(|stage| stage.name.clone()).collect()

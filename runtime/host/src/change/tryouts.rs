@@ -1,20 +1,20 @@
 //! Trying a plugin out beside the one that runs: how that begins, who watches it, and how it ends.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use sluicegate_core::{Role, Share, is_worse};
 
 use super::{Asker, Changed, Refusal, check_expected, forgotten};
 use crate::app::{App, LoadedPipeline, Tryout};
 use crate::config::{Digest, Time};
-use crate::journal::{Action, Entry, KeptCandidate};
+use crate::journal::{Action, Entry, KeptCandidate, Turn};
 
 /// How often a canary is judged while it runs.
 const JUDGED_EVERY: Duration = Duration::from_secs(1);
 /// A shadow has no end of its own: its watcher waits in pieces of this.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
-/// A canary that runs longer was forgotten.
+/// Nobody remembers a canary that runs longer.
 const CANARY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What is asked for.
@@ -25,7 +25,7 @@ pub(crate) struct Begin {
     pub(crate) time: Option<Duration>,
 }
 
-/// The share that is written so, `10%` or `0.5%`, in hundredths of a percent.
+/// Reads a share, such as `10%` or `0.5%`, in hundredths of a percent.
 ///
 /// # Errors
 /// What was expected.
@@ -35,7 +35,7 @@ pub(crate) fn parse_share(text: &str) -> Result<u16, String> {
     points.map(|points| points as u16).ok_or_else(|| "expected a share such as 10%, from 0.01% to 100%".into())
 }
 
-/// Puts a plugin beside that of a stage, and watches it on a thread of its own.
+/// Puts a plugin beside that of a stage, and watches it to its end.
 pub(crate) fn try_plugin(
     pipeline: &Arc<LoadedPipeline>,
     app: &App,
@@ -49,23 +49,10 @@ pub(crate) fn try_plugin(
     let digest = Digest::of(&bytes);
     let action = if begin.role == Role::Shadow { Action::Shadow } else { Action::Canary };
     let asker = Asker { why: Some(begin.words(asker.why.as_deref())), ..asker.clone() };
-    pipeline.noted(action, index, digest.hex(), &asker, || {
+    pipeline.noted(action, index, Some(&digest), &asker, || {
         check_expected(&digest, expected)?;
-        let Some((tryout, changed)) = pipeline.begin_tryout(app, index, bytes.clone(), &digest, begin)? else {
-            return Ok(pipeline.unchanged(index, digest.hex()));
-        };
-        let watched = Arc::clone(pipeline);
-        let watch = {
-            let tryout = tryout.clone();
-            move || watched.see_through(&tryout, &bytes)
-        };
-        std::thread::Builder::new().name(tryout.role_name().into()).spawn(watch).map_err(|error| {
-            pipeline.close(&tryout);
-            pipeline.dismiss(&tryout, "nobody watches it");
-            pipeline.forget_candidate();
-            Refusal::Conflict(format!("no thread to watch it on: {error}"))
-        })?;
-        Ok(changed)
+        let begun = pipeline.begin_tryout(app, index, bytes, &digest, begin)?;
+        Ok(begun.unwrap_or_else(|| pipeline.unchanged(index, &digest)))
     })
 }
 
@@ -88,40 +75,54 @@ pub(crate) fn share_words(share: &Share) -> String {
 }
 
 impl LoadedPipeline {
-    /// None: it is so already.
+    /// Begins to try a plugin out. None: it is tried out already.
     fn begin_tryout(
-        &self,
+        self: &Arc<Self>,
         app: &App,
         index: usize,
         bytes: Vec<u8>,
         digest: &Digest,
         Begin { role, time }: Begin,
-    ) -> Result<Option<(Tryout, Changed)>, Refusal> {
+    ) -> Result<Option<Changed>, Refusal> {
         let config = &self.config.stages[index];
         if time.is_some_and(|time| !(JUDGED_EVERY..=CANARY_MAX).contains(&time)) {
             return Err(Refusal::Unfit(format!("a canary runs from {JUDGED_EVERY:?} to seven days")));
         }
-        if role != Role::Shadow && self.version(index).digest() == digest.hex() {
+        if role != Role::Shadow && self.version(index).digest == *digest {
             return Err(Refusal::Conflict(format!("stage '{}' runs this plugin already", config.name)));
         }
         if self.is_tried_out(index, digest, role)? {
             return Ok(None);
         }
-        let plugin = app.plugin_for(&self.config, config, None, bytes)?;
-        let _one = self.change()?;
+        let plugin = app.plugin_for(&self.config, config, None, bytes.clone())?;
+        let turn = self.turn()?;
         if self.is_tried_out(index, digest, role)? {
             return Ok(None);
         }
-        let (since, findings) = (SystemTime::now(), Arc::default());
-        let until = time.map(|time| (Instant::now() + time, since + time));
-        let tryout = Tryout { stage: index, plugin, role, since, until, findings, is_over: false, is_closed: false };
-        let behind = self
-            .try_out(&tryout)
-            .map_err(|error| Refusal::Unfit(format!("stage '{}': {}", config.name, error.message)))?;
-        let (stage, digest) = (config.name.clone(), digest.hex().to_owned());
-        let kept = KeptCandidate { stage, digest: digest.clone(), is_canary: tryout.is_canary() };
+        if let Some(before) = self.tryout() {
+            // It has come to its end, and nobody has noted that yet.
+            let why = before.findings.wait(Duration::ZERO);
+            self.end_tryout(&turn, &before, &Asker { who: "sluicegate".into(), why });
+        }
+        let tryout = Arc::new(Tryout::new(index, plugin, role, time));
+        // Before it begins: nobody would end one that is not watched.
+        self.watch(&tryout, bytes)?;
+        let behind = self.try_out(&turn, &tryout).map_err(|error| {
+            tryout.end(&error.message);
+            Refusal::Unfit(format!("stage '{}': {}", config.name, error.message))
+        })?;
+        let (stage, is_canary) = (config.name.clone(), tryout.is_canary());
+        let kept = KeptCandidate { stage, digest: digest.clone(), is_canary };
         let note = self.journal.keep_candidate(Some(kept)).err().map(|error| forgotten(&error));
-        Ok(Some((tryout, Changed { changed: true, behind, note, ..self.unchanged(index, &digest) })))
+        Ok(Some(Changed { changed: true, behind, note, ..self.unchanged(index, digest) }))
+    }
+
+    /// Watches a candidate on a thread of its own, until it has ended.
+    fn watch(self: &Arc<Self>, tryout: &Arc<Tryout>, bytes: Vec<u8>) -> Result<(), Refusal> {
+        let (pipeline, watched) = (Arc::clone(self), Arc::clone(tryout));
+        let watch = move || pipeline.see_through(&watched, &bytes);
+        let spawned = std::thread::Builder::new().name(tryout.role_name().into()).spawn(watch);
+        spawned.map(drop).map_err(|error| Refusal::Conflict(format!("no thread to watch it on: {error}")))
     }
 
     /// Whether this is tried out already.
@@ -129,34 +130,34 @@ impl LoadedPipeline {
     /// # Errors
     /// Something else is.
     fn is_tried_out(&self, index: usize, digest: &Digest, role: Role) -> Result<bool, Refusal> {
-        let Some(tryout) = self.tryout().filter(Tryout::goes_on) else {
+        let Some(tryout) = self.tryout().filter(|tryout| tryout.goes_on()) else {
             return Ok(false);
         };
-        if tryout.stage == index && tryout.digest() == digest.hex() && tryout.role == role {
+        if tryout.stage == index && tryout.digest == *digest && tryout.role == role {
             return Ok(true);
         }
         let (pipeline, stage, role) = (&self.config.name, &self.config.stages[tryout.stage].name, tryout.role_name());
         Err(Refusal::Conflict(format!(
-            "stage '{stage}' has a {role} already, sha256:{}, and a pipeline tries out one plugin at a time; \
+            "stage '{stage}' has a {role} already, {}, and a pipeline tries out one plugin at a time; \
              'sluicegate {role} {pipeline} {stage} --stop' ends it",
-            tryout.digest()
+            tryout.digest
         )))
     }
 
-    /// Ends what is tried out in a stage: what runs goes on.
+    /// Ends what is tried out in a stage; what runs there goes on.
     pub(crate) fn stop_tryout(&self, stage: &str, asker: &Asker) -> Result<Changed, Refusal> {
         let index = self.stage_index(stage)?;
-        let _one = self.journal.one_at_a_time();
-        let unchanged = self.unchanged(index, self.version(index).digest());
+        let turn = self.journal.turn();
+        let unchanged = self.unchanged(index, &self.version(index).digest);
         let Some(tryout) = self.tryout().filter(|tryout| tryout.stage == index && tryout.goes_on()) else {
             return Ok(unchanged);
         };
         let why = asker.why.clone().unwrap_or_else(|| "it was stopped".into());
-        let behind = self.end_tryout(&tryout, &Asker { why: Some(why), ..asker.clone() });
+        let behind = self.end_tryout(&turn, &tryout, &Asker { why: Some(why), ..asker.clone() });
         Ok(Changed { changed: behind.is_some(), behind: behind.unwrap_or_default(), ..unchanged })
     }
 
-    /// Watches a candidate to its end, and notes that. A canary ends by itself: as what runs, or found wanting.
+    /// Watches a candidate to its end, and notes that. A canary ends by itself: it is promoted, or found wanting.
     fn see_through(&self, tryout: &Tryout, bytes: &[u8]) {
         let end = tryout.until.map(|(end, _)| end);
         loop {
@@ -168,9 +169,8 @@ impl LoadedPipeline {
             }
             match ended.or_else(|| found_wanting(tryout, at_end)) {
                 Some(why) => {
-                    let _one = self.journal.one_at_a_time();
                     let asker = Asker { who: "sluicegate".into(), why: Some(why) };
-                    self.end_tryout(tryout, &asker);
+                    self.end_tryout(&self.journal.turn(), tryout, &asker);
                 }
                 None if at_end => self.promote(tryout, bytes),
                 None => continue,
@@ -181,70 +181,72 @@ impl LoadedPipeline {
 
     /// Lets a canary run for all records.
     fn promote(&self, tryout: &Tryout, bytes: &[u8]) {
-        let _one = self.journal.one_at_a_time();
+        let turn = self.journal.turn();
         if let Some(why) = tryout.findings.wait(Duration::ZERO) {
-            self.end_tryout(tryout, &Asker { who: "sluicegate".into(), why: Some(why) });
+            self.end_tryout(&turn, tryout, &Asker { who: "sluicegate".into(), why: Some(why) });
             return;
         }
-        self.close(tryout);
         let canary = tryout.findings.report().candidate;
         let (records, failed, overruns) = (canary.records, canary.failed(), canary.overruns);
         let why = format!("{records} records, {failed} failures, {overruns} calls over the deadline");
         let asker = Asker { who: "sluicegate".into(), why: Some(why) };
-        let promoted = self.noted(Action::Promote, tryout.stage, tryout.digest(), &asker, || {
-            self.exchange_for(tryout.stage, &tryout.plugin, bytes)
+        let promoted = self.noted(Action::Promote, tryout.stage, Some(&tryout.digest), &asker, || {
+            self.exchange_for(&turn, tryout.stage, &tryout.plugin, bytes)
         });
         if let Err(refusal) = promoted {
-            self.dismiss(tryout, refusal.message());
+            self.dismiss(&turn, tryout, refusal.message());
         }
-        self.forget_candidate();
+        // Whose end is noted.
+        tryout.end("it runs for all records now");
+        self.forget_candidate(&turn);
     }
 
-    /// Ends a candidate, and notes it. Called by the one who makes a change. None: somebody else has.
-    pub(super) fn end_tryout(&self, tryout: &Tryout, asker: &Asker) -> Option<usize> {
-        if !self.close(tryout) {
-            return None;
-        }
-        let behind = self.dismiss(tryout, asker.why.as_deref().unwrap_or_default());
-        self.note_end(tryout.stage, tryout.digest(), tryout.is_canary(), asker);
-        self.forget_candidate();
+    /// Ends a candidate, and notes it. None: somebody else has.
+    pub(super) fn end_tryout(&self, turn: &Turn<'_>, tryout: &Tryout, asker: &Asker) -> Option<usize> {
+        let behind = self.dismiss(turn, tryout, asker.why.as_deref().unwrap_or_default())?;
+        self.note_end(tryout.stage, &tryout.digest, tryout.is_canary(), asker);
+        self.forget_candidate(turn);
         Some(behind)
     }
 
-    /// The pipeline ends, and with it what is tried out in it.
+    /// Ends what is tried out, as its pipeline ends.
     pub(crate) fn abandon_tryout(&self) {
-        let _one = self.journal.one_at_a_time();
+        let turn = self.journal.turn();
         if let Some(tryout) = self.tryout() {
-            self.end_tryout(&tryout, &Asker { who: "sluicegate".into(), why: Some("its pipeline ended".into()) });
+            self.end_tryout(
+                &turn,
+                &tryout,
+                &Asker { who: "sluicegate".into(), why: Some("its pipeline ended".into()) },
+            );
         }
     }
 
-    /// At a start: what was tried out before it is not any more.
-    pub(super) fn forget_tryout(&self) {
+    /// Notes at a start that what was tried out before has ended with its process.
+    pub(super) fn forget_tryout(&self, turn: &Turn<'_>) {
         let Some(kept) = self.journal.candidate() else { return };
         if let Some(index) = self.stages.iter().position(|stage| stage.name == kept.stage) {
             let why = "the process ended meanwhile, and what ran beside it goes on alone".to_owned();
             let asker = Asker { who: "sluicegate".into(), why: Some(why) };
             self.note_end(index, &kept.digest, kept.is_canary, &asker);
         }
-        self.forget_candidate();
+        self.forget_candidate(turn);
     }
 
-    fn note_end(&self, index: usize, digest: &str, is_canary: bool, asker: &Asker) {
-        let runs = self.version(index).digest().to_owned();
+    fn note_end(&self, index: usize, digest: &Digest, is_canary: bool, asker: &Asker) {
+        let runs = self.version(index).digest;
         let entry = match is_canary {
             // By hand, before its time was over.
-            true if runs == digest => self.entry(Action::Promote, Some(index), digest, asker),
+            true if runs == *digest => self.entry(Action::Promote, Some(index), Some(digest), asker),
             true => {
-                let before = Some(format!("sha256:{digest}"));
-                Entry { before, ..self.entry(Action::Rollback, Some(index), &runs, asker) }
+                let before = Some(digest.to_string());
+                Entry { before, ..self.entry(Action::Rollback, Some(index), Some(&runs), asker) }
             }
-            false => self.entry(Action::ShadowEnd, Some(index), digest, asker),
+            false => self.entry(Action::ShadowEnd, Some(index), Some(digest), asker),
         };
         self.journal.note(&self.config.name, entry);
     }
 
-    fn forget_candidate(&self) {
+    fn forget_candidate(&self, _: &Turn<'_>) {
         if let Err(error) = self.journal.keep_candidate(None) {
             tracing::warn!(pipeline = %self.config.name, "{error}");
         }

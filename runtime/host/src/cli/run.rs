@@ -12,6 +12,7 @@ use crate::app::{App, LoadedPipeline};
 use crate::config::{self, Admin, ConfigError};
 use crate::console::say;
 use crate::exit::Exit;
+use crate::journal::Journal;
 use crate::record::LINES_HELP;
 use crate::service::Service;
 use crate::state::StateFolder;
@@ -49,7 +50,7 @@ pub(super) fn run(options: &Options) -> Result<(), Exit> {
         return options.pipe.run(&options.pipelines);
     }
     let (app, state) = (Arc::new(App::new()?), StateFolder::new(options.state_dir.as_deref()));
-    let pipelines = load(&app, &options.pipelines)?;
+    let pipelines = load(&app, &options.pipelines, |pipeline| state.journal(pipeline))?;
     let mut admins: Vec<Admin> = pipelines.iter().filter_map(|loaded| loaded.config.admin.clone()).collect();
     check_equal(&admins, options.admin.is_some())?;
     if let Some(folder) = &options.config_dir {
@@ -57,7 +58,7 @@ pub(super) fn run(options: &Options) -> Result<(), Exit> {
     }
     let named = admins.into_iter().next();
     let folder = options.config_dir.as_ref().map(|path| Folder::new(path, state.clone(), named.clone()));
-    let pipelines: Vec<_> = pipelines.into_iter().map(|loaded| state.go_on(&app, loaded)).collect::<Result<_, _>>()?;
+    pipelines.iter().try_for_each(|pipeline| pipeline.restore(&app))?;
     Service::start(&app, pipelines, folder, at_address(named, options.admin))?.wait()?;
     tracing::info!("stopped: everything read is done and committed");
     Ok(())
@@ -90,8 +91,12 @@ fn at_address(named: Option<Admin>, given: Option<SocketAddr>) -> Option<Admin> 
     }
 }
 
-/// Loads all pipelines; a name must be unique in a process.
-fn load(app: &App, files: &[PathBuf]) -> Result<Vec<LoadedPipeline>, Exit> {
+/// Loads all pipelines, each with its journal; a name must be unique in a process.
+fn load(
+    app: &App,
+    files: &[PathBuf],
+    journal_of: impl Fn(&str) -> Result<Arc<Journal>, Exit>,
+) -> Result<Vec<LoadedPipeline>, Exit> {
     let mut names = BTreeSet::new();
     let mut loaded = Vec::new();
     for file in files {
@@ -102,7 +107,7 @@ fn load(app: &App, files: &[PathBuf]) -> Result<Vec<LoadedPipeline>, Exit> {
         }
         // Told before a plugin is compiled.
         Guard::of(pipeline.admin.as_ref())?;
-        loaded.push(app.load(pipeline)?);
+        loaded.push(app.load_with(journal_of(&pipeline.name)?, pipeline)?);
     }
     Ok(loaded)
 }
@@ -110,7 +115,7 @@ fn load(app: &App, files: &[PathBuf]) -> Result<Vec<LoadedPipeline>, Exit> {
 /// Checks pipelines and their plugins without connecting to anything.
 pub(super) fn validate(files: &[PathBuf], json: bool) -> Result<(), Exit> {
     let app = App::new()?;
-    let loaded = load(&app, files)?;
+    let loaded = load(&app, files, |_| Ok(Arc::default()))?;
     if json {
         let pipelines: Vec<_> = loaded.iter().zip(files).map(|(loaded, file)| describe(loaded, file)).collect();
         return super::print_json(&pipelines);
@@ -129,7 +134,7 @@ fn describe(loaded: &LoadedPipeline, file: &std::path::Path) -> serde_json::Valu
         .stages
         .iter()
         .enumerate()
-        .map(|(index, stage)| json!({ "name": stage.name, "digest": format!("sha256:{}", loaded.version(index).digest()) }))
+        .map(|(index, stage)| json!({ "name": stage.name, "digest": loaded.version(index).digest }))
         .collect();
     json!({ "file": file, "name": loaded.config.name, "ok": true, "stages": stages })
 }

@@ -11,8 +11,8 @@ use super::pipeline::{Delivery, Pipeline};
 use super::secret::Properties;
 use super::tree::{Kind, Node};
 
-/// Gives the keys that were left out the values that depend on others, and notes what came from outside the
-/// file, and where stages stand in it.
+/// Fills in keys whose default depends on other keys, hides values that came from `${…}`, and records where stages stand
+/// in the file.
 pub(super) fn fill_in(pipeline: &mut Pipeline, root: &Node, source: &Arc<Text>) {
     let is_said = |path: &[&str]| root.get(path).is_some();
     if !is_said(&["source", pipeline.source.kind(), "group"]) {

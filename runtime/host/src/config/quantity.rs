@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
+use sluicegate_wasm::Plugin;
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,8 +61,8 @@ impl FromStr for Size {
     }
 }
 
-impl serde::Serialize for Size {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
@@ -115,8 +116,8 @@ impl FromStr for Time {
     }
 }
 
-impl serde::Serialize for Time {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
@@ -174,8 +175,8 @@ impl<'de> Deserialize<'de> for Start {
     }
 }
 
-impl serde::Serialize for Start {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Serialize for Start {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Start::Earliest => serializer.serialize_str("earliest"),
             Start::Latest => serializer.serialize_str("latest"),
@@ -201,7 +202,7 @@ impl JsonSchema for Start {
 }
 
 /// A SHA-256, written `sha256:` and 64 hexadecimal digits.
-#[derive(Clone, PartialEq, Eq, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 #[schemars(transparent)]
 pub struct Digest(#[schemars(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))] String);
 
@@ -216,9 +217,18 @@ impl Digest {
         Digest(hex::encode(Sha256::digest(bytes)))
     }
 
+    /// That of a plugin's bytes.
+    pub(crate) fn of_plugin(plugin: &Plugin) -> Self {
+        Digest(plugin.artifact().digest.clone())
+    }
+
     /// The digest that is written so.
     pub fn parse(text: &str) -> Option<Self> {
-        let hex = text.strip_prefix("sha256:")?;
+        Digest::from_hex(text.strip_prefix("sha256:")?)
+    }
+
+    /// The digest of these hexadecimal digits.
+    pub(crate) fn from_hex(hex: &str) -> Option<Self> {
         let is_hex = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_hex.then(|| Digest(hex.to_ascii_lowercase()))
     }
@@ -233,6 +243,12 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

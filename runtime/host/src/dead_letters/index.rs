@@ -1,5 +1,6 @@
-use std::collections::hash_map::Entry;
+use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use sluicegate_core::{Batch, Error, ErrorKind, Partition, Row, Story, replayed};
@@ -17,12 +18,23 @@ pub(crate) struct Index {
     /// In the order in which they are read.
     letters: Vec<Letter>,
     sources: HashMap<Partition, usize>,
+    /// Keyed at random: nobody can make records whose hashes are the same.
+    hashes: RandomState,
 }
 
 struct Letter {
     place: Place,
-    /// The record's partition, as a number among `sources`, and its offset there.
-    record: (usize, u64),
+    record: Identity,
+}
+
+/// Tells a record from all others, also from one that stood at the same place before its topic was made anew.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Identity {
+    /// The record's partition, as a number among `sources`.
+    source: usize,
+    offset: u64,
+    /// Of all that the record consists of.
+    hash: u64,
 }
 
 impl Index {
@@ -36,12 +48,13 @@ impl Index {
             let partition = at.partition.number;
             if let Some(offset) = replayed(row) {
                 index.replayed.insert((partition, offset));
-            } else if let Some((story, _)) = Story::read(row)
+            } else if let Some((story, own)) = Story::read(row)
                 && filter.takes(at, &story)
             {
                 let known = index.sources.len();
                 let source = *index.sources.entry(story.source).or_insert(known);
-                index.letters.push(Letter { place: (partition, at.offset), record: (source, story.offset) });
+                let record = Identity { source, offset: story.offset, hash: hash(&index.hashes, row, own) };
+                index.letters.push(Letter { place: (partition, at.offset), record });
             }
             Ok(())
         })?;
@@ -53,10 +66,10 @@ impl Index {
         self.replayed.contains(&(at.partition.number, at.offset))
     }
 
-    /// The first so many letters that are to be replayed, each with the others that hold the same record: at least
-    /// once, a crash may write a dead letter twice.
+    /// The first `limit` letters that are to be replayed, each with the others that hold the same record: at least once, a
+    /// crash may write a dead letter twice.
     pub(crate) fn open(&self, limit: usize) -> HashMap<Place, Vec<Place>> {
-        let mut first_of: HashMap<(usize, u64), Place> = HashMap::new();
+        let mut first_of: HashMap<Identity, Place> = HashMap::new();
         let mut open: HashMap<Place, Vec<Place>> = HashMap::new();
         for Letter { place, record } in self.letters.iter().filter(|letter| !self.replayed.contains(&letter.place)) {
             match first_of.entry(*record) {
@@ -71,10 +84,21 @@ impl Index {
     }
 }
 
-/// Longer than any transaction that is not given up may be open, unless its owner set another time-out.
+/// The hash of a letter's record, whose own headers are the first `own` of the row.
+///
+/// The timestamp is part of it. Where the dead-letter topic sets its own, a record that has two letters is therefore replayed
+/// twice; if it were left out, one of two records that differ in nothing else would be lost.
+fn hash(hashes: &RandomState, row: &Row<'_>, own: usize) -> u64 {
+    let mut hasher = hashes.build_hasher();
+    (row.timestamp, row.key, row.value).hash(&mut hasher);
+    row.headers.take(own).for_each(|header| header.hash(&mut hasher));
+    hasher.finish()
+}
+
+/// Longer than any transaction may be open, unless its owner set another time-out.
 pub(super) const STUCK_AFTER: Duration = Duration::from_secs(90);
 
-/// A person is told then what is waited for.
+/// After this time a person is told what is waited for.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 
 /// Calls `each` for every record of the topic.
@@ -138,7 +162,14 @@ mod tests {
     }
 
     fn letter(batch: &mut Batch, at: u64, offset: u64) {
-        batch.push(at, 0, None, None);
+        letter_of(batch, at, offset, (0, None, None), None);
+    }
+
+    type Content<'a> = (i64, Option<&'a [u8]>, Option<&'a [u8]>);
+
+    fn letter_of(batch: &mut Batch, at: u64, offset: u64, (timestamp, key, value): Content<'_>, header: Option<&str>) {
+        batch.push(at, timestamp, key, value);
+        header.into_iter().for_each(|name| batch.push_header(name.as_bytes(), None));
         let story = Story {
             pipeline: "p".into(),
             stage: String::new(),
@@ -176,5 +207,27 @@ mod tests {
         assert_eq!(index.open(usize::MAX), HashMap::from([((0, 1), vec![]), ((0, 2), vec![(1, 0)])]));
         assert_eq!(index.open(1), HashMap::from([((0, 1), vec![])]));
         assert!(index.is_replayed(&"dead/0@0".parse().unwrap()) && !index.is_replayed(&"dead/0@1".parse().unwrap()));
+    }
+
+    #[test]
+    fn records_that_stood_at_the_same_place_are_not_one() {
+        let records: [(Content<'_>, Option<&str>); 6] = [
+            ((5, Some(b"k"), Some(b"v")), None),
+            ((6, Some(b"k"), Some(b"v")), None),
+            ((5, None, Some(b"v")), None),
+            ((5, Some(b"k"), None), None),
+            ((5, Some(b"kv"), Some(b"")), None),
+            ((5, Some(b"k"), Some(b"v")), Some("h")),
+        ];
+        let (mut first, mut again) = (page(0), page(1));
+        for page in [&mut first, &mut again] {
+            for (at, (content, header)) in (0..).zip(records) {
+                letter_of(page, at, 7, content, header);
+            }
+        }
+        let filter = Filter { pipeline: "p".into(), ..Filter::default() };
+        let index = Index::read(&mut Pages([first, again].into()), &filter).unwrap();
+        let each = (0..records.len() as u64).map(|at| ((0, at), vec![(1, at)]));
+        assert_eq!(index.open(usize::MAX), HashMap::from_iter(each));
     }
 }

@@ -29,6 +29,19 @@ pub(super) struct Record {
 }
 
 impl Ledger {
+    /// Whether a batch may set out. Not while a record is on its way that has the same place as one of its own, as where a topic
+    /// was made anew: nothing would tell the two apart.
+    pub(super) fn takes(&self, batch: &Batch) -> bool {
+        let (Some(first), Some(given)) = (batch.offsets.first(), self.given.get(&batch.partition)) else {
+            return true;
+        };
+        let is_on_its_way = |offset: &u64| {
+            let mut near = given.iter().filter(|given| given.end > *first);
+            near.any(|given| given.records.binary_search_by_key(offset, |record| record.offset).is_ok())
+        };
+        !batch.offsets.iter().any(is_on_its_way)
+    }
+
     /// The batch, whose records these letters hold, sets out.
     pub(super) fn give(&mut self, batch: &Batch, letters: Vec<Vec<Place>>) {
         let records = batch.offsets.iter().zip(letters);
@@ -44,10 +57,10 @@ impl Ledger {
         batches.iter_mut().flat_map(|given| &mut given.records).find(|record| record.offset == offset)
     }
 
-    /// Everything given up to these positions has come through; the letters of what did not fail.
+    /// Everything given up to these positions has come through. Gives the letters of what did not fail.
     ///
-    /// A record is given once in a replay, so a batch's end is no other batch's, and tells which one it is, whatever
-    /// the order in which letters came to be.
+    /// No two batches on their way share a record's place, so each has an end of its own, which tells which one it is: letters
+    /// need not be in the order of their records.
     pub(super) fn done(&mut self, positions: &Positions) -> Vec<Place> {
         let mut done = Vec::new();
         for (partition, end) in positions {
@@ -87,5 +100,15 @@ mod tests {
         assert_eq!(ledger.done(&to(6)), []);
         assert_eq!(ledger.done(&to(10)), [(0, 4)]);
         assert_eq!(ledger.replayed, 4);
+    }
+
+    #[test]
+    fn of_records_at_the_same_place_one_at_a_time_is_on_its_way() {
+        let mut ledger = Ledger::default();
+        let (first, again, other) = (batch(&[3, 5]), batch(&[4, 5, 6]), batch(&[4, 6]));
+        ledger.give(&first, vec![vec![(0, 0)], vec![(0, 1)]]);
+        assert_eq!([&first, &again, &other].map(|batch| ledger.takes(batch)), [false, false, true]);
+        ledger.done(&Positions::from([(first.partition.clone(), 6)]));
+        assert!(ledger.takes(&again));
     }
 }

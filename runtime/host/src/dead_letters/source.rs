@@ -52,11 +52,19 @@ impl LetterSource {
         LetterSource { reader, records, bytes, open, ready, held, page, ledger, stop, moved: Instant::now() }
     }
 
-    /// The next batch of a partition that is not held.
+    /// The next batch that may set out. Those of a partition keep their order.
     fn next(&mut self) -> Option<Batch> {
-        let index = self.ready.iter().position(|ready| !self.held.contains(&ready.batch.partition))?;
+        let mut ledger = self.ledger.borrow_mut();
+        let mut waiting: Vec<&Partition> = self.held.iter().collect();
+        let index = self.ready.iter().position(|Ready { batch, .. }| {
+            let may_go = !waiting.contains(&&batch.partition) && ledger.takes(batch);
+            if !may_go {
+                waiting.push(&batch.partition);
+            }
+            may_go
+        })?;
         let Ready { batch, letters } = self.ready.remove(index)?;
-        self.ledger.borrow_mut().give(&batch, letters);
+        ledger.give(&batch, letters);
         Some(batch)
     }
 
@@ -124,7 +132,7 @@ impl Source for LetterSource {
         if self.ready.is_empty() && self.held.is_empty() {
             self.stop.request();
         } else {
-            // All that is left waits for a retry.
+            // All that is left waits for a retry, or for what is on its way.
             std::thread::sleep(wait);
         }
         Ok(Polled::Idle)

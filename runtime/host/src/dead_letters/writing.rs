@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sluicegate_core::{
-    Destination, Error, HeaderSlice, NO_TIMESTAMP, Output, Partition, Positions, Progress, REPLAYED, Sink, Ticket,
-    Transaction,
+    Destination, Error, HeaderSlice, NO_TIMESTAMP, Output, Partition, Positions, Progress, REPLAYED, Sink, Story,
+    Ticket, Transaction,
 };
 
 use super::Coordinates;
@@ -36,9 +36,8 @@ impl Desk {
             letter = record.letters.first().map(|place| self.coordinates(*place));
         }
         ledger.failed += 1;
-        let told = |name| output.added.iter().find(|(told, _)| *told == name).map_or("", |(_, value)| value.as_str());
-        if let Some(letter) = letter {
-            self.report.failed(&letter, told("sluicegate-failure"), told("sluicegate-reason"));
+        if let (Some(letter), Some(story)) = (letter, Story::of(output)) {
+            self.report.failed(&letter, &story.failure, &story.reason);
         }
     }
 }

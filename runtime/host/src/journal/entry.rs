@@ -9,7 +9,7 @@ pub(crate) struct Entry {
     pub(crate) time: String,
     pub(crate) action: Action,
     pub(crate) stage: Option<String>,
-    /// What was to run, and does unless it was refused.
+    /// What was to run; it does, unless the change was refused.
     pub(crate) digest: Option<String>,
     /// What ran before.
     pub(crate) before: Option<String>,
@@ -42,10 +42,13 @@ pub(crate) enum Action {
     Shadow,
     /// The end of it.
     ShadowEnd,
-    /// A canary beside a stage's plugin; ends as promote or rollback.
+    /// A canary beside a stage's plugin; its end is a promotion or a rollback.
     Canary,
     /// A canary became the stage's plugin.
     Promote,
+    /// Made by a later release, from which somebody has come back to this one.
+    #[serde(other)]
+    Other,
 }
 
 /// How it ended.
@@ -71,6 +74,7 @@ impl Action {
             Action::ShadowEnd => "shadow-end",
             Action::Canary => "canary",
             Action::Promote => "promote",
+            Action::Other => "other",
         }
     }
 }
@@ -84,7 +88,7 @@ impl Ended {
     }
 }
 
-/// Now, as the history has it.
+/// A time, as the history has it.
 pub(crate) fn time(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }

@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 use std::time::Duration;
 
 use serde_json::json;
-use sluicegate_core::{Acks, Destination, Error, Output, Positions, Progress, Sink, Ticket, Transaction};
+use sluicegate_core::{Acks, Destination, Error, Output, Positions, Progress, Sink, Story, Ticket, Transaction};
 
 use crate::config::Pipeline;
 use crate::console::settled;
@@ -90,15 +90,15 @@ impl Sink for StdoutSink {
 
 /// A dead letter, in the words of `dead-letters list --json`; `.record` of it is a line that can be run again.
 fn tell_failure(output: &Output<'_>) {
-    let told = |name| output.added.iter().find(|(told, _)| *told == name).map_or("", |(_, value)| value.as_str());
+    let Some(story) = Story::of(output) else { return };
     let letter = json!({
         "source": { "topic": &*output.source.topic, "partition": output.source.number, "offset": output.offset },
-        "stage": told("sluicegate-stage"),
-        "plugin": told("sluicegate-plugin"),
-        "plugin_version": told("sluicegate-plugin-version"),
-        "plugin_digest": told("sluicegate-plugin-digest"),
-        "failure": told("sluicegate-failure"),
-        "reason": told("sluicegate-reason"),
+        "stage": story.stage,
+        "plugin": story.plugin,
+        "plugin_version": story.plugin_version,
+        "plugin_digest": story.plugin_digest,
+        "failure": story.failure,
+        "reason": story.reason,
         "record": {
             "partition": output.source.number,
             "offset": output.offset,

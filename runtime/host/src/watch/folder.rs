@@ -210,7 +210,8 @@ impl Folder {
                 return Err(ConfigError::of_file(file, message).into());
             }
             _ => {
-                let loaded = self.state.go_on(app, app.load(config)?)?;
+                let loaded = app.load_with(self.state.journal(&name)?, config)?;
+                loaded.restore(app)?;
                 if let Some(before) = before {
                     supervisor.remove(&before);
                 }

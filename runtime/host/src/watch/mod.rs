@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use crate::app::{App, LoadedPipeline};
-use crate::config::{Reload, Stage};
+use crate::config::{Digest, Reload, Stage};
 use crate::exit::Exit;
 use crate::registry::Fetched;
 use crate::supervisor::Supervisor;
@@ -85,7 +85,7 @@ struct Watched {
     pipeline: Arc<LoadedPipeline>,
     stage: usize,
     /// The digest of what there was at the last look, or why it could not be read.
-    tried: Result<String, String>,
+    tried: Result<Digest, String>,
 }
 
 impl Watched {
@@ -95,7 +95,7 @@ impl Watched {
 
     /// Has what there is now taken up, unless it is what there was.
     fn take_up(&mut self, app: &App, read: Result<Fetched, String>, why: &str) {
-        let tried = read.as_ref().map(|read| read.digest.hex().to_owned()).map_err(Clone::clone);
+        let tried = read.as_ref().map(|read| read.digest.clone()).map_err(Clone::clone);
         if tried != self.tried {
             self.tried = tried;
             self.pipeline.take_up_changed(app, self.stage, read, why);

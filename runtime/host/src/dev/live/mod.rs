@@ -227,7 +227,7 @@ fn take_up(app: &App, running: &Running, stage: &str) {
     let asker = Asker { who: "dev".into(), why: Some("it was saved".into()) };
     match running.pipeline().reset_plugin(app, stage, &asker) {
         Ok(changed) => {
-            let digest = changed.digest.unwrap_or_default();
+            let digest = changed.digest.map(|digest| digest.to_string()).unwrap_or_default();
             let now = if changed.changed { "runs now" } else { "runs already" };
             say!("{GOOD}{stage}: {digest} {now}{GOOD:#}");
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sluicegate_core::{
     Action, Batch, Destination, Error, FailureKind, Output, Partition, Policy, Polled, Progress, Seams, Sink, Source,
+    Story,
     Ticket,
 };
 
@@ -96,20 +97,20 @@ impl Scene {
 
     /// Notes an output; whether it is not to go any further.
     fn note(&mut self, output: &Output<'_>) -> bool {
-        let told = |name| output.added.iter().find(|(told, _)| *told == name).map_or("", |(_, value)| value.as_str());
-        let (stage, failure) = (told("sluicegate-stage"), told("sluicegate-failure"));
-        let is_letter = output.to == Destination::DeadLetter;
-        let skips = is_letter && self.cast.skips(stage, failure);
+        let story = Story::of(output);
+        let skips = story.as_ref().is_some_and(|story| self.cast.skips(&story.stage, &story.failure));
         let Some(act) = &mut self.now else { return skips };
         let Ok(row) = act.batch.offsets.binary_search(&output.offset) else { return skips };
         let topic = self.cast.topic(output.to);
-        let became = if is_letter {
-            let reason = told("sluicegate-reason");
-            Became::failed(stage, failure, reason, (!skips).then_some(topic))
-        } else {
-            let passed = output.to == Destination::Default
-                && act.batch.rows().nth(row).is_some_and(|row| is_as_it_came(output, &row));
-            Became::output(output, topic, passed)
+        let became = match story {
+            Some(Story { stage, failure, reason, .. }) => {
+                Became::failed(&stage, &failure, &reason, (!skips).then_some(topic))
+            }
+            None => {
+                let passed = output.to == Destination::Default
+                    && act.batch.rows().nth(row).is_some_and(|row| is_as_it_came(output, &row));
+                Became::output(output, topic, passed)
+            }
         };
         act.became[row].push(became);
         skips
@@ -274,10 +275,21 @@ mod tests {
         let mut scene = Scene { cast: Arc::new(Cast::of(&config)), ..scene() };
         let batch = batch(0, &[1]);
         scene.begin(&batch);
-        let story = |failure: &str| [("sluicegate-stage", "s".to_owned()), ("sluicegate-failure", failure.to_owned())];
         for (failure, skips) in [("rejected", true), ("trap", false)] {
-            let letter =
-                Output { to: Destination::DeadLetter, added: &story(failure), ..output(&batch.partition, 1, b"v") };
+            let story = Story {
+                pipeline: "p".into(),
+                stage: "s".into(),
+                plugin: "s".into(),
+                plugin_version: "1".into(),
+                plugin_digest: "d".into(),
+                failure: failure.into(),
+                reason: "no".into(),
+                source: batch.partition.clone(),
+                offset: 1,
+                time_ms: 0,
+            };
+            let added = story.into_headers();
+            let letter = Output { to: Destination::DeadLetter, added: &added, ..output(&batch.partition, 1, b"v") };
             assert_eq!(scene.note(&letter), skips, "{failure}");
         }
     }
