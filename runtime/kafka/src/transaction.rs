@@ -197,13 +197,13 @@ impl ExactlyOnce {
         self.check("during a transaction, which was aborted")
     }
 
-    /// A producer that lost a connection is not used for another transaction: until librdkafka has KIP-890 (#5423), a
-    /// request that was sent twice may end the *next* one too.
+    /// A producer that lost a connection, or had no answer in time, is not used for another transaction: until librdkafka has
+    /// KIP-890 (#5423), a request that was sent twice may end the *next* one too.
     fn check(&self, when: &str) -> Result<(), Error> {
         if !self.was_disconnected() {
             return Ok(());
         }
-        let message = format!("a connection was lost {when}; going on with a new producer");
+        let message = format!("a connection was lost, or an answer, {when}; going on with a new producer");
         Err(Error::new(ErrorKind::Retry, message))
     }
 
