@@ -234,9 +234,12 @@ impl Reports {
     /// `place` tells the topic and the partition.
     #[cold]
     pub(crate) fn add_refused(&mut self, code: RDKafkaErrorCode, place: impl FnOnce() -> (String, i32)) {
+        use RDKafkaErrorCode::{InvalidDifferentRecord, PurgeInflight, PurgeQueue};
         // Purged: by an abort, which knows.
-        let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
-        if !purged && self.refused.is_none() {
+        let purged = matches!(code, PurgeQueue | PurgeInflight);
+        // The first counts, unless it only shared a batch with the culprit.
+        let counts = self.refused.as_ref().is_none_or(|first| first.code == InvalidDifferentRecord);
+        if counts && !purged {
             let (topic, partition) = place();
             self.refused = Some(Refused { code, topic, partition });
         }

@@ -41,7 +41,8 @@ pub(crate) fn consequence(code: RDKafkaErrorCode) -> Consequence {
         TopicAuthorizationFailed | GroupAuthorizationFailed | ClusterAuthorizationFailed => Mend,
         TransactionalIdAuthorizationFailed => Mend,
         Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | SSL => Mend,
-        MessageSizeTooLarge | InvalidTimestamp | InvalidRecord | PolicyViolation => Mend,
+        MessageSizeTooLarge | InvalidTimestamp | PolicyViolation => Mend,
+        InvalidRecord | InvalidDifferentRecord => Mend,
         InvalidTransactionTimeout | InvalidSessionTimeout | InconsistentGroupProtocol => Mend,
         UnsupportedVersion | UnsupportedFeature | InvalidConfig | InvalidArgument => Mend,
         AutoOffsetReset | OffsetOutOfRange => Mend,
@@ -102,6 +103,7 @@ pub(crate) fn remedy(code: RDKafkaErrorCode) -> &'static str {
         }
         MessageSizeTooLarge => "; raise the topic's max.message.bytes",
         InvalidTransactionTimeout => "; lower transaction.timeout.ms or raise the broker's transaction.max.timeout.ms",
+        InvalidRecord | InvalidDifferentRecord => "; a compacted topic, for one, takes no record without a key",
         AutoOffsetReset | OffsetOutOfRange => {
             "; the topic's retention passed it, or the topic was made anew: `on-missing-offset` of the source says what to \
              do then"
