@@ -166,15 +166,19 @@ fn now_ms() -> i64 {
 /// Reads the committed records of one topic, without a group. To be used on one thread.
 pub struct Reader {
     partitions: Vec<Reading>,
-    rest: MessageBatch,
     wake: Arc<Wake>,
     turn: usize,
     consumer: SharedConsumer,
 }
 
+/// The most records that are given at a time.
+const RECORDS: usize = 512;
+
 struct Reading {
     partition: Partition,
     queue: PartitionQueue,
+    /// What was fetched and not given yet: records, and perhaps an error behind them.
+    rest: MessageBatch,
     next: u64,
     /// Where the log ended when the reader was made.
     end: u64,
@@ -213,12 +217,13 @@ impl Reader {
             reading.push(Reading {
                 partition: Partition { topic: Arc::clone(&name), number: number.unsigned_abs() },
                 queue: queue.ok_or_else(|| failed(&doing, RDKafkaErrorCode::UnknownPartition))?,
+                rest: MessageBatch::new(&consumer, RECORDS),
                 next: start.unsigned_abs(),
                 end: high.unsigned_abs(),
             });
         }
         consumer.assign(&assignment).map_err(|error| failed_call("read", &error))?;
-        Ok(Reader { partitions: reading, rest: MessageBatch::new(&consumer, 512), wake, turn: 0, consumer })
+        Ok(Reader { partitions: reading, wake, turn: 0, consumer })
     }
 
     /// The same, but [`Reader::at_end`] is behind all transactions that are open now, too: what is committed of them will
@@ -256,9 +261,11 @@ impl Reader {
             let count = self.partitions.len();
             for index in (0..count).map(|step| (self.turn + step) % count) {
                 let reading = &mut self.partitions[index];
-                self.rest.fill(&reading.queue);
+                if reading.rest.is_empty() {
+                    reading.rest.fill(&reading.queue);
+                }
                 batch.partition.clone_from(&reading.partition);
-                let copied = self.rest.copy_into(batch, usize::MAX, reading.next);
+                let copied = reading.rest.copy_into(batch, usize::MAX, reading.next);
                 copied
                     .map_err(|error| failed(&format!("read {} ({})", reading.partition, error.reason), error.code))?;
                 if let Some(last) = batch.offsets.last() {

@@ -1,14 +1,15 @@
 use std::ffi::{CStr, CString, c_void};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
-use rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+use rdkafka_sys::rd_kafka_resp_err_t::{RD_KAFKA_RESP_ERR__NOENT, RD_KAFKA_RESP_ERR_NO_ERROR};
 use sluicegate_core::{Batch, NO_TIMESTAMP};
 
 use super::queue::Queue;
-use super::text;
+use super::{error_of, text};
 use crate::record::{ReadError, SharedConsumer};
 use crate::wake::Wake;
 
@@ -101,12 +102,15 @@ impl MessageBatch {
     /// The next record is none, but an error of the partition. Records before it are in `batch`: it comes alone.
     pub(crate) fn copy_into(&mut self, batch: &mut Batch, bytes: usize, from: u64) -> Result<(), ReadError> {
         while batch.bytes() < bytes && !self.is_empty() {
-            // SAFETY: not empty, hence the message at `next` is ours and valid.
-            if unsafe { (*self.messages[self.next]).err } != RD_KAFKA_RESP_ERR_NO_ERROR && !batch.is_empty() {
+            let message = Message(self.messages[self.next]);
+            let headers = message.headers();
+            if headers.is_err() && !batch.is_empty() {
+                // Still one of those that wait.
+                std::mem::forget(message);
                 return Ok(());
             }
-            let Some(message) = self.take() else { return Ok(()) };
-            message.copy_into(batch, from)?;
+            self.next += 1;
+            message.copy_into(batch, from, headers?)?;
         }
         Ok(())
     }
@@ -131,11 +135,18 @@ struct Message(*mut sys::rd_kafka_message_t);
 
 impl Message {
     #[inline]
-    fn copy_into(&self, batch: &mut Batch, from: u64) -> Result<(), ReadError> {
+    fn headers(&self) -> Result<Option<NonNull<sys::rd_kafka_headers_t>>, ReadError> {
+        let mut headers = ptr::null_mut();
         // SAFETY: the message is valid until it is dropped.
-        let message = unsafe { &*self.0 };
-        if message.err != RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(self.error(message));
+        unsafe {
+            if let Some(code) = error_of(self.0) {
+                return Err(self.error(code));
+            }
+            match sys::rd_kafka_message_headers(self.0, &raw mut headers) {
+                RD_KAFKA_RESP_ERR_NO_ERROR => Ok(NonNull::new(headers)),
+                RD_KAFKA_RESP_ERR__NOENT => Ok(None),
+                err => Err(self.unreadable_headers(err.into())),
+            }
         }
         let Ok(offset) = u64::try_from(message.offset) else { return Ok(()) };
         if offset < from {
@@ -147,38 +158,40 @@ impl Message {
             (timestamp, bytes(message.key, message.key_len), bytes(message.payload, message.len))
         };
         batch.push(offset, if timestamp < 0 { NO_TIMESTAMP } else { timestamp }, key, value);
-        self.copy_headers(batch);
-        Ok(())
+        headers.map_or(Ok(()), |headers| self.copy_headers(batch, headers))
     }
 
-    #[inline]
-    fn copy_headers(&self, batch: &mut Batch) {
-        let mut headers = ptr::null_mut();
-        // SAFETY: the message is valid; what is returned stays its own.
-        if unsafe { sys::rd_kafka_message_headers(self.0, &raw mut headers) } != RD_KAFKA_RESP_ERR_NO_ERROR {
-            return;
-        }
+    fn copy_headers(&self, batch: &mut Batch, headers: NonNull<sys::rd_kafka_headers_t>) -> Result<(), ReadError> {
+        let headers = headers.as_ptr();
         for index in 0.. {
             let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
             // SAFETY: the headers are valid; index is checked there; name is a C string and value has `size` bytes.
             let (name, value) = unsafe {
-                let err = sys::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size);
-                if err != RD_KAFKA_RESP_ERR_NO_ERROR {
-                    return;
+                match sys::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size) {
+                    RD_KAFKA_RESP_ERR_NO_ERROR => (CStr::from_ptr(name), bytes(value.cast_mut(), size)),
+                    RD_KAFKA_RESP_ERR__NOENT => break,
+                    err => return Err(self.unreadable_headers(err.into())),
                 }
-                (CStr::from_ptr(name), bytes(value.cast_mut(), size))
             };
             batch.push_header(name.to_bytes(), value);
         }
     }
 
     #[cold]
-    fn error(&self, message: &sys::rd_kafka_message_t) -> ReadError {
+    fn error(&self, code: RDKafkaErrorCode) -> ReadError {
         // SAFETY: the message is valid and an error, which has a text that lives as long.
-        let reason = unsafe { text(sys::rd_kafka_message_errstr(self.0)) };
-        ReadError { code: message.err.into(), offset: message.offset, reason }
+        let (offset, reason) = unsafe { ((*self.0).offset, text(sys::rd_kafka_message_errstr(self.0))) };
+        ReadError { code, offset, reason }
+    }
+
+    #[cold]
+    fn unreadable_headers(&self, code: RDKafkaErrorCode) -> ReadError {
+        let reason = "its headers cannot be read; librdkafka takes 100,000 of them at most".to_owned();
+        // SAFETY: the message is valid.
+        ReadError { code, offset: unsafe { (*self.0).offset }, reason }
     }
 }
+    /// Its headers, if it has any: still the message's own.
 
 impl Drop for Message {
     fn drop(&mut self) {
@@ -186,6 +199,18 @@ impl Drop for Message {
         unsafe { sys::rd_kafka_message_destroy(self.0) }
     }
 }
+    }
+
+    /// `headers` are those of this message.
+    #[inline]
+    fn copy_into(
+        &self,
+        batch: &mut Batch,
+        from: u64,
+        headers: Option<NonNull<sys::rd_kafka_headers_t>>,
+    ) -> Result<(), ReadError> {
+        // SAFETY: the message is valid until it is dropped, and none with an error, whose code might be none of the enum's.
+        let message = unsafe { &*self.0 };
 
 /// The bytes at `pointer`, where null means none.
 ///
@@ -196,3 +221,4 @@ unsafe fn bytes<'a>(pointer: *mut c_void, length: usize) -> Option<&'a [u8]> {
     // SAFETY: not null, and the caller vouches for the rest.
     (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
 }
+        Ok(())
