@@ -38,7 +38,7 @@ impl ClientConfig {
         ClientConfig { brokers: brokers.to_owned(), properties }
     }
 
-    pub(crate) fn client(&self) -> Result<rdkafka::ClientConfig, Error> {
+    pub(crate) fn configuration(&self) -> Result<rdkafka::ClientConfig, Error> {
         let mut config = rdkafka::ClientConfig::new();
         config.set("client.id", "sluicegate");
         apply(&mut config, Role::Plain, &self.properties)?;
@@ -84,7 +84,7 @@ impl Writer {
     /// [`ErrorKind::Unreachable`], or [`ErrorKind::Config`].
     pub fn new(config: &ClientConfig, topic: &str) -> Result<Self, Error> {
         crate::admin::Topics::new(config)?.partitions(topic)?;
-        let mut properties = config.client()?;
+        let mut properties = config.configuration()?;
         properties.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("linger.ms", "5");
         let producer: Producer = properties
             .create_with_context(ProducerState::default())
@@ -190,7 +190,7 @@ impl Reader {
     /// # Errors
     /// [`ErrorKind::Unreachable`], or [`ErrorKind::Config`].
     pub fn new(config: &ClientConfig, topic: &str, from_beginning: bool) -> Result<Self, Error> {
-        let mut properties = config.client()?;
+        let mut properties = config.configuration()?;
         properties
             .set("group.id", "sluicegate")
             .set("enable.auto.commit", "false")
@@ -232,7 +232,7 @@ impl Reader {
     /// # Errors
     /// As of [`Reader::new`].
     pub fn past_open_transactions(mut self, config: &ClientConfig) -> Result<Self, Error> {
-        let mut properties = config.client()?;
+        let mut properties = config.configuration()?;
         // Ends are asked for as the client reads: the other kind stops before the first open transaction.
         properties.set("isolation.level", "read_uncommitted");
         let consumer: Consumer = properties

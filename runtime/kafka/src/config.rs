@@ -111,7 +111,7 @@ impl KafkaSourceConfig {
     ///
     /// # Errors
     /// A property that may not be set.
-    pub(crate) fn client(&self, delivery: Delivery, partitions: usize) -> Result<ClientConfig, Error> {
+    pub(crate) fn configuration(&self, delivery: Delivery, partitions: usize) -> Result<ClientConfig, Error> {
         let fetch_bytes = self.fetch_bytes(partitions);
         let mut config = ClientConfig::new();
         config
@@ -160,7 +160,8 @@ impl KafkaSinkConfig {
     ///
     /// # Errors
     /// A property that may not be set.
-    pub(crate) fn client(&self, largest: usize, partitions: usize) -> Result<ClientConfig, Error> {
+    pub(crate) fn configuration(&self, largest: usize, partitions: usize) -> Result<ClientConfig, Error> {
+        let queue_kbytes = self.send_bytes(largest, partitions).div_ceil(1024);
         let queue_records = (BATCH_RECORDS + QUEUED_BESIDE).saturating_mul(partitions.max(PARTITIONS_FEW));
         let mut config = ClientConfig::new();
         config
@@ -175,7 +176,7 @@ impl KafkaSinkConfig {
             .set("batch.size", largest.saturating_sub(BATCH_OVERHEAD).clamp(1, BATCH_BYTES_MAX).to_string())
             .set("message.max.bytes", largest.clamp(1000, 1_000_000_000).to_string())
             .set("queue.buffering.max.messages", queue_records.min(QUEUE_RECORDS_MAX).to_string())
-            .set("queue.buffering.max.kbytes", (self.send_bytes(partitions) / 1024).clamp(1024, 2_097_151).to_string());
+            .set("queue.buffering.max.kbytes", queue_kbytes.clamp(1024, 2_097_151).to_string());
         if self.delivery == Delivery::ExactlyOnce {
             config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
         }
@@ -193,14 +194,15 @@ impl KafkaSinkConfig {
         Ok(config)
     }
 
-    /// What the outputs to so many partitions may take in librdkafka.
-    fn send_bytes(&self, partitions: usize) -> usize {
-        self.queue_bytes.max(SEND_BYTES_MIN.saturating_mul(partitions).min(SEND_BYTES_MAX))
+    /// What the outputs to so many partitions may take in librdkafka. An output of the largest size fits at least when it is
+    /// alone: one that does not would wait for room for ever.
+    fn send_bytes(&self, largest: usize, partitions: usize) -> usize {
+        self.queue_bytes.max(SEND_BYTES_MIN.saturating_mul(partitions).min(SEND_BYTES_MAX)).max(largest)
     }
 
     /// So many outputs that have not arrived are sure to fill a batch of one of so many partitions, once the queue is full.
-    pub(crate) fn fills_at(&self, partitions: usize) -> u64 {
-        let by_bytes = self.send_bytes(partitions) >= BATCH_BYTES_MAX.saturating_mul(partitions);
+    pub(crate) fn fills_at(&self, largest: usize, partitions: usize) -> u64 {
+        let by_bytes = self.send_bytes(largest, partitions) >= BATCH_BYTES_MAX.saturating_mul(partitions);
         if by_bytes { 0 } else { BATCH_RECORDS.saturating_mul(partitions) as u64 }
     }
 

@@ -135,7 +135,7 @@ fn queue(sink: &KafkaSinkConfig, found: FoundSink, patience: Patience) -> Result
     let bytes_max = record_bytes_max(&admin, sink);
     admin.leave();
     let producer: Producer = sink
-        .client(bytes_max, partitions)?
+        .configuration(bytes_max, partitions)?
         .create_with_context(ProducerState::default())
         .map_err(|error| failed_call("make a producer", &error).within("sink"))?;
     // librdkafka asks for an idempotent producer's id half a second after it is made, or when it hears of topics from a
@@ -148,7 +148,7 @@ fn queue(sink: &KafkaSinkConfig, found: FoundSink, patience: Patience) -> Result
     let producer: SharedProducer = Arc::new(Bounded::new(producer));
     let events = ProducerEvents::new(&producer);
     let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
-    let queue = Queue::new(producer, Arc::new(events), sink.fills_at(partitions), patience);
+    let queue = Queue::new(producer, Arc::new(events), sink.fills_at(bytes_max, partitions), patience);
     Ok((queue, bytes_max.saturating_sub(RECORD_OVERHEAD).max(bytes_max / 2)))
 }
 
@@ -177,7 +177,7 @@ struct Partitions {
 fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<(SharedConsumer, Partitions), Error> {
     let make = |partitions| -> Result<Bounded<Consumer>, Error> {
         let consumer: Consumer = source
-            .client(delivery, partitions)?
+            .configuration(delivery, partitions)?
             .create_with_context(ConsumerState::default())
             .map_err(|error| failed_call("make a consumer", &error).within("source"))?;
         Ok(Bounded::new(consumer))
@@ -236,7 +236,7 @@ struct FoundSink {
 
 /// Checks that the sink's topics exist, and have as many partitions as they need.
 fn check_sink(sink: &KafkaSinkConfig, source_partitions: usize) -> Result<FoundSink, Error> {
-    let admin = Topics::over(&sink.client(MESSAGE_BYTES_DEFAULT, 0)?, &sink.brokers)?;
+    let admin = Topics::over(&sink.configuration(MESSAGE_BYTES_DEFAULT, 0)?, &sink.brokers)?;
     let mut partitions = 0;
     for topic in sink.topics() {
         let count = admin.partitions(topic).map_err(|error| error.within("sink"))?;
