@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -16,7 +17,11 @@ const SEND_BYTES_MIN: usize = 64 << 10;
 /// But all of them together for no more.
 const SEND_BYTES_MAX: usize = 256 << 20;
 /// How long a transaction may stay open before its coordinator aborts it, unless the user says otherwise.
-const TRANSACTION_TIMEOUT_MS: &str = "60000";
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// librdkafka's default of `message.timeout.ms`.
+const MESSAGE_TIMEOUT_MS: u64 = 300_000;
+/// librdkafka's bound on `linger.ms`.
+const LINGER_MS_MAX: u64 = 900_000;
 
 /// Where a source begins with a partition for which its group has no offset yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +173,7 @@ impl KafkaSinkConfig {
             .set("client.id", format!("sluicegate-{}", self.pipeline))
             // Nothing waits for this: the sink has outputs sent, and says why it does so itself (`Departures`); exactly once, a
             // commit does.
-            .set("linger.ms", (self.transaction_timeout_ms() / 2).to_string())
+            .set("linger.ms", self.linger_ms().to_string())
             // Outputs without a key keep to a partition for so long, so that they come to fill a batch: else it were twice that.
             .set("sticky.partitioning.linger.ms", "50")
             .set("batch.num.messages", BATCH_RECORDS.to_string())
@@ -178,7 +183,7 @@ impl KafkaSinkConfig {
             .set("queue.buffering.max.messages", queue_records.min(QUEUE_RECORDS_MAX).to_string())
             .set("queue.buffering.max.kbytes", queue_kbytes.clamp(1024, 2_097_151).to_string());
         if self.delivery == Delivery::ExactlyOnce {
-            config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+            config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         }
         apply(&mut config, Role::Sink(self.delivery), &self.properties)?;
         config
@@ -207,9 +212,26 @@ impl KafkaSinkConfig {
     }
 
     /// How long a transaction may stay open.
-    pub(crate) fn transaction_timeout_ms(&self) -> u64 {
-        let value = self.properties.get("transaction.timeout.ms").map_or(TRANSACTION_TIMEOUT_MS, String::as_str);
-        value.parse().unwrap_or(60_000)
+    pub(crate) fn transaction_timeout(&self) -> Duration {
+        transaction_timeout(&self.properties)
+    }
+
+    /// Half of a transaction, but less than an output has to become durable, and no more than librdkafka takes.
+    fn linger_ms(&self) -> u64 {
+        let set = ["message.timeout.ms", "delivery.timeout.ms"].iter().find_map(|key| self.properties.get(*key));
+        let limit = match set.and_then(|ms| ms.trim().parse().ok()) {
+            // There is none.
+            Some(0) => u64::MAX,
+            limit => limit.unwrap_or(MESSAGE_TIMEOUT_MS),
+/// How long a transaction may stay open with these properties of a sink before its coordinator aborts it.
+pub fn transaction_timeout(properties: &BTreeMap<String, String>) -> Duration {
+    let set = properties.get("transaction.timeout.ms").and_then(|ms| ms.trim().parse::<u32>().ok());
+    set.map_or(TRANSACTION_TIMEOUT, |ms| Duration::from_millis(ms.into()))
+}
+
+        };
+        let half = self.transaction_timeout().as_millis() as u64 / 2;
+        half.min(limit - 1).min(LINGER_MS_MAX)
     }
 }
 
@@ -259,6 +281,60 @@ impl fmt::Debug for KafkaSourceConfig {
             .field("group", &self.group)
             .field("start", &self.start)
             .field("properties", &Shown(&self.properties))
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::{Producer, ProducerState};
+
+    fn sink(delivery: Delivery, pairs: &[(&str, &str)]) -> KafkaSinkConfig {
+        KafkaSinkConfig {
+            brokers: "127.0.0.1:1".into(),
+            topic: "out".into(),
+            outputs: Vec::new(),
+            dead_letter: None,
+            partition: PartitionBy::Same,
+            id_header: None,
+            pipeline: "test".into(),
+            properties: pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+            delivery,
+            transactional_id: "test".into(),
+            queue_bytes: 4 << 20,
+        }
+    }
+
+    #[test]
+    fn outputs_linger_for_less_than_they_may_take() {
+        use Delivery::{AtLeastOnce, ExactlyOnce};
+        for (delivery, pairs, linger) in [
+            (ExactlyOnce, &[][..], "30000"),
+            (AtLeastOnce, &[], "30000"),
+            (AtLeastOnce, &[("message.timeout.ms", "1000")], "999"),
+            (AtLeastOnce, &[("delivery.timeout.ms", "20000")], "19999"),
+            (AtLeastOnce, &[("message.timeout.ms", "0")], "30000"),
+            (AtLeastOnce, &[("transaction.timeout.ms", "4000000")], "299999"),
+            (AtLeastOnce, &[("transaction.timeout.ms", "4000000"), ("message.timeout.ms", "0")], "900000"),
+            (ExactlyOnce, &[("transaction.timeout.ms", "4000000")], "299999"),
+            (ExactlyOnce, &[("transaction.timeout.ms", "1000")], "500"),
+        ] {
+            let config = sink(delivery, pairs).configuration(1 << 20, 1).unwrap();
+            assert_eq!(config.get("linger.ms"), Some(linger), "{delivery:?} {pairs:?}");
+            let producer: Result<Producer, _> = config.create_with_context(ProducerState::default());
+            assert!(producer.is_ok(), "{delivery:?} {pairs:?}: {:?}", producer.err());
+        }
+    }
+
+    #[test]
+    fn the_queue_takes_the_largest_output() {
+        let sink = sink(Delivery::AtLeastOnce, &[]);
+        let kbytes = |largest, partitions| -> usize {
+            let config = sink.configuration(largest, partitions).unwrap();
+            config.get("queue.buffering.max.kbytes").unwrap().parse().unwrap()
+        };
+        assert_eq!(kbytes(1 << 20, 1), 4 << 10);
+        assert_eq!(kbytes((10 << 20) + 12, 1), (10 << 10) + 1);
+    }
+}
             .finish_non_exhaustive()
     }
 }

@@ -158,7 +158,7 @@ fn transaction(
     sink: &KafkaSinkConfig,
     patience: &Patience,
 ) -> Result<KafkaTransaction, Error> {
-    let timeout = Duration::from_millis(sink.transaction_timeout_ms());
+    let timeout = sink.transaction_timeout();
     let (producer, events, topics) = (Arc::clone(&queue.producer), Arc::clone(&queue.events), sink.topics().join(", "));
     KafkaTransaction::exactly_once(consumer, producer, events, topics, timeout, patience.clone())
         .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))
