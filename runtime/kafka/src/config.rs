@@ -139,12 +139,6 @@ impl KafkaSourceConfig {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "false");
-        if config.get("group.protocol") == Some("consumer") {
-            // The broker's to decide; librdkafka refuses to set them.
-            for key in ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"] {
-                config.remove(key);
-            }
-        }
         Ok(config)
     }
 }
@@ -223,16 +217,16 @@ impl KafkaSinkConfig {
             // There is none.
             Some(0) => u64::MAX,
             limit => limit.unwrap_or(MESSAGE_TIMEOUT_MS),
-/// How long a transaction may stay open with these properties of a sink before its coordinator aborts it.
-pub fn transaction_timeout(properties: &BTreeMap<String, String>) -> Duration {
-    let set = properties.get("transaction.timeout.ms").and_then(|ms| ms.trim().parse::<u32>().ok());
-    set.map_or(TRANSACTION_TIMEOUT, |ms| Duration::from_millis(ms.into()))
-}
-
         };
         let half = self.transaction_timeout().as_millis() as u64 / 2;
         half.min(limit - 1).min(LINGER_MS_MAX)
     }
+}
+
+/// How long a transaction may stay open with these properties of a sink before its coordinator aborts it.
+pub fn transaction_timeout(properties: &BTreeMap<String, String>) -> Duration {
+    let set = properties.get("transaction.timeout.ms").and_then(|ms| ms.trim().parse::<u32>().ok());
+    set.map_or(TRANSACTION_TIMEOUT, |ms| Duration::from_millis(ms.into()))
 }
 
 /// The most outputs of one batch. Two threads walk those that are under way in turn, three times: as long as they, and librdkafka's
@@ -256,21 +250,11 @@ const BATCH_OVERHEAD: usize = 512;
 /// # Errors
 /// A property that may not be set in this role.
 pub(crate) fn apply(config: &mut ClientConfig, role: Role, user: &BTreeMap<String, String>) -> Result<(), Error> {
+    properties::check(role, user)?;
     for (key, value) in user {
-        properties::check(role, key, value)?;
         config.set(key, value);
     }
     Ok(())
-}
-
-/// Properties with their secrets hidden.
-struct Shown<'a>(&'a BTreeMap<String, String>);
-
-impl fmt::Debug for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |(key, value)| (key, if properties::is_secret(key) { "(hidden)" } else { value });
-        f.debug_map().entries(self.0.iter().map(|(key, value)| shown((key, value.as_str())))).finish()
-    }
 }
 
 impl fmt::Debug for KafkaSourceConfig {
@@ -280,7 +264,23 @@ impl fmt::Debug for KafkaSourceConfig {
             .field("topics", &self.topics)
             .field("group", &self.group)
             .field("start", &self.start)
-            .field("properties", &Shown(&self.properties))
+            .field("properties", &self.properties.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for KafkaSinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSinkConfig")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("outputs", &self.outputs)
+            .field("dead_letter", &self.dead_letter)
+            .field("delivery", &self.delivery)
+            .field("properties", &self.properties.keys())
+            .finish_non_exhaustive()
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -333,21 +333,5 @@ mod tests {
         };
         assert_eq!(kbytes(1 << 20, 1), 4 << 10);
         assert_eq!(kbytes((10 << 20) + 12, 1), (10 << 10) + 1);
-    }
-}
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for KafkaSinkConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaSinkConfig")
-            .field("brokers", &self.brokers)
-            .field("topic", &self.topic)
-            .field("outputs", &self.outputs)
-            .field("dead_letter", &self.dead_letter)
-            .field("delivery", &self.delivery)
-            .field("properties", &Shown(&self.properties))
-            .finish_non_exhaustive()
     }
 }

@@ -148,11 +148,10 @@ fn check_properties(
     path: Path<'_>,
     file: &Checked<'_>,
 ) -> Result<(), ConfigError> {
-    for (name, value) in properties.iter() {
-        let path: Vec<&str> = path.iter().copied().chain([name]).collect();
-        sluicegate_kafka::check(role, name, value).map_err(|error| file.error(&path, error.message))?;
-    }
-    Ok(())
+    sluicegate_kafka::check(role, &properties.to_map()).map_err(|refusal| {
+        let path: Vec<&str> = path.iter().copied().chain([refusal.key.as_str()]).collect();
+        file.error(&path, refusal.to_string())
+    })
 }
 
 fn check_stages(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
