@@ -30,7 +30,7 @@ mod wake;
 
 pub use admin::{PartitionInfo, TopicInfo, Topics};
 pub use client::{ClientConfig, Produce, Reader, Writer};
-pub use config::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, PartitionBy, Start};
+pub use config::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, PartitionBy, Start, transaction_timeout};
 pub use connect::{Connection, SinkConnection, connect, connect_sink, connect_source, connect_transactional_sink};
 pub use deadline::Patience;
 pub use properties::{Refusal, Role, check};

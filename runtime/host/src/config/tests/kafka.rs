@@ -32,3 +32,17 @@ fn a_property_that_does_nothing_is_refused() {
     );
     good(&EXAMPLE.replacen("properties: {}", "properties: { session.timeout.ms: 6000 }", 1));
 }
+
+#[test]
+fn a_plugin_ends_before_its_transaction_does() {
+    let deadline = |text: &str| EXAMPLE.replacen("deadline: 100ms", &format!("deadline: {text}"), 1);
+    let error = complaint("deadline: 100ms", "deadline: 31s");
+    let expected = "13:30: deadline is 31s; exactly once, the most is half of transaction.timeout.ms: 30s";
+    assert!(error.starts_with(expected), "{error}");
+    good(&deadline("30s"));
+    good(&deadline("60s").replacen("delivery: exactly-once", "delivery: at-least-once", 1));
+    let longer =
+        deadline("60s").replace("properties: {}\ndead", "properties: { transaction.timeout.ms: 120000 }\ndead");
+    good(&longer);
+    good(&SMALL.replacen("plugins/redact.wasm }", "plugins/redact.wasm, limits: { deadline: 60s } }", 1));
+}
