@@ -37,6 +37,9 @@ pub struct Batch {
     pub values: Column,
     /// Headers, in order and with duplicates.
     pub headers: Headers,
+    /// Where the group goes on after this batch, if that is beyond the record after the last one: offsets between hold no records
+    /// (a transaction's marker, aborted records).
+    pub end: Option<u64>,
     /// The end of the partition's log as the source last saw it, for the lag; none where it is not known.
     pub log_end: Option<u64>,
 }
@@ -61,6 +64,7 @@ impl Default for Batch {
             keys: Column::default(),
             values: Column::default(),
             headers: Headers::default(),
+            end: None,
             log_end: None,
         }
     }
@@ -77,6 +81,13 @@ impl Batch {
         self.offsets.is_empty()
     }
 
+    /// Where the group goes on after this batch: the larger of the offset after the last record and `end`. None for an empty batch
+    /// without an end.
+    pub fn next_offset(&self) -> Option<u64> {
+        let after_last = self.offsets.last().map(|last| last + 1);
+        after_last.max(self.end)
+    }
+
     /// The bytes of all keys, values and headers: what the budget counts.
     pub fn bytes(&self) -> usize {
         self.keys.data.len() + self.values.data.len() + self.headers.keys.data.len() + self.headers.values.data.len()
@@ -89,6 +100,7 @@ impl Batch {
         self.keys.clear();
         self.values.clear();
         self.headers.clear();
+        self.end = None;
         self.log_end = None;
     }
 
@@ -266,6 +278,14 @@ mod tests {
         let headers: Vec<_> = rows[1].headers.collect();
         assert_eq!(headers, [(&b"h"[..], None), (&b"h"[..], Some(&b""[..]))]);
         assert_eq!((rows[2].key, rows[2].value, rows[2].headers.count()), (Some(&b""[..]), Some(&b""[..]), 0));
+    }
+
+    #[test]
+    fn the_group_goes_on_after_the_last_record_or_what_follows_it() {
+        let next = |end| Batch { end, ..batch() }.next_offset();
+        assert_eq!([next(None), next(Some(9)), next(Some(12)), next(Some(3))], [Some(9), Some(9), Some(12), Some(9)]);
+        assert_eq!(Batch::default().next_offset(), None);
+        assert_eq!(Batch { end: Some(5), ..Batch::default() }.next_offset(), Some(5));
     }
 
     #[test]

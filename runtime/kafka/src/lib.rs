@@ -10,6 +10,7 @@
 //! copied once on their way in, from librdkafka's memory to the batch, and once on their way out.
 
 mod admin;
+mod assigned;
 mod assignment;
 mod client;
 mod config;

@@ -7,12 +7,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluicegate_core::{Batch, Error, ErrorKind, Partition, Polled, Source};
 
+use crate::assigned::Assigned;
 use crate::assignment;
 use crate::config::{KafkaSourceConfig, OnMissingOffset, Start};
 use crate::context::{self, Rebalance};
 use crate::deadline::CLOSE_WAIT;
 use crate::error::{self, failed, failed_call};
-use crate::native::{ConsumerEvents, MessageBatch, PartitionQueue};
+use crate::native::ConsumerEvents;
 use crate::presence::Presence;
 use crate::record::{ReadError, SharedConsumer};
 use crate::wake::Wake;
@@ -39,18 +40,6 @@ pub struct KafkaSource {
     /// What the group asks and has no answer to yet.
     unanswered: Option<Rebalance>,
     closed: bool,
-}
-
-struct Assigned {
-    partition: Partition,
-    queue: PartitionQueue,
-    /// Records that the last batch had no room for.
-    rest: MessageBatch,
-    held: bool,
-    /// Where it began, should the group have no offset yet.
-    begin: Offset,
-    /// The offset after the last record given.
-    next: u64,
 }
 
 /// How long librdkafka may take to note that a partition is to be read from elsewhere.
@@ -150,16 +139,13 @@ impl KafkaSource {
         let (begin, decided) = assignment::resolve(&self.consumer, &self.group, partitions, self.start)?;
         let mut topics: HashMap<String, Arc<str>> = HashMap::new();
         for element in begin.elements() {
-            let (name, number) = (element.topic(), element.partition());
+            let name = element.topic();
             let topic = topics.entry(name.to_owned()).or_insert_with(|| Arc::from(name));
-            let partition = Partition { topic: Arc::clone(topic), number: number.unsigned_abs() };
+            let partition = Partition { topic: Arc::clone(topic), number: element.partition().unsigned_abs() };
             self.partitions.retain(|assigned| assigned.partition != partition);
-            let queue = PartitionQueue::split(&self.consumer, name, number, Arc::clone(&self.wake));
-            let queue =
-                queue.ok_or_else(|| failed(&format!("read {partition}"), RDKafkaErrorCode::UnknownPartition))?;
-            let rest = MessageBatch::new(&self.consumer, self.batch_records);
-            let begin = element.offset();
-            self.partitions.push(Assigned { partition, queue, rest, held: false, begin, next: 0 });
+            let (begin, doing) = (element.offset(), format!("read {partition}"));
+            let assigned = Assigned::new(&self.consumer, partition, begin, self.batch_records, &self.wake);
+            self.partitions.push(assigned.ok_or_else(|| failed(&doing, RDKafkaErrorCode::UnknownPartition))?);
         }
         self.turn = 0;
         context::assign(&self.consumer, &begin).map_err(|error| failed_call("take over partitions", &error))?;
@@ -182,7 +168,12 @@ impl KafkaSource {
             to.add_partition_offset(topic, number.cast_signed(), offset).map_err(|error| failed_call(BACK, &error))?;
         }
         let sought = self.consumer.seek_partitions(to, SEEK_WAIT).map_err(|error| failed_call(BACK, &error))?;
-        sought.elements().iter().try_for_each(|element| element.error()).map_err(|error| failed_call(BACK, &error))
+        sought.elements().iter().try_for_each(|element| element.error()).map_err(|error| failed_call(BACK, &error))?;
+        // Librdkafka's position before it counts no more.
+        for assigned in &mut self.partitions {
+            let _ = assigned.queue.advance();
+        }
+        Ok(())
     }
 
     /// Fills the batch with the next records that wait, if any do.
@@ -235,37 +226,6 @@ impl KafkaSource {
         };
         self.turn = 0;
         self.partitions.extract_if(.., given_up).map(|assigned| assigned.partition).collect()
-    }
-}
-
-impl Assigned {
-    /// Fills the batch with the partition's next records that wait, if any do.
-    fn read(&mut self, batch: &mut Batch, batch_bytes: usize) -> Result<bool, ReadError> {
-        loop {
-            while !self.rest.is_empty() {
-                if self.copy(batch, batch_bytes)? {
-                    return Ok(true);
-                }
-            }
-            if !self.queue.take_ready() {
-                return Ok(false);
-            }
-            if self.rest.fill(&self.queue) {
-                self.queue.set_ready();
-            }
-        }
-    }
-
-    fn copy(&mut self, batch: &mut Batch, batch_bytes: usize) -> Result<bool, ReadError> {
-        batch.partition.clone_from(&self.partition);
-        // A repeated offset would be a repeated record; none is let through, whatever librdkafka does.
-        self.rest.copy_into(batch, batch_bytes, self.next)?;
-        let Some(last) = batch.offsets.last() else {
-            return Ok(false);
-        };
-        self.next = last + 1;
-        batch.log_end = self.queue.log_end();
-        Ok(true)
     }
 }
 

@@ -17,7 +17,7 @@ impl Worker {
             self.open_since = Some(now);
         }
         let (records, bytes) = (self.batch.len(), self.batch.bytes());
-        let Some(end) = self.batch.offsets.last().map(|last| last + 1) else {
+        let Some(end) = self.batch.next_offset() else {
             return Ok(());
         };
         let ticket = self.progress.begin(self.batch.partition.clone(), end, records, bytes, now);

@@ -18,6 +18,9 @@ pub(crate) struct PartitionQueue {
     queue: Queue,
     topic: CString,
     number: i32,
+    place: Place,
+    /// Librdkafka's position when it was asked for it last.
+    position: Option<u64>,
     client: SharedConsumer,
 }
 
@@ -32,7 +35,11 @@ impl PartitionQueue {
             sys::rd_kafka_queue_forward(queue.native(), ptr::null_mut());
             queue
         };
-        Some(PartitionQueue { queue, topic, number, client: Arc::clone(client) })
+        let place = Place::new(&topic, number)?;
+        let mut queue = PartitionQueue { queue, topic, number, place, position: None, client: Arc::clone(client) };
+        // It may still be that of a time when the partition was this member's before.
+        queue.advance();
+        Some(queue)
     }
 
     /// Whether something came since the last call; reading on until the queue is empty is up to the caller.
@@ -45,6 +52,20 @@ impl PartitionQueue {
         self.queue.set_ready();
     }
 
+    /// Librdkafka's position, if that is another than when this was called last: the offset after all that
+    /// [`MessageBatch::fill`] took out, and after what was passed over there in silence, which are transactions' markers and
+    /// aborted records. To be called after a seek, too, so that a position from before it is not taken for a new one.
+    /// No network.
+    pub(crate) fn advance(&mut self) -> Option<u64> {
+        // SAFETY: client and list are valid.
+        let err = unsafe { sys::rd_kafka_position(self.client.client().native_ptr(), self.place.0.as_ptr()) };
+        let position = (err == RD_KAFKA_RESP_ERR_NO_ERROR).then(|| self.place.offset());
+        // Below zero: unknown, as nothing was taken out yet.
+        let position = position.and_then(|position| u64::try_from(position).ok());
+        let before = std::mem::replace(&mut self.position, position);
+        position.filter(|_| position != before)
+    }
+
     /// The end of the partition's log as the last fetch told it. No network.
     pub(crate) fn log_end(&self) -> Option<u64> {
         let (mut low, mut high) = (-1i64, -1i64);
@@ -54,6 +75,34 @@ impl PartitionQueue {
             sys::rd_kafka_get_watermark_offsets(native, self.topic.as_ptr(), self.number, &raw mut low, &raw mut high)
         };
         (err == RD_KAFKA_RESP_ERR_NO_ERROR).then_some(high).and_then(|high| u64::try_from(high).ok())
+    }
+}
+
+/// A list of one partition, for calls that fill in its offset.
+struct Place(NonNull<sys::rd_kafka_topic_partition_list_t>);
+
+// SAFETY: a list may be used from any thread, by one at a time.
+unsafe impl Send for Place {}
+
+impl Place {
+    fn new(topic: &CStr, number: i32) -> Option<Self> {
+        // SAFETY: takes a size only.
+        let list = Place(NonNull::new(unsafe { sys::rd_kafka_topic_partition_list_new(1) })?);
+        // SAFETY: list and name are valid, and the name is copied.
+        unsafe { sys::rd_kafka_topic_partition_list_add(list.0.as_ptr(), topic.as_ptr(), number) };
+        Some(list)
+    }
+
+    fn offset(&self) -> i64 {
+        // SAFETY: the list is valid and has an element.
+        unsafe { (*(*self.0.as_ptr()).elems).offset }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // SAFETY: valid and ours, and not used after this.
+        unsafe { sys::rd_kafka_topic_partition_list_destroy(self.0.as_ptr()) }
     }
 }
 
@@ -134,6 +183,7 @@ impl Drop for MessageBatch {
 struct Message(*mut sys::rd_kafka_message_t);
 
 impl Message {
+    /// Its headers, if it has any: still the message's own.
     #[inline]
     fn headers(&self) -> Result<Option<NonNull<sys::rd_kafka_headers_t>>, ReadError> {
         let mut headers = ptr::null_mut();
@@ -148,6 +198,18 @@ impl Message {
                 err => Err(self.unreadable_headers(err.into())),
             }
         }
+    }
+
+    /// `headers` are those of this message.
+    #[inline]
+    fn copy_into(
+        &self,
+        batch: &mut Batch,
+        from: u64,
+        headers: Option<NonNull<sys::rd_kafka_headers_t>>,
+    ) -> Result<(), ReadError> {
+        // SAFETY: the message is valid until it is dropped, and none with an error, whose code might be none of the enum's.
+        let message = unsafe { &*self.0 };
         let Ok(offset) = u64::try_from(message.offset) else { return Ok(()) };
         if offset < from {
             return Ok(());
@@ -175,6 +237,7 @@ impl Message {
             };
             batch.push_header(name.to_bytes(), value);
         }
+        Ok(())
     }
 
     #[cold]
@@ -191,7 +254,6 @@ impl Message {
         ReadError { code, offset: unsafe { (*self.0).offset }, reason }
     }
 }
-    /// Its headers, if it has any: still the message's own.
 
 impl Drop for Message {
     fn drop(&mut self) {
@@ -199,18 +261,6 @@ impl Drop for Message {
         unsafe { sys::rd_kafka_message_destroy(self.0) }
     }
 }
-    }
-
-    /// `headers` are those of this message.
-    #[inline]
-    fn copy_into(
-        &self,
-        batch: &mut Batch,
-        from: u64,
-        headers: Option<NonNull<sys::rd_kafka_headers_t>>,
-    ) -> Result<(), ReadError> {
-        // SAFETY: the message is valid until it is dropped, and none with an error, whose code might be none of the enum's.
-        let message = unsafe { &*self.0 };
 
 /// The bytes at `pointer`, where null means none.
 ///
@@ -221,4 +271,3 @@ unsafe fn bytes<'a>(pointer: *mut c_void, length: usize) -> Option<&'a [u8]> {
     // SAFETY: not null, and the caller vouches for the rest.
     (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
 }
-        Ok(())
