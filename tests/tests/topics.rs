@@ -9,8 +9,10 @@ use sluicegate_tests::pipeline::Pipeline;
 use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::Running;
 use sluicegate_tests::record::Record;
+use sluicegate_tests::wait::eventually;
 
 const DELIVERIES: [&str; 2] = ["exactly-once", "at-least-once"];
+const CONFIG: i32 = 2;
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// A pipeline that passes on what it reads from topic `name` to topic `name.out`, as group `name`.
@@ -92,6 +94,88 @@ fn what_transactions_leave_in_the_log_is_neither_read_nor_lag() -> Result<()> {
         let mut seen = values(client, &name)?.iter().map(|value| Ok(value.parse()?)).collect::<Result<Vec<u32>>>()?;
         seen.sort_unstable();
         assert_eq!(seen, (0..22).collect::<Vec<_>>(), "{delivery}");
+    }
+    Ok(())
+}
+
+#[test]
+fn partitions_that_are_added_are_read_from_their_beginning() -> Result<()> {
+    let (client, name) = (Client::shared()?, "grows");
+    client.create_topic(name, 1, &[])?;
+    client.create_topic("grows.out", 1, &[])?;
+    client.produce(name, &numbers(0..5, 0))?;
+    // Librdkafka looks for added partitions every five minutes, unless it is told to hurry.
+    let source = "start: latest, properties: { topic.metadata.refresh.interval.ms: 1000 }";
+    let running = passing_on(name, "exactly-once", source)?.run()?;
+    wait_until_it_begins(client, name)?;
+    client.grow_topic(name, 3)?;
+    client.produce(name, &[numbers(5..10, 1), numbers(10..15, 2)].concat())?;
+    client.wait_until_consumed(name, name, WITHIN)?;
+    end(running)?;
+    let mut seen = values(client, name)?.iter().map(|value| Ok(value.parse()?)).collect::<Result<Vec<u32>>>()?;
+    seen.sort_unstable();
+    assert_eq!(seen, (5..15).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// Where "from now on" is.
+fn wait_until_it_begins(client: &Client, name: &str) -> Result<()> {
+    eventually(WITHIN, "the group's first offsets", || Ok((!client.committed(name, name)?.is_empty()).then_some(())))
+}
+
+/// Deletes the topic and makes it anew with other records, while the pipeline looks away: in no time.
+fn make_anew(client: &Client, running: &mut Running, name: &str, records: &[Record]) -> Result<()> {
+    running.signal(Signal::Stop)?;
+    client.delete_topic(name)?;
+    client.create_topic(name, 1, &[])?;
+    client.produce(name, records)?;
+    running.signal(Signal::Cont)
+}
+
+#[test]
+fn a_topic_that_is_made_anew_stops_the_pipeline() -> Result<()> {
+    let client = Client::shared()?;
+    for delivery in DELIVERIES {
+        // Whether the new log reaches as far as the old one, or not.
+        for records in [5, 50] {
+            let name = format!("anew-{records}-{delivery}");
+            client.create_topic(&name, 1, &[])?;
+            client.create_topic(&format!("{name}.out"), 1, &[])?;
+            client.produce(&name, &numbers(0..10, 0))?;
+            let mut running = passing_on(&name, delivery, "start: earliest")?.run()?;
+            client.wait_until_consumed(&name, &name, WITHIN)?;
+            make_anew(client, &mut running, &name, &numbers(100..100 + records, 0))?;
+            let end = running.wait(WITHIN)?;
+            ensure!(end.code == Some(CONFIG), "{records} records, {delivery}: {end:?}");
+            for words in [name.as_str(), "made anew", "on-missing-offset: earliest"] {
+                ensure!(end.stderr.contains(words), "no {words:?} in: {}", end.stderr);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_topic_that_is_made_anew_is_gone_on_with_where_that_is_asked_for() -> Result<()> {
+    let client = Client::shared()?;
+    for (delivery, records) in [("exactly-once", 5), ("exactly-once", 50), ("at-least-once", 50)] {
+        let name = format!("again-{records}-{delivery}");
+        client.create_topic(&name, 1, &[])?;
+        client.create_topic(&format!("{name}.out"), 1, &[])?;
+        let source = "start: latest, on-missing-offset: earliest";
+        let mut running = passing_on(&name, delivery, source)?.run()?;
+        wait_until_it_begins(client, &name)?;
+        client.produce(&name, &numbers(0..10, 0))?;
+        client.wait_until_consumed(&name, &name, WITHIN)?;
+        make_anew(client, &mut running, &name, &numbers(100..100 + records, 0))?;
+        let wanted: Vec<_> = (0..10).chain(100..100 + records).map(|number| number.to_string()).collect();
+        let what = format!("all of {records} records, {delivery}");
+        eventually(WITHIN, &what, || {
+            let seen = values(client, &name)?;
+            Ok(wanted.iter().all(|value| seen.contains(value)).then_some(()))
+        })?;
+        client.wait_until_consumed(&name, &name, WITHIN)?;
+        end(running)?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,7 +74,7 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Pat
         Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &queue, sink, &patience)?,
     };
     Ok(Connection {
-        source: KafkaSource::new(consumer, source)?,
+        source: KafkaSource::new(consumer, source, partitions.by_topic)?,
         sink: KafkaSink::new(queue, sink)?,
         transaction,
         bytes_per_output,
@@ -91,7 +92,8 @@ pub fn connect_source(
 ) -> Result<(KafkaSource, KafkaTransaction, usize), Error> {
     let (consumer, partitions) = consumer(source, Delivery::AtLeastOnce)?;
     let transaction = KafkaTransaction::at_least_once(Arc::clone(&consumer), patience);
-    Ok((KafkaSource::new(consumer, source)?, transaction, partitions.most))
+    let most = partitions.most;
+    Ok((KafkaSource::new(consumer, source, partitions.by_topic)?, transaction, most))
 }
 
 /// As [`connect`], of a sink alone, at least once: its source is another system's, with topics of at most so many
@@ -165,12 +167,14 @@ fn transaction(
 }
 
 /// How many partitions the source's topics have.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Partitions {
     /// The topic that has most.
     most: usize,
     /// All topics together, those too that an expression finds now.
     total: usize,
+    /// Each topic; all of the cluster where there is an expression.
+    by_topic: BTreeMap<String, usize>,
 }
 
 /// The consumer, once brokers answered and the topics were found.
@@ -208,12 +212,16 @@ fn check_source(consumer: &Consumer, source: &KafkaSourceConfig) -> Result<Parti
     let (expressions, names): (Vec<&String>, Vec<&String>) =
         source.topics.iter().partition(|topic| topic.starts_with('^'));
     if !expressions.is_empty() {
-        found.total = matching(&ask(None)?, &expressions);
+        let metadata = ask(None)?;
+        found.total = matching(&metadata, &expressions);
+        let counts = metadata.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len()));
+        found.by_topic.extend(counts);
     }
     for topic in names {
         let metadata = ask(Some(topic))?;
         let count = partitions(&metadata, topic).map_err(|error| error.within("source"))?;
-        found = Partitions { most: found.most.max(count), total: found.total + count };
+        (found.most, found.total) = (found.most.max(count), found.total + count);
+        found.by_topic.insert(topic.clone(), count);
     }
     refused.take().map_or(Ok(found), |error| Err(error.within("source")))
 }

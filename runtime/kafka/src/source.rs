@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluicegate_core::{Batch, Error, ErrorKind, Partition, Polled, Source};
 
 use crate::assigned::Assigned;
-use crate::assignment;
-use crate::config::{KafkaSourceConfig, OnMissingOffset, Start};
+use crate::assignment::{self, Starts};
+use crate::config::KafkaSourceConfig;
 use crate::context::{self, Rebalance};
 use crate::deadline::CLOSE_WAIT;
 use crate::error::{self, failed, failed_call};
@@ -30,8 +30,7 @@ pub struct KafkaSource {
     /// To be subscribed to by the first poll: a member that does not poll would only hold the others up.
     topics: Vec<String>,
     presence: Presence,
-    start: Start,
-    on_missing_offset: OnMissingOffset,
+    starts: Starts,
     batch_records: usize,
     batch_bytes: usize,
     partitions: Vec<Assigned>,
@@ -47,7 +46,12 @@ const SEEK_WAIT: Duration = Duration::from_secs(5);
 const BACK: &str = "go back to the committed offsets";
 
 impl KafkaSource {
-    pub(crate) fn new(consumer: SharedConsumer, config: &KafkaSourceConfig) -> Result<Self, Error> {
+    /// `known` says how many partitions each topic has now.
+    pub(crate) fn new(
+        consumer: SharedConsumer,
+        config: &KafkaSourceConfig,
+        known: BTreeMap<String, usize>,
+    ) -> Result<Self, Error> {
         let wake = Arc::new(Wake::default());
         let events = ConsumerEvents::new(&consumer, Arc::clone(&wake));
         let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the consumer has no queue of events"))?;
@@ -57,8 +61,7 @@ impl KafkaSource {
             group: config.group.clone(),
             topics: config.topics.clone(),
             presence: Presence::new(&config.topics),
-            start: config.start,
-            on_missing_offset: config.on_missing_offset,
+            starts: Starts::new(config.start, config.on_missing_offset, known),
             batch_records: config.batch_records,
             batch_bytes: config.batch_bytes.max(1),
             partitions: Vec::new(),
@@ -118,6 +121,12 @@ impl KafkaSource {
         loop {
             if self.unanswered.is_none() {
                 self.unanswered = self.consumer.context().next_rebalance();
+                // It may be because a topic was made anew, whose partitions begin elsewhere.
+                if self.unanswered.is_some()
+                    && let Some(topic) = self.presence.remade(&self.consumer)
+                {
+                    self.begin_anew(&topic)?;
+                }
             }
             match &self.unanswered {
                 None => return Ok(None),
@@ -136,10 +145,11 @@ impl KafkaSource {
     }
 
     fn assign(&mut self, partitions: &TopicPartitionList) -> Result<(), Error> {
-        let (begin, decided) = assignment::resolve(&self.consumer, &self.group, partitions, self.start)?;
+        let (begin, decided) = assignment::resolve(&self.consumer, &self.group, partitions, &self.starts)?;
         let mut topics: HashMap<String, Arc<str>> = HashMap::new();
         for element in begin.elements() {
             let name = element.topic();
+            self.presence.watch(name);
             let topic = topics.entry(name.to_owned()).or_insert_with(|| Arc::from(name));
             let partition = Partition { topic: Arc::clone(topic), number: element.partition().unsigned_abs() };
             self.partitions.retain(|assigned| assigned.partition != partition);
@@ -176,6 +186,24 @@ impl KafkaSource {
         Ok(())
     }
 
+    /// The topic was deleted and made anew since this member looked first: what it was given of it, and the group's offsets,
+    /// are of another log.
+    #[cold]
+    fn begin_anew(&mut self, topic: &str) -> Result<(), Error> {
+        let mut held = TopicPartitionList::new();
+        for Assigned { partition, .. } in self.partitions.iter().filter(|held| &*held.partition.topic == topic) {
+            held.add_partition(topic, partition.number.cast_signed());
+        }
+        let what = format!("topic '{topic}' was deleted and made anew while group '{}' read it", self.group);
+        match self.starts.begin_anew(&self.consumer, topic, &held, &what) {
+            Ok(()) => self.presence.accept(topic),
+            // Tried again once the group is stable.
+            Err(error) if error.kind == ErrorKind::Rewind => return Ok(()),
+            Err(error) => return Err(error.within("source")),
+        }
+        if held.count() == 0 { Ok(()) } else { Err(Error::new(ErrorKind::Retry, what)) }
+    }
+
     /// Fills the batch with the next records that wait, if any do.
     fn read(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         let count = self.partitions.len();
@@ -209,10 +237,12 @@ impl KafkaSource {
         }
         // Most likely not of this partition alone.
         let mut all = TopicPartitionList::new();
-        for Assigned { partition, .. } in &self.partitions {
-            all.add_partition(&partition.topic, partition.number.cast_signed());
+        for Assigned { partition, next, .. } in &self.partitions {
+            let next = if *next > 0 { Offset::Offset(next.cast_signed()) } else { Offset::Invalid };
+            // Fails for an offset only that is none.
+            let _ = all.add_partition_offset(&partition.topic, partition.number.cast_signed(), next);
         }
-        match assignment::skip_missing(&self.consumer, &self.group, &all, self.on_missing_offset) {
+        match self.starts.skip_missing(&self.consumer, &self.group, &all) {
             Ok(()) => Error::new(ErrorKind::Retry, format!("cannot {doing} any more")),
             Err(error) => error,
         }
@@ -235,7 +265,9 @@ impl Source for KafkaSource {
         if !self.topics.is_empty() {
             self.subscribe()?;
         }
-        self.presence.check(&self.consumer)?;
+        if let Some(topic) = self.presence.check(&self.consumer)? {
+            self.begin_anew(&topic)?;
+        }
         let mut end = None;
         loop {
             self.wake.lower();

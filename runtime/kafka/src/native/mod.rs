@@ -6,6 +6,7 @@ mod events;
 mod outputs;
 mod queue;
 mod records;
+mod topics;
 
 use std::ffi::{CStr, c_char};
 
@@ -15,6 +16,7 @@ use rdkafka_sys as sys;
 pub(crate) use events::{ConsumerEvents, ProducerEvents};
 pub(crate) use outputs::{OutputHeaders, TopicHandle, flush};
 pub(crate) use records::{MessageBatch, PartitionQueue};
+pub(crate) use topics::{TopicId, topic_ids};
 
 /// The code of this number, which may be a newer broker's: as the enum that rdkafka-sys declares, such a one must not even
 /// be looked at.
