@@ -32,11 +32,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Commits a group's offsets, with its outputs where that is the promise, as a [`Transaction`]. To be used on one
 /// thread.
-pub struct KafkaTransaction {
-    /// None: outputs alone.
-    consumer: Option<SharedConsumer>,
-    patience: Patience,
-    exactly_once: Option<ExactlyOnce>,
+pub struct KafkaTransaction(Commits);
+
+enum Commits {
+    /// A group's offsets, of which outputs that are durable are no part.
+    Offsets(SharedConsumer, Patience),
+    /// Outputs, whatever positions they are given with.
+    Outputs(ExactlyOnce),
+    /// Both as one.
+    Both(SharedConsumer, ExactlyOnce),
 }
 
 struct ExactlyOnce {
@@ -54,7 +58,7 @@ struct ExactlyOnce {
 impl KafkaTransaction {
     /// Commits offsets alone.
     pub(crate) fn at_least_once(consumer: SharedConsumer, patience: Patience) -> Self {
-        KafkaTransaction { consumer: Some(consumer), patience, exactly_once: None }
+        KafkaTransaction(Commits::Offsets(consumer, patience))
     }
 
     /// Commits outputs, with a group's offsets where there is a consumer. Fences whoever had the same transactional id.
@@ -69,16 +73,22 @@ impl KafkaTransaction {
         timeout: Duration,
         patience: Patience,
     ) -> Result<Self, Error> {
-        let exactly_once = ExactlyOnce { topics, events, producer, patience: patience.clone(), timeout, open: None };
+        let exactly_once = ExactlyOnce { topics, events, producer, patience, timeout, open: None };
         let begin = |producer: &Producer, left: Duration| producer.init_transactions(left);
         exactly_once.call("begin with transactions", timeout, begin, &mut idle)?;
-        Ok(KafkaTransaction { consumer, patience, exactly_once: Some(exactly_once) })
+        Ok(KafkaTransaction(match consumer {
+            Some(consumer) => Commits::Both(consumer, exactly_once),
+            None => Commits::Outputs(exactly_once),
+        }))
     }
 }
 
 impl Transaction for KafkaTransaction {
     fn begin(&mut self) -> Result<(), Error> {
-        self.exactly_once.as_mut().map_or(Ok(()), ExactlyOnce::begin)
+        match &mut self.0 {
+            Commits::Offsets(..) => Ok(()),
+            Commits::Outputs(exactly_once) | Commits::Both(_, exactly_once) => exactly_once.begin(),
+        }
     }
 
     fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
@@ -86,21 +96,22 @@ impl Transaction for KafkaTransaction {
     }
 
     fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
-        let offsets = offsets(positions)?;
-        match (&mut self.exactly_once, &self.consumer) {
-            (None, None) => Ok(()),
-            (None, Some(consumer)) => commit_offsets(consumer, offsets, &self.patience),
-            (Some(exactly_once), None) => exactly_once.commit(None, meanwhile),
-            (Some(exactly_once), Some(consumer)) => {
+        match &mut self.0 {
+            Commits::Offsets(consumer, patience) => commit_offsets(consumer, offsets(positions)?, patience),
+            Commits::Outputs(exactly_once) => exactly_once.commit(None, meanwhile),
+            Commits::Both(consumer, exactly_once) => {
                 let no_member = || Error::new(ErrorKind::Retry, "the consumer is no member of its group");
-                let group = Some((offsets, consumer.group_metadata().ok_or_else(no_member)?));
-                exactly_once.commit(group, meanwhile)
+                let group = consumer.group_metadata().ok_or_else(no_member)?;
+                exactly_once.commit(Some((offsets(positions)?, group)), meanwhile)
             }
         }
     }
 
     fn abort(&mut self) -> Result<(), Error> {
-        self.exactly_once.as_mut().map_or(Ok(()), ExactlyOnce::abort)
+        match &mut self.0 {
+            Commits::Offsets(..) => Ok(()),
+            Commits::Outputs(exactly_once) | Commits::Both(_, exactly_once) => exactly_once.abort(),
+        }
     }
 }
 
