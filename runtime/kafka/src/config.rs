@@ -165,8 +165,8 @@ impl KafkaSinkConfig {
         let mut config = ClientConfig::new();
         config
             .set("client.id", format!("sluicegate-{}", self.pipeline))
-            // Nothing waits for this: the sink has outputs sent, and says why it does so itself (`Departures`); exactly once, a
-            // commit does.
+            // Nothing waits for this: the sink flushes by its own schedule (`FlushSchedule` says why), and exactly once a commit
+            // does.
             .set("linger.ms", self.linger_ms().to_string())
             // Outputs without a key keep to a partition for so long, so that they come to fill a batch: else it were twice that.
             .set("sticky.partitioning.linger.ms", "50")
@@ -199,7 +199,8 @@ impl KafkaSinkConfig {
         self.queue_bytes.max(SEND_BYTES_MIN.saturating_mul(partitions).min(SEND_BYTES_MAX)).max(largest)
     }
 
-    /// So many outputs that have not arrived are sure to fill a batch of one of so many partitions, once the queue is full.
+    /// How many unacknowledged outputs a full queue must hold for some partition's batch to be full; 0 where its bytes alone
+    /// guarantee that.
     pub(crate) fn fills_at(&self, largest: usize, partitions: usize) -> u64 {
         let by_bytes = self.send_bytes(largest, partitions) >= BATCH_BYTES_MAX.saturating_mul(partitions);
         if by_bytes { 0 } else { BATCH_RECORDS.saturating_mul(partitions) as u64 }

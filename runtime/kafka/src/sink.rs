@@ -5,8 +5,8 @@ use rdkafka::producer::Producer as _;
 use sluicegate_core::{Destination, Error, ErrorKind, Output, Progress, Sink, Ticket};
 
 use crate::config::{KafkaSinkConfig, PartitionBy};
-use crate::departures::Reason;
 use crate::error::failed;
+use crate::flush_schedule::Why;
 use crate::native::{OutputHeaders, TopicHandle};
 use crate::queue::{Queue, failed_producer};
 use crate::record::{BY_KEY, Produced};
@@ -74,14 +74,14 @@ impl Sink for KafkaSink {
     }
 
     fn send_now(&mut self) {
-        self.queue.send(Reason::Lull);
+        self.queue.flush(Why::Idle);
     }
 
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
-        let reason = if wait.is_zero() { Reason::Company } else { self.queue.standstill() };
+        let why = if wait.is_zero() { Why::Trickle } else { self.queue.when_blocked() };
         let mut end = None;
         loop {
-            self.queue.send(reason);
+            self.queue.flush(why);
             self.queue.events.serve();
             self.durable.clear();
             let refused = self.queue.producer.context().take_reports(&mut self.durable);
@@ -100,7 +100,7 @@ impl Sink for KafkaSink {
             if now >= end {
                 return Ok(());
             }
-            self.queue.wait(end - now, reason);
+            self.queue.wait(end - now, why);
         }
     }
 }
