@@ -3,8 +3,7 @@ use std::sync::Arc;
 use rdkafka::topic_partition_list::Offset;
 use sluicegate_core::{Batch, Partition};
 
-use crate::native::{MessageBatch, PartitionQueue};
-use crate::record::{ReadError, SharedConsumer};
+use crate::native::{MessageBatch, PartitionQueue, ReadError, SharedConsumer};
 use crate::wake::Wake;
 
 /// A partition that this member reads.

@@ -15,10 +15,12 @@ use crate::connect::{partitions, reach};
 use crate::context::{Consumer, ConsumerState, Producer, ProducerState};
 use crate::deadline::Bounded;
 use crate::error::{failed, failed_call};
-use crate::native::{MessageBatch, OutputHeaders, PartitionQueue, ProducerEvents, TopicHandle};
+use crate::native::{
+    BY_KEY, MessageBatch, OutputHeaders, PartitionQueue, Produced, ProducerEvents, SharedConsumer, SharedProducer,
+    TopicHandle,
+};
 use crate::properties::{Role, is_of_connection};
 use crate::queue::failed_producer;
-use crate::record::{BY_KEY, Produced, SharedConsumer, SharedProducer};
 use crate::wake::Wake;
 
 /// How a command reaches Kafka.

@@ -23,7 +23,6 @@ mod native;
 mod presence;
 mod properties;
 mod queue;
-mod record;
 mod sink;
 mod source;
 mod transaction;

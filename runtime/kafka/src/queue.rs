@@ -9,8 +9,7 @@ use crate::context::Producer;
 use crate::deadline::Patience;
 use crate::error::{failed, kind};
 use crate::flush_schedule::{FlushSchedule, Why};
-use crate::native::{self, OutputHeaders, ProducerEvents, TopicHandle};
-use crate::record::{Produced, SharedProducer};
+use crate::native::{self, OutputHeaders, Produced, ProducerEvents, SharedProducer, TopicHandle};
 
 /// How long an output waits for room at most.
 const FULL_WAIT: Duration = Duration::from_secs(60);

@@ -7,9 +7,8 @@ use sluicegate_core::{Destination, Error, ErrorKind, Output, Progress, Sink, Tic
 use crate::config::{KafkaSinkConfig, PartitionBy};
 use crate::error::failed;
 use crate::flush_schedule::Why;
-use crate::native::{OutputHeaders, TopicHandle};
+use crate::native::{BY_KEY, OutputHeaders, Produced, TopicHandle};
 use crate::queue::{Queue, failed_producer};
-use crate::record::{BY_KEY, Produced};
 
 /// A producer, as a [`Sink`]. To be used on one thread.
 pub struct KafkaSink {

@@ -13,9 +13,8 @@ use crate::config::KafkaSourceConfig;
 use crate::context::{self, Rebalance};
 use crate::deadline::CLOSE_WAIT;
 use crate::error::{self, failed, failed_call};
-use crate::native::ConsumerEvents;
+use crate::native::{ConsumerEvents, ReadError, SharedConsumer};
 use crate::presence::Presence;
-use crate::record::{ReadError, SharedConsumer};
 use crate::wake::Wake;
 
 /// A member of a consumer group, as a [`Source`]. To be used on one thread.

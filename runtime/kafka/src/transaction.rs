@@ -12,9 +12,8 @@ use sluicegate_core::{Error, ErrorKind, Positions, Transaction};
 use crate::context::Producer;
 use crate::deadline::{Patience, until};
 use crate::error::{self, failed_call};
-use crate::native::{self, ProducerEvents};
+use crate::native::{self, ProducerEvents, SharedConsumer, SharedProducer};
 use crate::queue::failed_producer;
-use crate::record::{SharedConsumer, SharedProducer};
 
 /// How long an abort may take; what is left of the transaction then is its successor's to fence.
 const ABORT_WAIT: Duration = Duration::from_secs(10);

@@ -10,9 +10,8 @@ use rdkafka::producer::Producer as _;
 use rdkafka_sys as sys;
 
 use super::queue::Queue;
-use super::{code, error_of, text};
+use super::{SharedConsumer, SharedProducer, code, error_of, text};
 use crate::context::ProducerState;
-use crate::record::{SharedConsumer, SharedProducer};
 use crate::wake::Wake;
 
 /// Syslog's levels, which librdkafka gives by their numbers.

@@ -9,14 +9,23 @@ mod records;
 mod topics;
 
 use std::ffi::{CStr, c_char};
+use std::sync::Arc;
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
 pub(crate) use events::{ConsumerEvents, ProducerEvents};
-pub(crate) use outputs::{OutputHeaders, TopicHandle, flush};
-pub(crate) use records::{MessageBatch, PartitionQueue};
+pub(crate) use outputs::{BY_KEY, OutputHeaders, Produced, TopicHandle, flush};
+pub(crate) use records::{MessageBatch, PartitionQueue, ReadError};
 pub(crate) use topics::{TopicId, topic_ids};
+
+use crate::context::{Consumer, Producer};
+use crate::deadline::Bounded;
+
+/// A consumer that outlives every queue and record taken from it.
+pub(crate) type SharedConsumer = Arc<Bounded<Consumer>>;
+/// A producer that outlives every topic handle taken from it.
+pub(crate) type SharedProducer = Arc<Bounded<Producer>>;
 
 /// The code of this number, which may be a newer broker's: as the enum that rdkafka-sys declares, such a one must not even
 /// be looked at.

@@ -9,8 +9,7 @@ use rdkafka_sys::rd_kafka_resp_err_t::{RD_KAFKA_RESP_ERR__NOENT, RD_KAFKA_RESP_E
 use sluicegate_core::{Batch, NO_TIMESTAMP};
 
 use super::queue::Queue;
-use super::{error_of, text};
-use crate::record::{ReadError, SharedConsumer};
+use super::{SharedConsumer, error_of, text};
 use crate::wake::Wake;
 
 /// The records of one partition that were fetched but not read.
@@ -260,6 +259,15 @@ impl Drop for Message {
         // SAFETY: the message is valid and ours, and is not used after this.
         unsafe { sys::rd_kafka_message_destroy(self.0) }
     }
+}
+
+/// Why a partition gives no more records.
+#[derive(Debug)]
+pub(crate) struct ReadError {
+    pub(crate) code: RDKafkaErrorCode,
+    /// Of the record at fault; below zero where there is none.
+    pub(crate) offset: i64,
+    pub(crate) reason: String,
 }
 
 /// The bytes at `pointer`, where null means none.
