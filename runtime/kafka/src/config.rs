@@ -8,13 +8,13 @@ use sluicegate_core::{Delivery, Error};
 
 use crate::properties::{self, Role};
 
-/// Fewer partitions than this do not get more bytes each.
+/// Where there are fewer partitions than this, each gets as much as if there were so many.
 const PARTITIONS_FEW: usize = 4;
-/// However many partitions there are, each gets so many bytes, or it would be fetched record by record.
+/// The least that is fetched ahead of a partition, however many there are: with less, it would be fetched record by record.
 const FETCH_BYTES_MIN: usize = 256 << 10;
-/// However many partitions outputs go to, each has room for so many bytes: a request for every few outputs keeps brokers busy.
+/// The least room for the outputs to a partition, however many there are: a request for every few outputs keeps brokers busy.
 const SEND_BYTES_MIN: usize = 64 << 10;
-/// But all of them together for no more.
+/// The most that this adds up to for all partitions.
 const SEND_BYTES_MAX: usize = 256 << 20;
 /// How long a transaction may stay open before its coordinator aborts it, unless the user says otherwise.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -73,8 +73,8 @@ pub struct KafkaSourceConfig {
     pub batch_records: usize,
     /// The bytes at which a batch is full; its last record may go beyond.
     pub batch_bytes: usize,
-    /// The bytes that are fetched ahead, of all partitions together: few partitions get more each, which makes for fewer
-    /// and larger fetches. librdkafka counts each partition by itself, and may exceed its share by one fetch.
+    /// The bytes that are fetched ahead, of all partitions together. The fewer there are, the more each gets, which makes for
+    /// fewer and larger fetches. Librdkafka counts each partition by itself, and may exceed its share by one fetch.
     pub queue_bytes: usize,
 }
 
@@ -101,7 +101,8 @@ pub struct KafkaSinkConfig {
     pub delivery: Delivery,
     /// Unique to pipeline, instance and worker, and stable over restarts. Read under exactly-once only.
     pub transactional_id: String,
-    /// The bytes of outputs that may wait to be sent, or more where there are many partitions: the sink blocks beyond.
+    /// The bytes of outputs that may wait to be sent before the sink blocks; more where there are many partitions, or where a
+    /// single output may be larger.
     pub queue_bytes: usize,
 }
 
@@ -168,7 +169,7 @@ impl KafkaSinkConfig {
             // Nothing waits for this: the sink flushes by its own schedule (`FlushSchedule` says why), and exactly once a commit
             // does.
             .set("linger.ms", self.linger_ms().to_string())
-            // Outputs without a key keep to a partition for so long, so that they come to fill a batch: else it were twice that.
+            // How long outputs without a key keep to a partition, so that they fill a batch; by default, twice `linger.ms`.
             .set("sticky.partitioning.linger.ms", "50")
             .set("batch.num.messages", BATCH_RECORDS.to_string())
             // A batch above the topic's limit is refused as a whole.
@@ -230,18 +231,19 @@ pub fn transaction_timeout(properties: &BTreeMap<String, String>) -> Duration {
     set.map_or(TRANSACTION_TIMEOUT, |ms| Duration::from_millis(ms.into()))
 }
 
-/// The most outputs of one batch. Two threads walk those that are under way in turn, three times: as long as they, and librdkafka's
-/// 250 bytes for each, are in what neighbours leave of a processor's cache, this takes a fifth less CPU time than when they
-/// have to come from memory. Of each partition one batch is on its way at a time, so where brokers take 5 ms to make one durable,
-/// this is 160,000 outputs a second and partition.
+/// The most outputs of one batch. Two threads walk the outputs in flight, in turn and three times in all. While these, with
+/// librdkafka's 250 bytes for each, fit into what other programs leave of the processor's cache, that takes a fifth less CPU
+/// time than from memory. Each partition has one batch on its way at a time: where brokers make it durable in 5 ms, this
+/// allows 160,000 outputs a second and partition.
 pub(crate) const BATCH_RECORDS: usize = 800;
-/// So many more may wait for each partition: while a batch is on its way the next one fills, and others that do not fill take room.
-/// With a third of it the worker stands still where a broker takes a moment longer, for a tenth of the rate.
+/// How many more outputs may wait for each partition: while a batch is on its way the next one fills, and batches of other
+/// partitions that do not fill take room. With a third of it the worker stands still whenever a broker takes a moment longer,
+/// which costs a tenth of the rate.
 const QUEUED_BESIDE: usize = 1200;
-/// However many partitions there are: bytes decide then.
+/// The most outputs that may wait, however many partitions there are; beyond, their bytes decide.
 const QUEUE_RECORDS_MAX: usize = 1_000_000;
-/// The most bytes of one batch of outputs, whatever the topic takes: a batch that is full is sent, and of each partition one
-/// is on its way at a time. With half of it, or twice as much, the rate is a fifth lower.
+/// The most bytes of one batch of outputs, even if the topic takes more. A full batch is sent, one of each partition at a time.
+/// With half of it, or twice as much, the rate is a fifth lower.
 const BATCH_BYTES_MAX: usize = 512 << 10;
 /// What a batch's own header takes of the topic's limit, with room to spare.
 const BATCH_OVERHEAD: usize = 512;

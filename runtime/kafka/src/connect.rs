@@ -187,7 +187,7 @@ fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<(SharedCon
     };
     let consumer = make(0)?;
     let partitions = check_source(&consumer, source)?;
-    // What it fetches ahead of a partition is fixed when it is made, and depends on how many there are.
+    // How much a consumer fetches ahead of each partition is fixed when it is made, and depends on how many there are.
     if source.fetch_bytes(partitions.total) == source.fetch_bytes(0) {
         return Ok((Arc::new(consumer), partitions));
     }
@@ -198,7 +198,7 @@ fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<(SharedCon
 /// Checks that the source's topics exist.
 fn check_source(consumer: &Consumer, source: &KafkaSourceConfig) -> Result<Partitions, Error> {
     let mut found = Partitions::default();
-    // Librdkafka says but once that it may not use the group, and it asks for that as soon as it can.
+    // Librdkafka asks for the group as soon as it can, and says only once that it may not use it.
     let refused = Cell::new(None);
     let serve = || {
         if let Some(Err(error)) = consumer.poll(Duration::ZERO)
@@ -225,8 +225,8 @@ fn check_source(consumer: &Consumer, source: &KafkaSourceConfig) -> Result<Parti
     refused.take().map_or(Ok(found), |error| Err(error.within("source")))
 }
 
-/// How many partitions the topics have that are found by one of the expressions. They are librdkafka's to judge, and this but
-/// sizes queues: one that is none here counts for all.
+/// How many partitions the topics have that an expression finds. Librdkafka decides which those are, and this only sizes
+/// queues: an expression that is not valid here counts as finding all.
 fn matching(metadata: &Metadata, expressions: &[&String]) -> usize {
     let expressions: Vec<Option<Regex>> = expressions.iter().map(|expression| Regex::new(expression).ok()).collect();
     let is_found = |name: &str| expressions.iter().any(|one| one.as_ref().is_none_or(|one| one.is_match(name)));

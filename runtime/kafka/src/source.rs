@@ -343,8 +343,8 @@ impl Source for KafkaSource {
         self.partitions.clear();
         let context = self.consumer.context();
         context.close();
-        // First, as librdkafka then takes any answer for "give up all". Before, it would refuse one about partitions that
-        // it assigned and that were never taken over, and wait for another for ever.
+        // First of all: from then on librdkafka takes any answer to a rebalance for "give up all". Before, it would refuse an
+        // answer about partitions that were assigned and never taken over, and wait for another one for ever.
         if let Err(error) = self.consumer.close_queue() {
             tracing::debug!(group = %self.group, "the group cannot be left in good order: {error}");
             return;

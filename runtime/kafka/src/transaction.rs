@@ -21,9 +21,10 @@ const ABORT_WAIT: Duration = Duration::from_secs(10);
 const REBALANCE_WAIT: Duration = Duration::from_secs(3);
 /// How long a commit of offsets alone may take.
 const COMMIT_WAIT: Duration = Duration::from_secs(60);
-/// For so long librdkafka is told to flush at a time.
+/// How long librdkafka flushes at a time.
 const FLUSH_MS: i32 = 1;
-/// Then for this part of the time that it has taken already it is not, unless something arrives, but not for longer than this.
+/// Between two flushes a commit pauses, until something arrives, for this fraction of the time that it has taken so far, but
+/// never for longer than [`FLUSH_PAUSE_MAX`].
 const FLUSH_PAUSE: u32 = 8;
 const FLUSH_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Between two tries of a call that librdkafka says may be repeated.
@@ -114,8 +115,8 @@ impl Transaction for KafkaTransaction {
     }
 }
 
-/// Commits offsets alone. While members of a cooperative group still read, the group may be between two generations
-/// and take no offsets for a moment; what this member owns stays its own meanwhile, unless it is lost.
+/// Commits offsets alone. A cooperative group whose members still read may be between two generations, and take no offsets
+/// for a moment; this member keeps what it owns meanwhile, unless that is lost.
 fn commit_offsets(consumer: &SharedConsumer, offsets: TopicPartitionList, patience: &Patience) -> Result<(), Error> {
     let (consumer, start) = (Arc::clone(consumer), Instant::now());
     let offsets = Arc::new(offsets);
@@ -168,8 +169,8 @@ impl ExactlyOnce {
 
     /// Waits until no output is in flight.
     ///
-    /// While it is told to flush, librdkafka asks without pause whether a batch has arrived that another waits for: it is told
-    /// again when something has arrived, and else the less often the longer that takes.
+    /// While it flushes, librdkafka checks without pause whether a batch has arrived that another waits for. So each flush is
+    /// short, and the next follows when something has arrived, or after a pause that grows.
     fn flush(&self, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
         let start = Instant::now();
         loop {

@@ -57,8 +57,8 @@ impl ConsumerEvents {
 
 /// A producer's queue of events. At most one a client, as above.
 ///
-/// Served here, as rust-rdkafka's `poll` has a callback for each output, with an allocation for each event and two atomic counts
-/// for each output.
+/// Served here and not by rust-rdkafka's `poll`, which calls back for each output, allocates for each event, and changes two
+/// atomic counts for each output.
 pub(crate) struct ProducerEvents {
     queue: Queue,
     /// Dropped after the queue.
@@ -77,8 +77,8 @@ impl ProducerEvents {
         self.queue.wake().wait(time);
     }
 
-    /// Has noted in the client's [`ProducerState`] what happened: reports, errors, logs. Does not wait for more. To be called on the
-    /// thread that waits.
+    /// Notes down in the client's [`ProducerState`] what has happened: reports, errors, logs. Does not wait for more. To be called
+    /// on the thread that [waits](ProducerEvents::wait).
     pub(crate) fn serve(&self) {
         self.queue.wake().lower();
         for _ in 0..EVENTS_MAX {
