@@ -177,6 +177,29 @@ fn an_output_that_the_broker_refuses_ends_the_pipeline_and_nothing_is_acknowledg
 }
 
 #[test]
+fn a_record_that_the_broker_refuses_is_told_from_those_that_share_its_batch() -> Result<()> {
+    let (client, brokers) = (Client::shared()?, Kafka::shared()?.bootstrap());
+    for delivery in ["exactly-once", "at-least-once"] {
+        let (source, sink) = (format!("keyless-{delivery}"), format!("keyless-{delivery}.clean"));
+        client.create_topic(&source, 1, &[])?;
+        client.create_topic(&sink, 1, &[("cleanup.policy", "compact")])?;
+        let keyless = Record { key: None, ..Record::new("", "value") };
+        client.produce(&source, &[Record::new("key", "value"), keyless, Record::new("key", "value")])?;
+        let text = format!(
+            "name: {source}\n\
+             source: {{ kafka: {{ brokers: '{brokers}', topics: [{source}], start: earliest }} }}\n\
+             stages: []\n\
+             sink: {{ kafka: {{ topic: {sink} }} }}\n\
+             delivery: {delivery}\n"
+        );
+        judge(&text, CONFIG, &[&source, &sink, "failed to validate record", "without a key"])?;
+        assert_eq!(client.committed(&source, &source)?, Offsets::new());
+        assert_eq!(client.consume(&sink, Isolation::ReadCommitted)?, []);
+    }
+    Ok(())
+}
+
+#[test]
 fn a_topic_that_is_refused_is_named_and_nothing_is_acknowledged() -> Result<()> {
     let kafka = Kafka::start_with(&[
         ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),

@@ -13,7 +13,7 @@ use crate::progress::{Positions, Progress, Ticket};
 /// What [`Source::poll`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled {
-    /// The batch holds at least one record.
+    /// The batch holds at least one record, or only says how far the group goes on ([`Batch::end`]).
     Batch,
     /// Nothing came within the wait; the batch is empty.
     Idle,

@@ -59,7 +59,7 @@ impl Topics {
     /// # Errors
     /// [`ErrorKind::Config`]: a bad property.
     pub fn new(config: &ClientConfig) -> Result<Self, Error> {
-        Self::over(&config.client()?, &config.brokers)
+        Self::over(&config.configuration()?, &config.brokers)
     }
 
     pub(crate) fn over(properties: &Properties, brokers: &str) -> Result<Self, Error> {

@@ -1,11 +1,12 @@
 //! Where to begin with partitions that the group gives to this member.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use sluicegate_core::{Error, ErrorKind};
 
 use crate::config::{OnMissingOffset, Start};
@@ -17,7 +18,96 @@ const LOOKUP: Duration = Duration::from_secs(30);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The same partitions, each with the offset to begin at: the group's, or else what `start` says. Asks the brokers.
+/// Where to begin with partitions of which the group has no offset, or one that is gone.
+pub(crate) struct Starts {
+    start: Start,
+    on_missing_offset: OnMissingOffset,
+    /// How many partitions each topic had before this member joined.
+    known: BTreeMap<String, usize>,
+    /// Topics that were deleted and made anew since.
+    remade: BTreeSet<String>,
+}
+
+impl Starts {
+    pub(crate) fn new(start: Start, on_missing_offset: OnMissingOffset, known: BTreeMap<String, usize>) -> Self {
+        Starts { start, on_missing_offset, known, remade: BTreeSet::new() }
+    }
+
+    /// Where to begin with a partition of which the group has no offset.
+    fn of(&self, topic: &str, number: i32) -> Start {
+        if self.remade.contains(topic) {
+            return if self.on_missing_offset == OnMissingOffset::Latest { Start::Latest } else { Start::Earliest };
+        }
+        let known = self.known.get(topic).copied().unwrap_or(0);
+        let is_added = usize::try_from(number).is_ok_and(|number| number >= known);
+        // All that is in one that was added since came "from now on".
+        if is_added && self.start == Start::Latest { Start::Earliest } else { self.start }
+    }
+
+    /// Some of these partitions cannot be read from where the group is: moves the group on, if that is what is to be done. The
+    /// list has the offset of what this member would have read next, where it has read; the group counts as being there
+    /// where it has no offset, as those of a topic that was deleted go with it.
+    ///
+    /// # Errors
+    /// It is not, or the brokers do not say.
+    pub(crate) fn skip_missing(
+        &self,
+        consumer: &Consumer,
+        group: &str,
+        partitions: &TopicPartitionList,
+    ) -> Result<(), Error> {
+        let all = places(partitions.elements().iter());
+        let (starts, ends) = (lookup(consumer, list(&all, Offset::Beginning)?)?, ends(consumer, &all)?);
+        let (committed, mut moved) = (committed(consumer, group, partitions)?, TopicPartitionList::new());
+        for (topic, number) in &all {
+            let offset_in = |list| offset_of(list, topic, *number);
+            let Some(offset) = offset_in(&committed).or_else(|| offset_in(partitions)) else { continue };
+            let (start, end) = (offset_in(&starts).unwrap_or_default(), offset_in(&ends).unwrap_or_default());
+            if (start..=end).contains(&offset) {
+                continue;
+            }
+            let what = format!(
+                "offset {offset} of {topic}[{number}], where group '{group}' is, is gone: the log has {start} to {end}"
+            );
+            self.refuse_to_jump(&format!("{what}; the topic's retention passed it, or the topic was made anew"))?;
+            let to = if self.on_missing_offset == OnMissingOffset::Latest { end } else { start };
+            tracing::warn!("{what}; going on from {to}, as on-missing-offset says");
+            moved.add_partition(topic, *number);
+            set(&mut moved, topic, *number, Offset::Offset(to))?;
+        }
+        move_on(consumer, &moved)
+    }
+
+    /// The topic was made anew, which `what` says: moves the group to where it is to go on with these partitions of it, if
+    /// that is what is to be done, and remembers it for those that come.
+    ///
+    /// # Errors
+    /// It is not, or the brokers do not say.
+    pub(crate) fn begin_anew(
+        &mut self,
+        consumer: &Consumer,
+        topic: &str,
+        partitions: &TopicPartitionList,
+        what: &str,
+    ) -> Result<(), Error> {
+        self.refuse_to_jump(what)?;
+        self.remade.insert(topic.to_owned());
+        let to = if self.on_missing_offset == OnMissingOffset::Latest { Offset::End } else { Offset::Beginning };
+        let moved = lookup(consumer, list(&places(partitions.elements().iter()), to)?)?;
+        tracing::warn!("{what}; going on from its {to:?}, as on-missing-offset says");
+        move_on(consumer, &moved)
+    }
+
+    fn refuse_to_jump(&self, what: &str) -> Result<(), Error> {
+        if self.on_missing_offset != OnMissingOffset::Stop {
+            return Ok(());
+        }
+        let remedy = "`on-missing-offset: earliest` (or `latest`) of the source goes on with what is there";
+        Err(Error::new(ErrorKind::Config, format!("{what}; {remedy}")))
+    }
+}
+
+/// The same partitions, each with the offset to begin at: the group's, or else what `starts` says. Asks the brokers.
 ///
 /// The second list holds the starts that must not be decided anew if this member dies before its first commit: of
 /// what comes "from now on" nothing may be lost.
@@ -28,37 +118,36 @@ pub(crate) fn resolve(
     consumer: &Consumer,
     group: &str,
     partitions: &TopicPartitionList,
-    start: Start,
+    starts: &Starts,
 ) -> Result<(TopicPartitionList, TopicPartitionList), Error> {
-    let decided = TopicPartitionList::new();
+    let mut decided = TopicPartitionList::new();
     if partitions.count() == 0 {
         return Ok((partitions.clone(), decided));
     }
-    let committed = committed(consumer, group, partitions)?;
-    let fresh: Vec<(String, i32)> = committed
-        .elements()
-        .iter()
-        .filter(|element| !matches!(element.offset(), Offset::Offset(_)))
-        .map(|element| (element.topic().to_owned(), element.partition()))
-        .collect();
-    if fresh.is_empty() {
-        return Ok((committed, decided));
+    let mut begin = committed(consumer, group, partitions)?;
+    let fresh = places(begin.elements().iter().filter(|element| !matches!(element.offset(), Offset::Offset(_))));
+    let mut times = TopicPartitionList::new();
+    for (topic, number) in fresh {
+        let time = match starts.of(&topic, number) {
+            // Need not be decided: it stays the same.
+            Start::Earliest if starts.start == Start::Earliest => {
+                set(&mut begin, &topic, number, Offset::Beginning)?;
+                continue;
+            }
+            Start::Earliest => Offset::Beginning,
+            Start::Latest => Offset::End,
+            Start::Timestamp(ms) => Offset::Offset(ms),
+        };
+        times.add_partition(&topic, number);
+        set(&mut times, &topic, number, time)?;
     }
-    let starts = match start {
-        Start::Earliest => list(&fresh, Offset::Beginning)?,
-        Start::Latest => ends(consumer, &fresh)?,
-        Start::Timestamp(ms) => {
-            let found = lookup(consumer, list(&fresh, Offset::Offset(ms))?)?;
-            after_last(consumer, found)?
-        }
-    };
-    let mut begin = committed;
-    for element in starts.elements() {
-        begin
-            .set_partition_offset(element.topic(), element.partition(), element.offset())
-            .map_err(|error| failed_call("set where to begin", &error))?;
+    if times.count() > 0 {
+        decided = after_last(consumer, lookup(consumer, times)?)?;
     }
-    Ok((begin, if start == Start::Earliest { decided } else { starts }))
+    for element in decided.elements() {
+        set(&mut begin, element.topic(), element.partition(), element.offset())?;
+    }
+    Ok((begin, decided))
 }
 
 /// The same partitions, each with the group's offset, if it has one.
@@ -91,49 +180,11 @@ fn may_pass(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| passes(code) || kind(code) == ErrorKind::Rewind)
 }
 
-/// Some of these partitions cannot be read from where the group is: moves the group on, if that is what is to be done.
-///
-/// # Errors
-/// It is not, or the brokers do not say.
-pub(crate) fn skip_missing(
-    consumer: &Consumer,
-    group: &str,
-    partitions: &TopicPartitionList,
-    policy: OnMissingOffset,
-) -> Result<(), Error> {
-    let all: Vec<(String, i32)> =
-        partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
-    let (starts, ends) = (lookup(consumer, list(&all, Offset::Beginning)?)?, ends(consumer, &all)?);
-    let offset_in = |list: &TopicPartitionList, topic: &str, number: i32| {
-        list.find_partition(topic, number).and_then(|element| element.offset().to_raw()).unwrap_or_default()
-    };
-    let mut moved = TopicPartitionList::new();
-    for element in committed(consumer, group, partitions)?.elements() {
-        let (topic, number) = (element.topic(), element.partition());
-        let (start, end) = (offset_in(&starts, topic, number), offset_in(&ends, topic, number));
-        let Offset::Offset(offset) = element.offset() else { continue };
-        if (start..=end).contains(&offset) {
-            continue;
-        }
-        let gone = format!(
-            "offset {offset} of {topic}[{number}], where group '{group}' is, is gone: the log has {start} to {end}"
-        );
-        let to = match policy {
-            OnMissingOffset::Earliest => start,
-            OnMissingOffset::Latest => end,
-            OnMissingOffset::Stop => {
-                let remedy = "the topic's retention passed it, or the topic was made anew; `on-missing-offset: earliest` (or \
-                              `latest`) of the source goes on from there";
-                return Err(Error::new(ErrorKind::Config, format!("{gone}; {remedy}")));
-            }
-        };
-        tracing::warn!("{gone}; going on from {to}, as on-missing-offset says");
-        moved.add_partition_offset(topic, number, Offset::Offset(to)).map_err(|error| failed_call("go on", &error))?;
-    }
-    if moved.count() == 0 {
+fn move_on(consumer: &Consumer, to: &TopicPartitionList) -> Result<(), Error> {
+    if to.count() == 0 {
         return Ok(());
     }
-    consumer.commit(&moved, CommitMode::Sync).map_err(|error| failed_call("move the group on", &error))
+    consumer.commit(to, CommitMode::Sync).map_err(|error| failed_call("move the group on", &error))
 }
 
 /// Makes decided starts the group's offsets. That it fails is no harm yet: the next member decides anew.
@@ -145,11 +196,28 @@ pub(crate) fn remember(consumer: &Consumer, decided: &TopicPartitionList) {
     }
 }
 
+/// Topics and numbers of these partitions.
+fn places<'a>(elements: impl Iterator<Item = &'a TopicPartitionListElem<'a>>) -> Vec<(String, i32)> {
+    elements.map(|element| (element.topic().to_owned(), element.partition())).collect()
+}
+
+fn offset_of(list: &TopicPartitionList, topic: &str, number: i32) -> Option<i64> {
+    match list.find_partition(topic, number)?.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    }
+}
+
+fn set(list: &mut TopicPartitionList, topic: &str, number: i32, offset: Offset) -> Result<(), Error> {
+    let set = list.set_partition_offset(topic, number, offset);
+    set.map_err(|error| failed_call("set where to begin", &error))
+}
+
 fn list(partitions: &[(String, i32)], offset: Offset) -> Result<TopicPartitionList, Error> {
     let mut list = TopicPartitionList::new();
     for (topic, number) in partitions {
-        let added = list.add_partition_offset(topic, *number, offset);
-        added.map_err(|error| failed_call("set where to begin", &error))?;
+        list.add_partition(topic, *number);
+        set(&mut list, topic, *number, offset)?;
     }
     Ok(list)
 }
@@ -161,17 +229,12 @@ fn ends(consumer: &Consumer, partitions: &[(String, i32)]) -> Result<TopicPartit
 
 /// Partitions that have no record of that time or later begin at their end.
 fn after_last(consumer: &Consumer, mut found: TopicPartitionList) -> Result<TopicPartitionList, Error> {
-    let elements = found.elements();
-    let missing = elements.iter().filter(|element| !matches!(element.offset(), Offset::Offset(_)));
-    let missing: Vec<(String, i32)> =
-        missing.map(|element| (element.topic().to_owned(), element.partition())).collect();
+    let missing = places(found.elements().iter().filter(|element| !matches!(element.offset(), Offset::Offset(_))));
     if missing.is_empty() {
         return Ok(found);
     }
     for element in ends(consumer, &missing)?.elements() {
-        found
-            .set_partition_offset(element.topic(), element.partition(), element.offset())
-            .map_err(|error| failed_call("set where to begin", &error))?;
+        set(&mut found, element.topic(), element.partition(), element.offset())?;
     }
     Ok(found)
 }
@@ -191,4 +254,24 @@ fn lookup(consumer: &Consumer, times: TopicPartitionList) -> Result<TopicPartiti
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_added_or_made_anew_begins_elsewhere() {
+        let starts = |start, on_missing| Starts::new(start, on_missing, BTreeMap::from([("a".to_owned(), 2)]));
+        let mut latest = starts(Start::Latest, OnMissingOffset::Stop);
+        assert_eq!((latest.of("a", 0), latest.of("a", 1)), (Start::Latest, Start::Latest));
+        assert_eq!((latest.of("a", 2), latest.of("later", 0)), (Start::Earliest, Start::Earliest));
+        latest.on_missing_offset = OnMissingOffset::Earliest;
+        latest.remade.insert("a".to_owned());
+        assert_eq!(latest.of("a", 1), Start::Earliest);
+        let mut earliest = starts(Start::Earliest, OnMissingOffset::Latest);
+        earliest.remade.insert("a".to_owned());
+        assert_eq!((earliest.of("a", 1), earliest.of("b", 1)), (Start::Latest, Start::Earliest));
+        assert_eq!(starts(Start::Timestamp(5), OnMissingOffset::Stop).of("a", 7), Start::Timestamp(5));
+    }
 }

@@ -15,10 +15,12 @@ use crate::connect::{partitions, reach};
 use crate::context::{Consumer, ConsumerState, Producer, ProducerState};
 use crate::deadline::Bounded;
 use crate::error::{failed, failed_call};
-use crate::native::{MessageBatch, OutputHeaders, PartitionQueue, ProducerEvents, TopicHandle};
-use crate::properties::{Role, is_of_connection, is_secret};
+use crate::native::{
+    BY_KEY, MessageBatch, OutputHeaders, PartitionQueue, Produced, ProducerEvents, SharedConsumer, SharedProducer,
+    TopicHandle,
+};
+use crate::properties::{Role, is_of_connection};
 use crate::queue::failed_producer;
-use crate::record::{BY_KEY, Produced, SharedConsumer, SharedProducer};
 use crate::wake::Wake;
 
 /// How a command reaches Kafka.
@@ -38,7 +40,7 @@ impl ClientConfig {
         ClientConfig { brokers: brokers.to_owned(), properties }
     }
 
-    pub(crate) fn client(&self) -> Result<rdkafka::ClientConfig, Error> {
+    pub(crate) fn configuration(&self) -> Result<rdkafka::ClientConfig, Error> {
         let mut config = rdkafka::ClientConfig::new();
         config.set("client.id", "sluicegate");
         apply(&mut config, Role::Plain, &self.properties)?;
@@ -49,9 +51,9 @@ impl ClientConfig {
 
 impl std::fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = self.properties.iter().map(|(key, value)| (key, if is_secret(key) { "(hidden)" } else { value }));
-        let shown: BTreeMap<_, _> = shown.collect();
-        f.debug_struct("ClientConfig").field("brokers", &self.brokers).field("properties", &shown).finish()
+        // Any value may be a secret.
+        let keys = self.properties.keys();
+        f.debug_struct("ClientConfig").field("brokers", &self.brokers).field("properties", &keys).finish()
     }
 }
 
@@ -84,7 +86,7 @@ impl Writer {
     /// [`ErrorKind::Unreachable`], or [`ErrorKind::Config`].
     pub fn new(config: &ClientConfig, topic: &str) -> Result<Self, Error> {
         crate::admin::Topics::new(config)?.partitions(topic)?;
-        let mut properties = config.client()?;
+        let mut properties = config.configuration()?;
         properties.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("linger.ms", "5");
         let producer: Producer = properties
             .create_with_context(ProducerState::default())
@@ -166,15 +168,19 @@ fn now_ms() -> i64 {
 /// Reads the committed records of one topic, without a group. To be used on one thread.
 pub struct Reader {
     partitions: Vec<Reading>,
-    rest: MessageBatch,
     wake: Arc<Wake>,
     turn: usize,
     consumer: SharedConsumer,
 }
 
+/// The most records that are given at a time.
+const RECORDS: usize = 512;
+
 struct Reading {
     partition: Partition,
     queue: PartitionQueue,
+    /// What was fetched and not given yet: records, and perhaps an error behind them.
+    rest: MessageBatch,
     next: u64,
     /// Where the log ended when the reader was made.
     end: u64,
@@ -186,7 +192,7 @@ impl Reader {
     /// # Errors
     /// [`ErrorKind::Unreachable`], or [`ErrorKind::Config`].
     pub fn new(config: &ClientConfig, topic: &str, from_beginning: bool) -> Result<Self, Error> {
-        let mut properties = config.client()?;
+        let mut properties = config.configuration()?;
         properties
             .set("group.id", "sluicegate")
             .set("enable.auto.commit", "false")
@@ -213,12 +219,13 @@ impl Reader {
             reading.push(Reading {
                 partition: Partition { topic: Arc::clone(&name), number: number.unsigned_abs() },
                 queue: queue.ok_or_else(|| failed(&doing, RDKafkaErrorCode::UnknownPartition))?,
+                rest: MessageBatch::new(&consumer, RECORDS),
                 next: start.unsigned_abs(),
                 end: high.unsigned_abs(),
             });
         }
         consumer.assign(&assignment).map_err(|error| failed_call("read", &error))?;
-        Ok(Reader { partitions: reading, rest: MessageBatch::new(&consumer, 512), wake, turn: 0, consumer })
+        Ok(Reader { partitions: reading, wake, turn: 0, consumer })
     }
 
     /// The same, but [`Reader::at_end`] is behind all transactions that are open now, too: what is committed of them will
@@ -227,7 +234,7 @@ impl Reader {
     /// # Errors
     /// As of [`Reader::new`].
     pub fn past_open_transactions(mut self, config: &ClientConfig) -> Result<Self, Error> {
-        let mut properties = config.client()?;
+        let mut properties = config.configuration()?;
         // Ends are asked for as the client reads: the other kind stops before the first open transaction.
         properties.set("isolation.level", "read_uncommitted");
         let consumer: Consumer = properties
@@ -256,9 +263,11 @@ impl Reader {
             let count = self.partitions.len();
             for index in (0..count).map(|step| (self.turn + step) % count) {
                 let reading = &mut self.partitions[index];
-                self.rest.fill(&reading.queue);
+                if reading.rest.is_empty() {
+                    reading.rest.fill(&reading.queue);
+                }
                 batch.partition.clone_from(&reading.partition);
-                let copied = self.rest.copy_into(batch, usize::MAX, reading.next);
+                let copied = reading.rest.copy_into(batch, usize::MAX, reading.next);
                 copied
                     .map_err(|error| failed(&format!("read {} ({})", reading.partition, error.reason), error.code))?;
                 if let Some(last) = batch.offsets.last() {

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -7,16 +8,20 @@ use sluicegate_core::{Delivery, Error};
 
 use crate::properties::{self, Role};
 
-/// Fewer partitions than this do not get more bytes each.
+/// Where there are fewer partitions than this, each gets as much as if there were so many.
 const PARTITIONS_FEW: usize = 4;
-/// However many partitions there are, each gets so many bytes, or it would be fetched record by record.
+/// The least that is fetched ahead of a partition, however many there are: with less, it would be fetched record by record.
 const FETCH_BYTES_MIN: usize = 256 << 10;
-/// However many partitions outputs go to, each has room for so many bytes: a request for every few outputs keeps brokers busy.
+/// The least room for the outputs to a partition, however many there are: a request for every few outputs keeps brokers busy.
 const SEND_BYTES_MIN: usize = 64 << 10;
-/// But all of them together for no more.
+/// The most that this adds up to for all partitions.
 const SEND_BYTES_MAX: usize = 256 << 20;
 /// How long a transaction may stay open before its coordinator aborts it, unless the user says otherwise.
-const TRANSACTION_TIMEOUT_MS: &str = "60000";
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// librdkafka's default of `message.timeout.ms`.
+const MESSAGE_TIMEOUT_MS: u64 = 300_000;
+/// librdkafka's bound on `linger.ms`.
+const LINGER_MS_MAX: u64 = 900_000;
 
 /// Where a source begins with a partition for which its group has no offset yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +73,8 @@ pub struct KafkaSourceConfig {
     pub batch_records: usize,
     /// The bytes at which a batch is full; its last record may go beyond.
     pub batch_bytes: usize,
-    /// The bytes that are fetched ahead, of all partitions together: few partitions get more each, which makes for fewer
-    /// and larger fetches. librdkafka counts each partition by itself, and may exceed its share by one fetch.
+    /// The bytes that are fetched ahead, of all partitions together. The fewer there are, the more each gets, which makes for
+    /// fewer and larger fetches. Librdkafka counts each partition by itself, and may exceed its share by one fetch.
     pub queue_bytes: usize,
 }
 
@@ -96,7 +101,8 @@ pub struct KafkaSinkConfig {
     pub delivery: Delivery,
     /// Unique to pipeline, instance and worker, and stable over restarts. Read under exactly-once only.
     pub transactional_id: String,
-    /// The bytes of outputs that may wait to be sent, or more where there are many partitions: the sink blocks beyond.
+    /// The bytes of outputs that may wait to be sent before the sink blocks; more where there are many partitions, or where a
+    /// single output may be larger.
     pub queue_bytes: usize,
 }
 
@@ -111,7 +117,7 @@ impl KafkaSourceConfig {
     ///
     /// # Errors
     /// A property that may not be set.
-    pub(crate) fn client(&self, delivery: Delivery, partitions: usize) -> Result<ClientConfig, Error> {
+    pub(crate) fn configuration(&self, delivery: Delivery, partitions: usize) -> Result<ClientConfig, Error> {
         let fetch_bytes = self.fetch_bytes(partitions);
         let mut config = ClientConfig::new();
         config
@@ -134,12 +140,6 @@ impl KafkaSourceConfig {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "false");
-        if config.get("group.protocol") == Some("consumer") {
-            // The broker's to decide; librdkafka refuses to set them.
-            for key in ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"] {
-                config.remove(key);
-            }
-        }
         Ok(config)
     }
 }
@@ -160,24 +160,25 @@ impl KafkaSinkConfig {
     ///
     /// # Errors
     /// A property that may not be set.
-    pub(crate) fn client(&self, largest: usize, partitions: usize) -> Result<ClientConfig, Error> {
+    pub(crate) fn configuration(&self, largest: usize, partitions: usize) -> Result<ClientConfig, Error> {
+        let queue_kbytes = self.send_bytes(largest, partitions).div_ceil(1024);
         let queue_records = (BATCH_RECORDS + QUEUED_BESIDE).saturating_mul(partitions.max(PARTITIONS_FEW));
         let mut config = ClientConfig::new();
         config
             .set("client.id", format!("sluicegate-{}", self.pipeline))
-            // Nothing waits for this: the sink has outputs sent, and says why it does so itself (`Departures`); exactly once, a
-            // commit does.
-            .set("linger.ms", (self.transaction_timeout_ms() / 2).to_string())
-            // Outputs without a key keep to a partition for so long, so that they come to fill a batch: else it were twice that.
+            // Nothing waits for this: the sink flushes by its own schedule (`FlushSchedule` says why), and exactly once a commit
+            // does.
+            .set("linger.ms", self.linger_ms().to_string())
+            // How long outputs without a key keep to a partition, so that they fill a batch; by default, twice `linger.ms`.
             .set("sticky.partitioning.linger.ms", "50")
             .set("batch.num.messages", BATCH_RECORDS.to_string())
             // A batch above the topic's limit is refused as a whole.
             .set("batch.size", largest.saturating_sub(BATCH_OVERHEAD).clamp(1, BATCH_BYTES_MAX).to_string())
             .set("message.max.bytes", largest.clamp(1000, 1_000_000_000).to_string())
             .set("queue.buffering.max.messages", queue_records.min(QUEUE_RECORDS_MAX).to_string())
-            .set("queue.buffering.max.kbytes", (self.send_bytes(partitions) / 1024).clamp(1024, 2_097_151).to_string());
+            .set("queue.buffering.max.kbytes", queue_kbytes.clamp(1024, 2_097_151).to_string());
         if self.delivery == Delivery::ExactlyOnce {
-            config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+            config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         }
         apply(&mut config, Role::Sink(self.delivery), &self.properties)?;
         config
@@ -193,36 +194,56 @@ impl KafkaSinkConfig {
         Ok(config)
     }
 
-    /// What the outputs to so many partitions may take in librdkafka.
-    fn send_bytes(&self, partitions: usize) -> usize {
-        self.queue_bytes.max(SEND_BYTES_MIN.saturating_mul(partitions).min(SEND_BYTES_MAX))
+    /// What the outputs to so many partitions may take in librdkafka. An output of the largest size fits at least when it is
+    /// alone: one that does not would wait for room for ever.
+    fn send_bytes(&self, largest: usize, partitions: usize) -> usize {
+        self.queue_bytes.max(SEND_BYTES_MIN.saturating_mul(partitions).min(SEND_BYTES_MAX)).max(largest)
     }
 
-    /// So many outputs that have not arrived are sure to fill a batch of one of so many partitions, once the queue is full.
-    pub(crate) fn fills_at(&self, partitions: usize) -> u64 {
-        let by_bytes = self.send_bytes(partitions) >= BATCH_BYTES_MAX.saturating_mul(partitions);
+    /// How many unacknowledged outputs a full queue must hold for some partition's batch to be full; 0 where its bytes alone
+    /// guarantee that.
+    pub(crate) fn fills_at(&self, largest: usize, partitions: usize) -> u64 {
+        let by_bytes = self.send_bytes(largest, partitions) >= BATCH_BYTES_MAX.saturating_mul(partitions);
         if by_bytes { 0 } else { BATCH_RECORDS.saturating_mul(partitions) as u64 }
     }
 
     /// How long a transaction may stay open.
-    pub(crate) fn transaction_timeout_ms(&self) -> u64 {
-        let value = self.properties.get("transaction.timeout.ms").map_or(TRANSACTION_TIMEOUT_MS, String::as_str);
-        value.parse().unwrap_or(60_000)
+    pub(crate) fn transaction_timeout(&self) -> Duration {
+        transaction_timeout(&self.properties)
+    }
+
+    /// Half of a transaction, but less than an output has to become durable, and no more than librdkafka takes.
+    fn linger_ms(&self) -> u64 {
+        let set = ["message.timeout.ms", "delivery.timeout.ms"].iter().find_map(|key| self.properties.get(*key));
+        let limit = match set.and_then(|ms| ms.trim().parse().ok()) {
+            // There is none.
+            Some(0) => u64::MAX,
+            limit => limit.unwrap_or(MESSAGE_TIMEOUT_MS),
+        };
+        let half = self.transaction_timeout().as_millis() as u64 / 2;
+        half.min(limit - 1).min(LINGER_MS_MAX)
     }
 }
 
-/// The most outputs of one batch. Two threads walk those that are under way in turn, three times: as long as they, and librdkafka's
-/// 250 bytes for each, are in what neighbours leave of a processor's cache, this takes a fifth less CPU time than when they
-/// have to come from memory. Of each partition one batch is on its way at a time, so where brokers take 5 ms to make one durable,
-/// this is 160,000 outputs a second and partition.
+/// How long a transaction may stay open with these properties of a sink before its coordinator aborts it.
+pub fn transaction_timeout(properties: &BTreeMap<String, String>) -> Duration {
+    let set = properties.get("transaction.timeout.ms").and_then(|ms| ms.trim().parse::<u32>().ok());
+    set.map_or(TRANSACTION_TIMEOUT, |ms| Duration::from_millis(ms.into()))
+}
+
+/// The most outputs of one batch. Two threads walk the outputs in flight, in turn and three times in all. While these, with
+/// librdkafka's 250 bytes for each, fit into what other programs leave of the processor's cache, that takes a fifth less CPU
+/// time than from memory. Each partition has one batch on its way at a time: where brokers make it durable in 5 ms, this
+/// allows 160,000 outputs a second and partition.
 pub(crate) const BATCH_RECORDS: usize = 800;
-/// So many more may wait for each partition: while a batch is on its way the next one fills, and others that do not fill take room.
-/// With a third of it the worker stands still where a broker takes a moment longer, for a tenth of the rate.
+/// How many more outputs may wait for each partition: while a batch is on its way the next one fills, and batches of other
+/// partitions that do not fill take room. With a third of it the worker stands still whenever a broker takes a moment longer,
+/// which costs a tenth of the rate.
 const QUEUED_BESIDE: usize = 1200;
-/// However many partitions there are: bytes decide then.
+/// The most outputs that may wait, however many partitions there are; beyond, their bytes decide.
 const QUEUE_RECORDS_MAX: usize = 1_000_000;
-/// The most bytes of one batch of outputs, whatever the topic takes: a batch that is full is sent, and of each partition one
-/// is on its way at a time. With half of it, or twice as much, the rate is a fifth lower.
+/// The most bytes of one batch of outputs, even if the topic takes more. A full batch is sent, one of each partition at a time.
+/// With half of it, or twice as much, the rate is a fifth lower.
 const BATCH_BYTES_MAX: usize = 512 << 10;
 /// What a batch's own header takes of the topic's limit, with room to spare.
 const BATCH_OVERHEAD: usize = 512;
@@ -232,21 +253,11 @@ const BATCH_OVERHEAD: usize = 512;
 /// # Errors
 /// A property that may not be set in this role.
 pub(crate) fn apply(config: &mut ClientConfig, role: Role, user: &BTreeMap<String, String>) -> Result<(), Error> {
+    properties::check(role, user)?;
     for (key, value) in user {
-        properties::check(role, key, value)?;
         config.set(key, value);
     }
     Ok(())
-}
-
-/// Properties with their secrets hidden.
-struct Shown<'a>(&'a BTreeMap<String, String>);
-
-impl fmt::Debug for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |(key, value)| (key, if properties::is_secret(key) { "(hidden)" } else { value });
-        f.debug_map().entries(self.0.iter().map(|(key, value)| shown((key, value.as_str())))).finish()
-    }
 }
 
 impl fmt::Debug for KafkaSourceConfig {
@@ -256,7 +267,7 @@ impl fmt::Debug for KafkaSourceConfig {
             .field("topics", &self.topics)
             .field("group", &self.group)
             .field("start", &self.start)
-            .field("properties", &Shown(&self.properties))
+            .field("properties", &self.properties.keys())
             .finish_non_exhaustive()
     }
 }
@@ -269,7 +280,61 @@ impl fmt::Debug for KafkaSinkConfig {
             .field("outputs", &self.outputs)
             .field("dead_letter", &self.dead_letter)
             .field("delivery", &self.delivery)
-            .field("properties", &Shown(&self.properties))
+            .field("properties", &self.properties.keys())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::{Producer, ProducerState};
+
+    fn sink(delivery: Delivery, pairs: &[(&str, &str)]) -> KafkaSinkConfig {
+        KafkaSinkConfig {
+            brokers: "127.0.0.1:1".into(),
+            topic: "out".into(),
+            outputs: Vec::new(),
+            dead_letter: None,
+            partition: PartitionBy::Same,
+            id_header: None,
+            pipeline: "test".into(),
+            properties: pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+            delivery,
+            transactional_id: "test".into(),
+            queue_bytes: 4 << 20,
+        }
+    }
+
+    #[test]
+    fn outputs_linger_for_less_than_they_may_take() {
+        use Delivery::{AtLeastOnce, ExactlyOnce};
+        for (delivery, pairs, linger) in [
+            (ExactlyOnce, &[][..], "30000"),
+            (AtLeastOnce, &[], "30000"),
+            (AtLeastOnce, &[("message.timeout.ms", "1000")], "999"),
+            (AtLeastOnce, &[("delivery.timeout.ms", "20000")], "19999"),
+            (AtLeastOnce, &[("message.timeout.ms", "0")], "30000"),
+            (AtLeastOnce, &[("transaction.timeout.ms", "4000000")], "299999"),
+            (AtLeastOnce, &[("transaction.timeout.ms", "4000000"), ("message.timeout.ms", "0")], "900000"),
+            (ExactlyOnce, &[("transaction.timeout.ms", "4000000")], "299999"),
+            (ExactlyOnce, &[("transaction.timeout.ms", "1000")], "500"),
+        ] {
+            let config = sink(delivery, pairs).configuration(1 << 20, 1).unwrap();
+            assert_eq!(config.get("linger.ms"), Some(linger), "{delivery:?} {pairs:?}");
+            let producer: Result<Producer, _> = config.create_with_context(ProducerState::default());
+            assert!(producer.is_ok(), "{delivery:?} {pairs:?}: {:?}", producer.err());
+        }
+    }
+
+    #[test]
+    fn the_queue_takes_the_largest_output() {
+        let sink = sink(Delivery::AtLeastOnce, &[]);
+        let kbytes = |largest, partitions| -> usize {
+            let config = sink.configuration(largest, partitions).unwrap();
+            config.get("queue.buffering.max.kbytes").unwrap().parse().unwrap()
+        };
+        assert_eq!(kbytes(1 << 20, 1), 4 << 10);
+        assert_eq!(kbytes((10 << 20) + 12, 1), (10 << 10) + 1);
     }
 }

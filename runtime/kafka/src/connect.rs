@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,8 @@ use crate::context::{Consumer, ConsumerState, Faults, Producer, ProducerState, i
 use crate::deadline::{Bounded, Patience};
 use crate::error::{failed, failed_call, kind};
 use crate::limits::{MESSAGE_BYTES_DEFAULT, TopicLimits};
-use crate::native::ProducerEvents;
+use crate::native::{ProducerEvents, SharedConsumer, SharedProducer};
 use crate::queue::Queue;
-use crate::record::{SharedConsumer, SharedProducer};
 use crate::sink::KafkaSink;
 use crate::source::KafkaSource;
 use crate::transaction::KafkaTransaction;
@@ -71,7 +71,7 @@ pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Pat
         Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &queue, sink, &patience)?,
     };
     Ok(Connection {
-        source: KafkaSource::new(consumer, source)?,
+        source: KafkaSource::new(consumer, source, partitions.by_topic)?,
         sink: KafkaSink::new(queue, sink)?,
         transaction,
         limits,
@@ -89,7 +89,8 @@ pub fn connect_source(
 ) -> Result<(KafkaSource, KafkaTransaction, usize), Error> {
     let (consumer, partitions) = consumer(source, Delivery::AtLeastOnce)?;
     let transaction = KafkaTransaction::at_least_once(Arc::clone(&consumer), patience);
-    Ok((KafkaSource::new(consumer, source)?, transaction, partitions.most))
+    let most = partitions.most;
+    Ok((KafkaSource::new(consumer, source, partitions.by_topic)?, transaction, most))
 }
 
 /// As [`connect`], of a sink alone, at least once: its source is another system's, with topics of at most so many
@@ -135,7 +136,7 @@ fn queue(sink: &KafkaSinkConfig, found: FoundSink, patience: Patience) -> Result
     let limits = topic_limits(&admin, sink);
     admin.leave();
     let producer: Producer = sink
-        .client(limits.message_bytes, partitions)?
+        .configuration(limits.message_bytes, partitions)?
         .create_with_context(ProducerState::default())
         .map_err(|error| failed_call("make a producer", &error).within("sink"))?;
     // librdkafka asks for an idempotent producer's id half a second after it is made, or when it hears of topics from a
@@ -148,7 +149,7 @@ fn queue(sink: &KafkaSinkConfig, found: FoundSink, patience: Patience) -> Result
     let producer: SharedProducer = Arc::new(Bounded::new(producer));
     let events = ProducerEvents::new(&producer);
     let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the producer has no queue of events"))?;
-    let queue = Queue::new(producer, Arc::new(events), sink.fills_at(partitions), patience);
+    let queue = Queue::new(producer, Arc::new(events), sink.fills_at(limits.message_bytes, partitions), patience);
     Ok((queue, limits.of_sink()))
 }
 
@@ -158,33 +159,35 @@ fn transaction(
     sink: &KafkaSinkConfig,
     patience: &Patience,
 ) -> Result<KafkaTransaction, Error> {
-    let timeout = Duration::from_millis(sink.transaction_timeout_ms());
+    let timeout = sink.transaction_timeout();
     let (producer, events, topics) = (Arc::clone(&queue.producer), Arc::clone(&queue.events), sink.topics().join(", "));
     KafkaTransaction::exactly_once(consumer, producer, events, topics, timeout, patience.clone())
         .map_err(|error| error.within(&format!("transactional id '{}'", sink.transactional_id)))
 }
 
 /// How many partitions the source's topics have.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Partitions {
     /// The topic that has most.
     most: usize,
     /// All topics together, those too that an expression finds now.
     total: usize,
+    /// Each topic; all of the cluster where there is an expression.
+    by_topic: BTreeMap<String, usize>,
 }
 
 /// The consumer, once brokers answered and the topics were found.
 fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<(SharedConsumer, Partitions), Error> {
     let make = |partitions| -> Result<Bounded<Consumer>, Error> {
         let consumer: Consumer = source
-            .client(delivery, partitions)?
+            .configuration(delivery, partitions)?
             .create_with_context(ConsumerState::default())
             .map_err(|error| failed_call("make a consumer", &error).within("source"))?;
         Ok(Bounded::new(consumer))
     };
     let consumer = make(0)?;
     let partitions = check_source(&consumer, source)?;
-    // What it fetches ahead of a partition is fixed when it is made, and depends on how many there are.
+    // How much a consumer fetches ahead of each partition is fixed when it is made, and depends on how many there are.
     if source.fetch_bytes(partitions.total) == source.fetch_bytes(0) {
         return Ok((Arc::new(consumer), partitions));
     }
@@ -195,7 +198,7 @@ fn consumer(source: &KafkaSourceConfig, delivery: Delivery) -> Result<(SharedCon
 /// Checks that the source's topics exist.
 fn check_source(consumer: &Consumer, source: &KafkaSourceConfig) -> Result<Partitions, Error> {
     let mut found = Partitions::default();
-    // Librdkafka says but once that it may not use the group, and it asks for that as soon as it can.
+    // Librdkafka asks for the group as soon as it can, and says only once that it may not use it.
     let refused = Cell::new(None);
     let serve = || {
         if let Some(Err(error)) = consumer.poll(Duration::ZERO)
@@ -208,18 +211,22 @@ fn check_source(consumer: &Consumer, source: &KafkaSourceConfig) -> Result<Parti
     let (expressions, names): (Vec<&String>, Vec<&String>) =
         source.topics.iter().partition(|topic| topic.starts_with('^'));
     if !expressions.is_empty() {
-        found.total = matching(&ask(None)?, &expressions);
+        let metadata = ask(None)?;
+        found.total = matching(&metadata, &expressions);
+        let counts = metadata.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len()));
+        found.by_topic.extend(counts);
     }
     for topic in names {
         let metadata = ask(Some(topic))?;
         let count = partitions(&metadata, topic).map_err(|error| error.within("source"))?;
-        found = Partitions { most: found.most.max(count), total: found.total + count };
+        (found.most, found.total) = (found.most.max(count), found.total + count);
+        found.by_topic.insert(topic.clone(), count);
     }
     refused.take().map_or(Ok(found), |error| Err(error.within("source")))
 }
 
-/// How many partitions the topics have that are found by one of the expressions. They are librdkafka's to judge, and this but
-/// sizes queues: one that is none here counts for all.
+/// How many partitions the topics have that an expression finds. Librdkafka decides which those are, and this only sizes
+/// queues: an expression that is not valid here counts as finding all.
 fn matching(metadata: &Metadata, expressions: &[&String]) -> usize {
     let expressions: Vec<Option<Regex>> = expressions.iter().map(|expression| Regex::new(expression).ok()).collect();
     let is_found = |name: &str| expressions.iter().any(|one| one.as_ref().is_none_or(|one| one.is_match(name)));
@@ -236,7 +243,7 @@ struct FoundSink {
 
 /// Checks that the sink's topics exist, and have as many partitions as they need.
 fn check_sink(sink: &KafkaSinkConfig, source_partitions: usize) -> Result<FoundSink, Error> {
-    let admin = Topics::over(&sink.client(MESSAGE_BYTES_DEFAULT, 0)?, &sink.brokers)?;
+    let admin = Topics::over(&sink.configuration(MESSAGE_BYTES_DEFAULT, 0)?, &sink.brokers)?;
     let mut partitions = 0;
     for topic in sink.topics() {
         let count = admin.partitions(topic).map_err(|error| error.within("sink"))?;

@@ -68,16 +68,23 @@ impl Faults {
         locked(&self.last).clone()
     }
 
-    /// Looks for lost connections in what librdkafka logs: a connection that the other side closed is no error to it.
-    fn note_log(&self, facility: &str, line: &str) {
-        // One that never came about carried no request.
-        if facility == "FAIL" && line.contains("in state UP") {
+    /// Looks for requests of which nobody knows what became of them in what librdkafka logs: neither a connection that the
+    /// other side closed nor a request that was not answered in time is an error to it.
+    fn note_log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // What `debug` asks for tells the same twice, and much that is no trouble.
+        if matches!(level, RDKafkaLogLevel::Debug) {
+            return;
+        }
+        // A connection that never came about carried no request.
+        let is_lost = facility == "FAIL" && line.contains("in state UP");
+        if is_lost || facility == "REQTMOUT" {
             self.disconnects.fetch_add(1, Relaxed);
         }
     }
 
-    /// How many connections were lost, or closed because a request was not answered. Librdkafka says so once in half a
-    /// minute for each broker: whoever needs to know of each must have a new client after the first.
+    /// How many connections were lost, and how often requests were not answered within `socket.timeout.ms`. Librdkafka tells of a
+    /// lost connection once in half a minute for each broker: whoever needs to know of each must have a new client after the
+    /// first.
     pub(crate) fn disconnects(&self) -> u64 {
         self.disconnects.load(Relaxed)
     }
@@ -224,9 +231,12 @@ impl Reports {
     /// `place` tells the topic and the partition.
     #[cold]
     pub(crate) fn add_refused(&mut self, code: RDKafkaErrorCode, place: impl FnOnce() -> (String, i32)) {
+        use RDKafkaErrorCode::{InvalidDifferentRecord, PurgeInflight, PurgeQueue};
         // Purged: by an abort, which knows.
-        let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
-        if !purged && self.refused.is_none() {
+        let purged = matches!(code, PurgeQueue | PurgeInflight);
+        // The first counts, unless it only shared a batch with the culprit.
+        let counts = self.refused.as_ref().is_none_or(|first| first.code == InvalidDifferentRecord);
+        if counts && !purged {
             let (topic, partition) = place();
             self.refused = Some(Refused { code, topic, partition });
         }
@@ -254,7 +264,7 @@ impl ProducerState {
 
 impl ClientContext for ProducerState {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.faults.note_log(facility, line);
+        self.faults.note_log(level, facility, line);
         log(level, facility, line);
     }
 
@@ -270,4 +280,44 @@ impl ProducerContext for ProducerState {
 
     /// Reports are noted by [`ProducerEvents`](crate::native::ProducerEvents). Those that come here are of a client that is dropped.
     fn delivery(&self, _: &DeliveryResult<'_>, _: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_may_still_take_effect_are_counted() {
+        use RDKafkaLogLevel::{Debug, Error, Info, Notice, Warning};
+        let faults = Faults::default();
+        let up = "127.0.0.1:9092/1: Disconnected (after 5ms in state UP)";
+        for (level, facility, line, counted) in [
+            (Info, "FAIL", up, 1),
+            (Error, "FAIL", "127.0.0.1:9092/1: Connect failed (after 0ms in state CONNECT)", 1),
+            (Debug, "FAIL", up, 1),
+            (Notice, "REQTMOUT", "Timed out EndTxnRequest in flight (after 1000ms, timeout #0)", 2),
+            (Warning, "REQTMOUT", "Timed out 1 in-flight, 0 retry-queued, 0 out-queue, 0 partially-sent requests", 3),
+            (Debug, "REQTMOUT", "anything", 3),
+            (Warning, "GETPID", "anything", 3),
+        ] {
+            faults.note_log(level, facility, line);
+            assert_eq!(faults.disconnects(), counted, "{level:?} {facility}: {line}");
+        }
+    }
+
+    #[test]
+    fn of_a_batch_that_is_refused_the_culprit_is_told() {
+        use RDKafkaErrorCode::{InvalidDifferentRecord, InvalidRecord, MessageTimedOut, PurgeQueue};
+        let told = |codes: &[RDKafkaErrorCode]| {
+            let mut reports = Reports::default();
+            for (partition, code) in (0..).zip(codes) {
+                reports.add_refused(*code, || ("out".to_owned(), partition));
+            }
+            reports.refused.map(|refused| refused.partition)
+        };
+        assert_eq!(told(&[InvalidDifferentRecord, InvalidDifferentRecord, InvalidRecord, MessageTimedOut]), Some(2));
+        assert_eq!(told(&[InvalidRecord, InvalidDifferentRecord]), Some(0));
+        assert_eq!(told(&[PurgeQueue, InvalidDifferentRecord]), Some(1));
+        assert_eq!(told(&[PurgeQueue]), None);
+    }
 }

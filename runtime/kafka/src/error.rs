@@ -3,6 +3,8 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use sluicegate_core::{Error, ErrorKind};
 
+use crate::properties;
+
 /// What follows from an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consequence {
@@ -41,7 +43,8 @@ pub(crate) fn consequence(code: RDKafkaErrorCode) -> Consequence {
         TopicAuthorizationFailed | GroupAuthorizationFailed | ClusterAuthorizationFailed => Mend,
         TransactionalIdAuthorizationFailed => Mend,
         Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | SSL => Mend,
-        MessageSizeTooLarge | InvalidTimestamp | InvalidRecord | PolicyViolation => Mend,
+        MessageSizeTooLarge | InvalidTimestamp | PolicyViolation => Mend,
+        InvalidRecord | InvalidDifferentRecord => Mend,
         InvalidTransactionTimeout | InvalidSessionTimeout | InconsistentGroupProtocol => Mend,
         UnsupportedVersion | UnsupportedFeature | InvalidConfig | InvalidArgument => Mend,
         AutoOffsetReset | OffsetOutOfRange => Mend,
@@ -100,6 +103,7 @@ pub(crate) fn remedy(code: RDKafkaErrorCode) -> &'static str {
         Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | SSL => {
             "; check security.protocol, sasl.* and ssl.* of the properties"
         }
+        InvalidRecord | InvalidDifferentRecord => "; a compacted topic, for one, takes no record without a key",
         MessageSizeTooLarge => "; raise the topic's max.message.bytes",
         InvalidTransactionTimeout => "; lower transaction.timeout.ms or raise the broker's transaction.max.timeout.ms",
         AutoOffsetReset | OffsetOutOfRange => {
@@ -127,9 +131,8 @@ pub(crate) fn failed_call(doing: &str, error: &KafkaError) -> Error {
         }
         (KafkaError::AdminOp(code), None) => failed(doing, *code),
         (_, Some(code)) => failed(doing, code),
-        (KafkaError::ClientConfig(_, description, key, value), None) => {
-            let value = if crate::properties::is_secret(key) { "(hidden)" } else { value };
-            Error::new(ErrorKind::Config, format!("property '{key}' with value '{value}': {description}"))
+        (KafkaError::ClientConfig(_, words, key, value), None) => {
+            Error::new(ErrorKind::Config, format!("property '{key}': {}", properties::without_value(words, value)))
         }
         (KafkaError::ClientCreation(reason), None) => {
             Error::new(ErrorKind::Config, format!("cannot {doing}: {reason}"))
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_property_is_named_and_a_secret_is_not_shown() {
+    fn a_bad_property_is_named_and_its_value_is_not_shown() {
         let bad = |key: &str, value: &str| {
             let mut config = rdkafka::ClientConfig::new();
             config.set(key, value);
@@ -173,6 +176,8 @@ mod tests {
         let error = bad("no.such.property", "1");
         assert_eq!(error.kind, ErrorKind::Config);
         assert!(error.message.contains("no.such.property"), "{error}");
-        assert!(!bad("sasl.password.typo", "hunter2").message.contains("hunter2"));
+        for key in ["sasl.password.typo", "security.protocol", "debug", "linger.ms"] {
+            assert!(!bad(key, "hunter2").message.contains("hunter2"), "{key}");
+        }
     }
 }

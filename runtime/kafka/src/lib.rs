@@ -10,20 +10,20 @@
 //! copied once on their way in, from librdkafka's memory to the batch, and once on their way out.
 
 mod admin;
+mod assigned;
 mod assignment;
 mod client;
 mod config;
 mod connect;
 mod context;
 mod deadline;
-mod departures;
 mod error;
+mod flush_schedule;
 mod limits;
 mod native;
 mod presence;
 mod properties;
 mod queue;
-mod record;
 mod sink;
 mod source;
 mod transaction;
@@ -31,10 +31,10 @@ mod wake;
 
 pub use admin::{PartitionInfo, TopicInfo, Topics};
 pub use client::{ClientConfig, Produce, Reader, Writer};
-pub use config::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, PartitionBy, Start};
+pub use config::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, PartitionBy, Start, transaction_timeout};
 pub use connect::{Connection, SinkConnection, connect, connect_sink, connect_source, connect_transactional_sink};
 pub use deadline::Patience;
-pub use properties::{Role, check};
+pub use properties::{Refusal, Role, check};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
 pub use transaction::KafkaTransaction;

@@ -1,13 +1,16 @@
-//! Whether the source's topics are still there. Librdkafka tells it under some of the group's protocols only, and without
-//! the topic's name; under the others a deleted topic looks like one without records.
+//! Whether the source's topics are still there, and still the same. Librdkafka tells of a deleted one under some of the
+//! group's protocols only, and without its name; under the others it looks like one without records. Of one that was made
+//! anew it says nothing, and reads on from the old offset if the new log reaches that far.
 
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
+use rdkafka::metadata::MetadataBroker;
 use sluicegate_core::{Error, ErrorKind};
 
 use crate::connect::partitions;
 use crate::context::Consumer;
+use crate::native::{TopicId, topic_ids};
 
 /// How often brokers are asked, when nothing else gives reason to.
 const EVERY: Duration = Duration::from_secs(10);
@@ -16,18 +19,37 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long they may take to answer.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// The topics that must be there, and when to look.
+/// The topics that are read, and when to look for them.
 pub(crate) struct Presence {
-    topics: Vec<String>,
+    topics: Vec<Topic>,
+    /// One that has answered, so that there is a connection to it.
+    broker: Option<i32>,
     next: Instant,
     was_missing: bool,
 }
 
+struct Topic {
+    name: String,
+    /// Whether the source names it; one that an expression found may go.
+    is_named: bool,
+    /// As the brokers told it first; none until then.
+    id: Option<TopicId>,
+}
+
 impl Presence {
-    /// Of these topics, but for those that are patterns.
+    /// Of these topics; of those that expressions find once they are [watched](Presence::watch).
     pub(crate) fn new(topics: &[String]) -> Self {
-        let topics = topics.iter().filter(|topic| !topic.starts_with('^')).cloned().collect();
-        Presence { topics, next: Instant::now() + EVERY, was_missing: false }
+        let named = topics.iter().filter(|topic| !topic.starts_with('^'));
+        let topics = named.map(|topic| Topic { name: topic.clone(), is_named: true, id: None }).collect();
+        Presence { topics, broker: None, next: Instant::now(), was_missing: false }
+    }
+
+    /// From now on this topic must stay the same, too.
+    pub(crate) fn watch(&mut self, name: &str) {
+        if !self.topics.iter().any(|topic| topic.name == name) {
+            self.topics.push(Topic { name: name.to_owned(), is_named: false, id: None });
+            self.doubt();
+        }
     }
 
     /// There is reason to look.
@@ -35,25 +57,54 @@ impl Presence {
         self.next = self.next.min(Instant::now() + if self.was_missing { AGAIN } else { Duration::ZERO });
     }
 
-    /// Asks the brokers, if it is time to. A topic that is missing twice is gone.
+    /// Asks the brokers, if it is time to. A topic that is missing twice is gone; one that was deleted and made anew is
+    /// returned, each time until it is [accepted](Presence::accept).
     ///
     /// # Errors
     /// One is gone.
-    pub(crate) fn check(&mut self, consumer: &Consumer) -> Result<(), Error> {
+    pub(crate) fn check(&mut self, consumer: &Consumer) -> Result<Option<String>, Error> {
         if Instant::now() < self.next {
-            return Ok(());
+            return Ok(None);
         }
         let missing = self.missing(consumer);
-        self.next = Instant::now() + if missing.is_some() { AGAIN } else { EVERY };
         let was_missing = std::mem::replace(&mut self.was_missing, missing.is_some());
-        missing.filter(|_| was_missing).map_or(Ok(()), |error| Err(error.within("source")))
+        if let Some(error) = missing {
+            self.next = Instant::now() + AGAIN;
+            return if was_missing { Err(error.within("source")) } else { Ok(None) };
+        }
+        let remade = self.remade(consumer);
+        self.next = Instant::now() + if remade.is_some() { AGAIN } else { EVERY };
+        Ok(remade)
+    }
+
+    /// A topic whose id is not what it was, if the brokers tell of one.
+    pub(crate) fn remade(&mut self, consumer: &Consumer) -> Option<String> {
+        let broker = self.broker?;
+        let names: Vec<&str> = self.topics.iter().map(|topic| topic.name.as_str()).collect();
+        let (found, mut remade) = (topic_ids(consumer, broker, &names, WAIT), None);
+        for (topic, found) in self.topics.iter_mut().zip(found) {
+            if topic.id.is_some() && found.is_some() && topic.id != found {
+                remade = Some(topic.name.clone());
+            }
+            topic.id = topic.id.or(found);
+        }
+        remade
+    }
+
+    /// The topic of this name is now whatever the brokers say next.
+    pub(crate) fn accept(&mut self, name: &str) {
+        self.topics.iter_mut().filter(|topic| topic.name == name).for_each(|topic| topic.id = None);
     }
 
     /// The first that is missing. Whoever does not answer is asked another time.
-    fn missing(&self, consumer: &Consumer) -> Option<Error> {
-        for topic in &self.topics {
-            let metadata = consumer.client().fetch_metadata(Some(topic), WAIT).ok()?;
-            if let Err(error) = partitions(&metadata, topic)
+    fn missing(&mut self, consumer: &Consumer) -> Option<Error> {
+        for Topic { name, is_named, .. } in &self.topics {
+            let metadata = consumer.client().fetch_metadata(Some(name), WAIT).ok()?;
+            // Below zero: the address that was configured, whose broker is not known yet.
+            self.broker = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
+            self.broker = self.broker.or_else(|| metadata.brokers().first().map(MetadataBroker::id));
+            if *is_named
+                && let Err(error) = partitions(&metadata, name)
                 && error.kind == ErrorKind::Config
             {
                 return Some(error);

@@ -1,5 +1,9 @@
-//! Which of librdkafka's properties a user may set: any, except those that would break the promise.
+//! Which of librdkafka's properties a user may set: any that does something, except those that would break the promise.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rdkafka::error::KafkaError;
 use sluicegate_core::{Delivery, Error, ErrorKind};
 
 /// Which client a property is for.
@@ -13,26 +17,77 @@ pub enum Role {
     Plain,
 }
 
-/// Checks one property that a user wrote. Whether librdkafka knows it and likes the value shows later, when the
-/// client is made. Pure.
-///
-/// # Errors
-/// [`ErrorKind::Config`], with the key and the reason.
-pub fn check(role: Role, key: &str, value: &str) -> Result<(), Error> {
-    let reason = match role {
-        Role::Source(delivery) => common(key).or_else(|| source(delivery, key, value)),
-        Role::Sink(delivery) => common(key).or_else(|| sink(delivery, key, value)),
-        Role::Plain => common(key),
-    };
-    match reason {
-        Some(reason) => Err(Error::new(ErrorKind::Config, format!("property '{key}' cannot be set: {reason}"))),
-        None => Ok(()),
+/// A property that cannot be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its name.
+    pub key: String,
+    /// Why, without its value: that may be a secret.
+    pub reason: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "property '{}' cannot be set: {}", self.key, self.reason)
     }
 }
 
-/// Whether the value of this property must not show in logs and errors.
-pub(crate) fn is_secret(key: &str) -> bool {
-    ["password", "secret", "key.pem", "token", "sasl.oauthbearer.config", "jaas"].iter().any(|part| key.contains(part))
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Error::new(ErrorKind::Config, refusal.to_string())
+    }
+}
+
+/// Checks the properties that a user wrote: that each does something and breaks no promise, and that librdkafka knows it
+/// and takes its value. Whether they fit together shows when the client is made. No IO.
+///
+/// # Errors
+/// The first that cannot be set, by name.
+pub fn check(role: Role, properties: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let group_protocol = properties.get("group.protocol").map_or("classic", String::as_str);
+    for (key, value) in properties {
+        let reason = match role {
+            Role::Source(delivery) => common(key)
+                .or_else(|| source(delivery, key, value))
+                .or_else(|| if group_protocol.eq_ignore_ascii_case("consumer") { of_classic_group(key) } else { None }),
+            Role::Sink(delivery) => common(key).or_else(|| sink(delivery, key, value)),
+            Role::Plain => common(key),
+        };
+        let reason = reason.map(str::to_owned).or_else(|| librdkafka_refuses(key, value));
+        if let Some(reason) = reason {
+            return Err(Refusal { key: key.clone(), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Tries a property out.
+fn librdkafka_refuses(key: &str, value: &str) -> Option<String> {
+    match rdkafka::ClientConfig::new().set(key, value).create_native_config() {
+        Err(KafkaError::ClientConfig(_, words, ..)) => Some(without_value(&words, value)),
+        _ => None,
+    }
+}
+
+/// What librdkafka says of a property, without the value that it was given.
+pub(crate) fn without_value(words: &str, value: &str) -> String {
+    let mut words = words.trim_end().to_owned();
+    // In quotes it repeats the value, or that entry of a list which it does not take.
+    let entries = value.split(',').map(|entry| entry.trim().trim_start_matches(['+', '-']));
+    for quoted in [value.trim()].into_iter().chain(entries).filter(|text| !text.is_empty()) {
+        words = words.replace(&format!("\"{quoted}\""), "…");
+    }
+    // Configuration property "k" value 5 is outside allowed range 1..3
+    if let Some((before, rest)) = words.split_once("\" value ")
+        && let Some((_, after)) = rest.rsplit_once(" is outside")
+    {
+        return format!("{before}\" is outside{after}");
+    }
+    // Invalid value for configuration property "k": v
+    match words.split_once("\": ") {
+        Some((before, _)) if words.starts_with("Invalid value for") => format!("{before}\""),
+        _ => words,
+    }
 }
 
 /// Whether a property is about how brokers are reached, and so for every kind of client.
@@ -64,6 +119,7 @@ fn common(key: &str) -> Option<&'static str> {
         "transactional.id" => Some("it is made of pipeline, instance and worker, so that the dead are fenced"),
         "log.queue" | "log_level" | "log.thread.name" => Some("logs go to the program's own log"),
         "enabled_events" | "opaque" | "default_topic_conf" => Some("it is not a setting but a part of the library"),
+        "statistics.interval.ms" => Some("nothing reads librdkafka's statistics; the admin endpoint has metrics"),
         _ if key.ends_with("_cb") || key == "interceptors" => Some("it takes a function, not a value"),
         _ if key.starts_with("test.mock.") => Some("it is for the library's own tests"),
         _ => None,
@@ -85,6 +141,17 @@ fn source(delivery: Delivery, key: &str, value: &str) -> Option<&'static str> {
         "enable.partition.eof" if !is(value, false) => Some("ends of partitions are not records"),
         "check.crcs" if !is(value, true) => Some("records damaged on their way would be taken for good"),
         "consume.callback.max.messages" => Some("nothing reads it; `batch.records` bounds a batch"),
+        _ => None,
+    }
+}
+
+/// What the brokers decide by the newer of the group's protocols.
+fn of_classic_group(key: &str) -> Option<&'static str> {
+    match key {
+        "session.timeout.ms" | "heartbeat.interval.ms" => {
+            Some("with `group.protocol: consumer` the group's setting of that name on the brokers counts")
+        }
+        "partition.assignment.strategy" => Some("with `group.protocol: consumer` it is `group.remote.assignor`"),
         _ => None,
     }
 }
@@ -123,10 +190,14 @@ mod tests {
     use super::*;
     use Delivery::{AtLeastOnce, ExactlyOnce};
 
+    fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
     fn refused(role: Role, key: &str, value: &str) -> bool {
-        let result = check(role, key, value);
-        if let Err(error) = &result {
-            assert!(error.kind == ErrorKind::Config && error.message.contains(key), "{error}");
+        let result = check(role, &properties(&[(key, value)]));
+        if let Err(refusal) = &result {
+            assert!(refusal.key == key && refusal.to_string().contains(key), "{refusal}");
         }
         result.is_err()
     }
@@ -186,8 +257,31 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_known_by_name() {
-        assert!(is_secret("sasl.password") && is_secret("ssl.key.pem") && is_secret("ssl.key.password"));
-        assert!(!is_secret("linger.ms") && !is_secret("ssl.ca.location"));
+    fn what_librdkafka_does_not_take_is_refused_in_its_words_and_without_the_value() {
+        for (key, value, words) in [
+            ("no.such.property", "hunter2", "No such configuration property"),
+            ("linger.ms", "hunter2", "Invalid value"),
+            ("security.protocol", "hunter2", "Invalid value … for configuration property \"security.protocol\""),
+            ("debug", "broker,hunter2", "Invalid value … for configuration property \"debug\""),
+            ("topic.blacklist", "^(hunter2", "Failed to parse pattern …: Unmatched"),
+            ("socket.keepalive.enable", "hunter2", "Expected bool value"),
+            ("socket.timeout.ms", "777777", "is outside allowed range 10..300000"),
+            ("socket.timeout.ms", "", "empty value"),
+        ] {
+            let refusal = check(Role::Plain, &properties(&[(key, value)])).unwrap_err();
+            assert!(refusal.key == key && refusal.reason.contains(words), "{refusal}");
+            assert!(!refusal.reason.contains("hunter2") && !refusal.reason.contains("777777"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_does_nothing_is_refused() {
+        assert!(refused(Role::Source(AtLeastOnce), "statistics.interval.ms", "1000"));
+        for key in ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"] {
+            let value = if key.ends_with(".ms") { "6000" } else { "range" };
+            assert!(!refused(Role::Source(ExactlyOnce), key, value), "{key}");
+            let both = properties(&[(key, value), ("group.protocol", "consumer")]);
+            assert_eq!(check(Role::Source(ExactlyOnce), &both).unwrap_err().key, key);
+        }
     }
 }

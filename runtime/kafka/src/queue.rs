@@ -7,26 +7,26 @@ use sluicegate_core::{Error, ErrorKind, Output};
 
 use crate::context::Producer;
 use crate::deadline::Patience;
-use crate::departures::{Departures, Reason};
 use crate::error::{failed, kind};
-use crate::native::{self, OutputHeaders, ProducerEvents, TopicHandle};
-use crate::record::{Produced, SharedProducer};
+use crate::flush_schedule::{FlushSchedule, Why};
+use crate::native::{self, OutputHeaders, Produced, ProducerEvents, SharedProducer, TopicHandle};
 
 /// How long an output waits for room at most.
 const FULL_WAIT: Duration = Duration::from_secs(60);
 /// How often it looks whether there is room again.
 const FULL_TURN: Duration = Duration::from_millis(2);
-/// After so long it is not because of what is on its way that there is no room.
+/// A queue that is still full after this long is not just waiting for what is already on its way: outputs that wait in
+/// unfilled batches are flushed.
 const STUCK: Duration = Duration::from_millis(20);
-/// For so long librdkafka is told to send without regard to `linger.ms`: its threads take a moment to hear of it.
-const SEND_MS: i32 = 1;
+/// How long librdkafka flushes at a time: its threads take a moment to hear of it.
+const FLUSH_MS: i32 = 1;
 
-/// librdkafka's queue of outputs: where they wait until their batch is full, or told to go.
+/// librdkafka's queue of outputs, where they wait until their batch is full or flushed.
 pub(crate) struct Queue {
     pub(crate) producer: SharedProducer,
     pub(crate) events: Arc<ProducerEvents>,
-    departures: Departures,
-    /// So many that have not arrived are sure to fill a batch, once the queue is full.
+    schedule: FlushSchedule,
+    /// With so many outputs in flight, some partition's batch is full once the queue is.
     fills_at: u64,
     patience: Patience,
 }
@@ -38,7 +38,7 @@ impl Queue {
         fills_at: u64,
         patience: Patience,
     ) -> Self {
-        Queue { producer, events, departures: Departures::new(Instant::now()), fills_at, patience }
+        Queue { producer, events, schedule: FlushSchedule::new(Instant::now()), fills_at, patience }
     }
 
     /// Adds an output, and blocks while there is no room for it.
@@ -50,7 +50,7 @@ impl Queue {
         produced: &Produced<'_>,
         headers: &mut Option<OutputHeaders>,
     ) -> Result<(), Error> {
-        self.departures.write();
+        self.schedule.add();
         let mut full = None;
         loop {
             match topic.produce(produced, headers) {
@@ -61,7 +61,7 @@ impl Queue {
         }
     }
 
-    /// Takes what has arrived out of the queue, and waits for more to where that was done before: since when, `full` says.
+    /// Takes reports of what has arrived, which makes room; if that did not help before (`full` says since when), waits for more.
     #[cold]
     fn make_room(&mut self, topic: &TopicHandle, full: &mut Option<Instant>) -> Result<(), Error> {
         if let Some(start) = *full {
@@ -69,9 +69,9 @@ impl Queue {
                 let message = format!("the queue of topic '{}' stayed full", topic.name());
                 return Err(Error::new(ErrorKind::Retry, message));
             }
-            // What takes the room may wait for company that does not come before there is room.
-            let may_wait = self.standstill() != Reason::Held && start.elapsed() < STUCK;
-            if may_wait || !self.send(Reason::Held) {
+            // Unless some batch is full, nothing goes by itself.
+            let may_wait = self.when_blocked() != Why::Blocked && start.elapsed() < STUCK;
+            if may_wait || !self.flush(Why::Blocked) {
                 self.events.wait(FULL_TURN);
             }
         } else {
@@ -81,29 +81,29 @@ impl Queue {
         Ok(())
     }
 
-    /// Has sent what waits for company in its batch, which takes a millisecond, unless it is too early for that. Says whether it did.
-    pub(crate) fn send(&mut self, reason: Reason) -> bool {
-        let under_way = self.under_way();
-        let due = self.departures.are_due(Instant::now(), under_way, reason);
+    /// Flushes unfilled batches, which takes a millisecond, unless it is too early for that. Says whether it did.
+    pub(crate) fn flush(&mut self, why: Why) -> bool {
+        let due = self.schedule.should_flush(Instant::now(), self.in_flight(), why);
         if due {
-            native::flush(&self.producer, SEND_MS);
+            native::flush(&self.producer, FLUSH_MS);
         }
         due
     }
 
-    /// Sleeps until some have arrived, others are to be told to go, or for `time`.
-    pub(crate) fn wait(&self, time: Duration, reason: Reason) {
-        let next = self.departures.due_in(Instant::now(), self.under_way(), reason);
+    /// Sleeps until some outputs have arrived, the next flush is due, or for `time`.
+    pub(crate) fn wait(&self, time: Duration, why: Why) {
+        let next = self.schedule.next_flush_in(Instant::now(), self.in_flight(), why);
         self.events.wait(next.map_or(time, |next| time.min(next)));
     }
 
-    /// Why to send while nothing more comes before some have arrived: some may fill batches, which go by themselves, or none does.
-    pub(crate) fn standstill(&self) -> Reason {
-        if self.under_way() < self.fills_at { Reason::Held } else { Reason::Lull }
+    /// Why a worker that waits for some outputs to arrive flushes: where some batch is sure to be full, and on its way, others
+    /// need not hurry.
+    pub(crate) fn when_blocked(&self) -> Why {
+        if self.in_flight() < self.fills_at { Why::Blocked } else { Why::Idle }
     }
 
     /// How many outputs have not arrived.
-    fn under_way(&self) -> u64 {
+    fn in_flight(&self) -> u64 {
         u64::try_from(self.producer.in_flight_count()).unwrap_or(0)
     }
 }

@@ -5,11 +5,10 @@ use rdkafka::producer::Producer as _;
 use sluicegate_core::{Acks, Destination, Error, ErrorKind, Output, Progress, Sink, Ticket};
 
 use crate::config::{KafkaSinkConfig, PartitionBy};
-use crate::departures::Reason;
 use crate::error::failed;
-use crate::native::{OutputHeaders, TopicHandle};
+use crate::flush_schedule::Why;
+use crate::native::{BY_KEY, OutputHeaders, Produced, TopicHandle};
 use crate::queue::{Queue, failed_producer};
-use crate::record::{BY_KEY, Produced};
 
 /// A producer, as a [`Sink`]. To be used on one thread.
 pub struct KafkaSink {
@@ -74,14 +73,14 @@ impl Sink for KafkaSink {
     }
 
     fn send_now(&mut self) {
-        self.queue.send(Reason::Lull);
+        self.queue.flush(Why::Idle);
     }
 
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
-        let reason = if wait.is_zero() { Reason::Company } else { self.queue.standstill() };
+        let why = if wait.is_zero() { Why::Trickle } else { self.queue.when_blocked() };
         let mut end = None;
         loop {
-            self.queue.send(reason);
+            self.queue.flush(why);
             self.queue.events.serve();
             let refused = self.queue.producer.context().take_reports(&mut self.durable);
             let is_any = !self.durable.is_empty();
@@ -98,7 +97,7 @@ impl Sink for KafkaSink {
             if now >= end {
                 return Ok(());
             }
-            self.queue.wait(end - now, reason);
+            self.queue.wait(end - now, why);
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluicegate_core::{Batch, Error, ErrorKind, Partition, Polled, Source};
 
-use crate::assignment;
-use crate::config::{KafkaSourceConfig, OnMissingOffset, Start};
+use crate::assigned::Assigned;
+use crate::assignment::{self, Starts};
+use crate::config::KafkaSourceConfig;
 use crate::context::{self, Rebalance};
 use crate::deadline::CLOSE_WAIT;
 use crate::error::{self, failed, failed_call};
-use crate::native::{ConsumerEvents, MessageBatch, PartitionQueue};
+use crate::native::{ConsumerEvents, ReadError, SharedConsumer};
 use crate::presence::Presence;
-use crate::record::{ReadError, SharedConsumer};
 use crate::wake::Wake;
 
 /// A member of a consumer group, as a [`Source`]. To be used on one thread.
@@ -29,8 +29,7 @@ pub struct KafkaSource {
     /// To be subscribed to by the first poll: a member that does not poll would only hold the others up.
     topics: Vec<String>,
     presence: Presence,
-    start: Start,
-    on_missing_offset: OnMissingOffset,
+    starts: Starts,
     batch_records: usize,
     batch_bytes: usize,
     partitions: Vec<Assigned>,
@@ -41,24 +40,17 @@ pub struct KafkaSource {
     closed: bool,
 }
 
-struct Assigned {
-    partition: Partition,
-    queue: PartitionQueue,
-    /// Records that the last batch had no room for.
-    rest: MessageBatch,
-    held: bool,
-    /// Where it began, should the group have no offset yet.
-    begin: Offset,
-    /// The offset after the last record given.
-    next: u64,
-}
-
 /// How long librdkafka may take to note that a partition is to be read from elsewhere.
 const SEEK_WAIT: Duration = Duration::from_secs(5);
 const BACK: &str = "go back to the committed offsets";
 
 impl KafkaSource {
-    pub(crate) fn new(consumer: SharedConsumer, config: &KafkaSourceConfig) -> Result<Self, Error> {
+    /// `known` says how many partitions each topic has now.
+    pub(crate) fn new(
+        consumer: SharedConsumer,
+        config: &KafkaSourceConfig,
+        known: BTreeMap<String, usize>,
+    ) -> Result<Self, Error> {
         let wake = Arc::new(Wake::default());
         let events = ConsumerEvents::new(&consumer, Arc::clone(&wake));
         let events = events.ok_or_else(|| Error::new(ErrorKind::Stopped, "the consumer has no queue of events"))?;
@@ -68,8 +60,7 @@ impl KafkaSource {
             group: config.group.clone(),
             topics: config.topics.clone(),
             presence: Presence::new(&config.topics),
-            start: config.start,
-            on_missing_offset: config.on_missing_offset,
+            starts: Starts::new(config.start, config.on_missing_offset, known),
             batch_records: config.batch_records,
             batch_bytes: config.batch_bytes.max(1),
             partitions: Vec::new(),
@@ -129,6 +120,12 @@ impl KafkaSource {
         loop {
             if self.unanswered.is_none() {
                 self.unanswered = self.consumer.context().next_rebalance();
+                // It may be because a topic was made anew, whose partitions begin elsewhere.
+                if self.unanswered.is_some()
+                    && let Some(topic) = self.presence.remade(&self.consumer)
+                {
+                    self.begin_anew(&topic)?;
+                }
             }
             match &self.unanswered {
                 None => return Ok(None),
@@ -147,19 +144,17 @@ impl KafkaSource {
     }
 
     fn assign(&mut self, partitions: &TopicPartitionList) -> Result<(), Error> {
-        let (begin, decided) = assignment::resolve(&self.consumer, &self.group, partitions, self.start)?;
+        let (begin, decided) = assignment::resolve(&self.consumer, &self.group, partitions, &self.starts)?;
         let mut topics: HashMap<String, Arc<str>> = HashMap::new();
         for element in begin.elements() {
-            let (name, number) = (element.topic(), element.partition());
+            let name = element.topic();
+            self.presence.watch(name);
             let topic = topics.entry(name.to_owned()).or_insert_with(|| Arc::from(name));
-            let partition = Partition { topic: Arc::clone(topic), number: number.unsigned_abs() };
+            let partition = Partition { topic: Arc::clone(topic), number: element.partition().unsigned_abs() };
             self.partitions.retain(|assigned| assigned.partition != partition);
-            let queue = PartitionQueue::split(&self.consumer, name, number, Arc::clone(&self.wake));
-            let queue =
-                queue.ok_or_else(|| failed(&format!("read {partition}"), RDKafkaErrorCode::UnknownPartition))?;
-            let rest = MessageBatch::new(&self.consumer, self.batch_records);
-            let begin = element.offset();
-            self.partitions.push(Assigned { partition, queue, rest, held: false, begin, next: 0 });
+            let (begin, doing) = (element.offset(), format!("read {partition}"));
+            let assigned = Assigned::new(&self.consumer, partition, begin, self.batch_records, &self.wake);
+            self.partitions.push(assigned.ok_or_else(|| failed(&doing, RDKafkaErrorCode::UnknownPartition))?);
         }
         self.turn = 0;
         context::assign(&self.consumer, &begin).map_err(|error| failed_call("take over partitions", &error))?;
@@ -182,7 +177,30 @@ impl KafkaSource {
             to.add_partition_offset(topic, number.cast_signed(), offset).map_err(|error| failed_call(BACK, &error))?;
         }
         let sought = self.consumer.seek_partitions(to, SEEK_WAIT).map_err(|error| failed_call(BACK, &error))?;
-        sought.elements().iter().try_for_each(|element| element.error()).map_err(|error| failed_call(BACK, &error))
+        sought.elements().iter().try_for_each(|element| element.error()).map_err(|error| failed_call(BACK, &error))?;
+        // Librdkafka's position before it counts no more.
+        for assigned in &mut self.partitions {
+            let _ = assigned.queue.advance();
+        }
+        Ok(())
+    }
+
+    /// The topic was deleted and made anew since this member looked first: what it was given of it, and the group's offsets,
+    /// are of another log.
+    #[cold]
+    fn begin_anew(&mut self, topic: &str) -> Result<(), Error> {
+        let mut held = TopicPartitionList::new();
+        for Assigned { partition, .. } in self.partitions.iter().filter(|held| &*held.partition.topic == topic) {
+            held.add_partition(topic, partition.number.cast_signed());
+        }
+        let what = format!("topic '{topic}' was deleted and made anew while group '{}' read it", self.group);
+        match self.starts.begin_anew(&self.consumer, topic, &held, &what) {
+            Ok(()) => self.presence.accept(topic),
+            // Tried again once the group is stable.
+            Err(error) if error.kind == ErrorKind::Rewind => return Ok(()),
+            Err(error) => return Err(error.within("source")),
+        }
+        if held.count() == 0 { Ok(()) } else { Err(Error::new(ErrorKind::Retry, what)) }
     }
 
     /// Fills the batch with the next records that wait, if any do.
@@ -218,10 +236,12 @@ impl KafkaSource {
         }
         // Most likely not of this partition alone.
         let mut all = TopicPartitionList::new();
-        for Assigned { partition, .. } in &self.partitions {
-            all.add_partition(&partition.topic, partition.number.cast_signed());
+        for Assigned { partition, next, .. } in &self.partitions {
+            let next = if *next > 0 { Offset::Offset(next.cast_signed()) } else { Offset::Invalid };
+            // Fails for an offset only that is none.
+            let _ = all.add_partition_offset(&partition.topic, partition.number.cast_signed(), next);
         }
-        match assignment::skip_missing(&self.consumer, &self.group, &all, self.on_missing_offset) {
+        match self.starts.skip_missing(&self.consumer, &self.group, &all) {
             Ok(()) => Error::new(ErrorKind::Retry, format!("cannot {doing} any more")),
             Err(error) => error,
         }
@@ -238,44 +258,15 @@ impl KafkaSource {
     }
 }
 
-impl Assigned {
-    /// Fills the batch with the partition's next records that wait, if any do.
-    fn read(&mut self, batch: &mut Batch, batch_bytes: usize) -> Result<bool, ReadError> {
-        loop {
-            while !self.rest.is_empty() {
-                if self.copy(batch, batch_bytes)? {
-                    return Ok(true);
-                }
-            }
-            if !self.queue.take_ready() {
-                return Ok(false);
-            }
-            if self.rest.fill(&self.queue) {
-                self.queue.set_ready();
-            }
-        }
-    }
-
-    fn copy(&mut self, batch: &mut Batch, batch_bytes: usize) -> Result<bool, ReadError> {
-        batch.partition.clone_from(&self.partition);
-        // A repeated offset would be a repeated record; none is let through, whatever librdkafka does.
-        self.rest.copy_into(batch, batch_bytes, self.next)?;
-        let Some(last) = batch.offsets.last() else {
-            return Ok(false);
-        };
-        self.next = last + 1;
-        batch.log_end = self.queue.log_end();
-        Ok(true)
-    }
-}
-
 impl Source for KafkaSource {
     fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
         batch.clear();
         if !self.topics.is_empty() {
             self.subscribe()?;
         }
-        self.presence.check(&self.consumer)?;
+        if let Some(topic) = self.presence.check(&self.consumer)? {
+            self.begin_anew(&topic)?;
+        }
         let mut end = None;
         loop {
             self.wake.lower();
@@ -352,8 +343,8 @@ impl Source for KafkaSource {
         self.partitions.clear();
         let context = self.consumer.context();
         context.close();
-        // First, as librdkafka then takes any answer for "give up all". Before, it would refuse one about partitions that
-        // it assigned and that were never taken over, and wait for another for ever.
+        // First of all: from then on librdkafka takes any answer to a rebalance for "give up all". Before, it would refuse an
+        // answer about partitions that were assigned and never taken over, and wait for another one for ever.
         if let Err(error) = self.consumer.close_queue() {
             tracing::debug!(group = %self.group, "the group cannot be left in good order: {error}");
             return;

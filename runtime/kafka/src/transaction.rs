@@ -12,9 +12,8 @@ use sluicegate_core::{Acks, Error, ErrorKind, Positions, Transaction};
 use crate::context::Producer;
 use crate::deadline::{Patience, until};
 use crate::error::{self, failed_call};
-use crate::native::{self, ProducerEvents};
+use crate::native::{self, ProducerEvents, SharedConsumer, SharedProducer};
 use crate::queue::failed_producer;
-use crate::record::{SharedConsumer, SharedProducer};
 
 /// How long an abort may take; what is left of the transaction then is its successor's to fence.
 const ABORT_WAIT: Duration = Duration::from_secs(10);
@@ -22,9 +21,10 @@ const ABORT_WAIT: Duration = Duration::from_secs(10);
 const REBALANCE_WAIT: Duration = Duration::from_secs(3);
 /// How long a commit of offsets alone may take.
 const COMMIT_WAIT: Duration = Duration::from_secs(60);
-/// For so long librdkafka is told to flush at a time.
+/// How long librdkafka flushes at a time.
 const FLUSH_MS: i32 = 1;
-/// Then for this part of the time that it has taken already it is not, unless something arrives, but not for longer than this.
+/// Between two flushes a commit pauses, until something arrives, for this fraction of the time that it has taken so far, but
+/// never for longer than [`FLUSH_PAUSE_MAX`].
 const FLUSH_PAUSE: u32 = 8;
 const FLUSH_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Between two tries of a call that librdkafka says may be repeated.
@@ -32,11 +32,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Commits a group's offsets, with its outputs where that is the promise, as a [`Transaction`]. To be used on one
 /// thread.
-pub struct KafkaTransaction {
-    /// None: outputs alone.
-    consumer: Option<SharedConsumer>,
-    patience: Patience,
-    exactly_once: Option<ExactlyOnce>,
+pub struct KafkaTransaction(Commits);
+
+enum Commits {
+    /// A group's offsets, of which outputs that are durable are no part.
+    Offsets(SharedConsumer, Patience),
+    /// Outputs, whatever positions they are given with.
+    Outputs(ExactlyOnce),
+    /// Both as one.
+    Both(SharedConsumer, ExactlyOnce),
 }
 
 struct ExactlyOnce {
@@ -54,7 +58,7 @@ struct ExactlyOnce {
 impl KafkaTransaction {
     /// Commits offsets alone.
     pub(crate) fn at_least_once(consumer: SharedConsumer, patience: Patience) -> Self {
-        KafkaTransaction { consumer: Some(consumer), patience, exactly_once: None }
+        KafkaTransaction(Commits::Offsets(consumer, patience))
     }
 
     /// Commits outputs, with a group's offsets where there is a consumer. Fences whoever had the same transactional id.
@@ -69,16 +73,22 @@ impl KafkaTransaction {
         timeout: Duration,
         patience: Patience,
     ) -> Result<Self, Error> {
-        let exactly_once = ExactlyOnce { topics, events, producer, patience: patience.clone(), timeout, open: None };
+        let exactly_once = ExactlyOnce { topics, events, producer, patience, timeout, open: None };
         let begin = |producer: &Producer, left: Duration| producer.init_transactions(left);
         exactly_once.call("begin with transactions", timeout, begin, &mut idle)?;
-        Ok(KafkaTransaction { consumer, patience, exactly_once: Some(exactly_once) })
+        Ok(KafkaTransaction(match consumer {
+            Some(consumer) => Commits::Both(consumer, exactly_once),
+            None => Commits::Outputs(exactly_once),
+        }))
     }
 }
 
 impl Transaction for KafkaTransaction {
     fn begin(&mut self) -> Result<(), Error> {
-        self.exactly_once.as_mut().map_or(Ok(()), ExactlyOnce::begin)
+        match &mut self.0 {
+            Commits::Offsets(..) => Ok(()),
+            Commits::Outputs(exactly_once) | Commits::Both(_, exactly_once) => exactly_once.begin(),
+        }
     }
 
     fn commit(&mut self, positions: &Positions) -> Result<(), Error> {
@@ -86,26 +96,27 @@ impl Transaction for KafkaTransaction {
     }
 
     fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
-        let offsets = offsets(positions)?;
-        match (&mut self.exactly_once, &self.consumer) {
-            (None, None) => Ok(()),
-            (None, Some(consumer)) => commit_offsets(consumer, offsets, &self.patience),
-            (Some(exactly_once), None) => exactly_once.commit(None, meanwhile),
-            (Some(exactly_once), Some(consumer)) => {
+        match &mut self.0 {
+            Commits::Offsets(consumer, patience) => commit_offsets(consumer, offsets(positions)?, patience),
+            Commits::Outputs(exactly_once) => exactly_once.commit(None, meanwhile),
+            Commits::Both(consumer, exactly_once) => {
                 let no_member = || Error::new(ErrorKind::Retry, "the consumer is no member of its group");
-                let group = Some((offsets, consumer.group_metadata().ok_or_else(no_member)?));
-                exactly_once.commit(group, meanwhile)
+                let group = consumer.group_metadata().ok_or_else(no_member)?;
+                exactly_once.commit(Some((offsets(positions)?, group)), meanwhile)
             }
         }
     }
 
     fn abort(&mut self) -> Result<(), Error> {
-        self.exactly_once.as_mut().map_or(Ok(()), ExactlyOnce::abort)
+        match &mut self.0 {
+            Commits::Offsets(..) => Ok(()),
+            Commits::Outputs(exactly_once) | Commits::Both(_, exactly_once) => exactly_once.abort(),
+        }
     }
 }
 
-/// Commits offsets alone. While members of a cooperative group still read, the group may be between two generations
-/// and take no offsets for a moment; what this member owns stays its own meanwhile, unless it is lost.
+/// Commits offsets alone. A cooperative group whose members still read may be between two generations, and take no offsets
+/// for a moment; this member keeps what it owns meanwhile, unless that is lost.
 fn commit_offsets(consumer: &SharedConsumer, offsets: TopicPartitionList, patience: &Patience) -> Result<(), Error> {
     let (consumer, start) = (Arc::clone(consumer), Instant::now());
     let offsets = Arc::new(offsets);
@@ -158,8 +169,8 @@ impl ExactlyOnce {
 
     /// Waits until no output is in flight.
     ///
-    /// While it is told to flush, librdkafka asks without pause whether a batch has arrived that another waits for: it is told
-    /// again when something has arrived, and else the less often the longer that takes.
+    /// While it flushes, librdkafka checks without pause whether a batch has arrived that another waits for. So each flush is
+    /// short, and the next follows when something has arrived, or after a pause that grows.
     fn flush(&self, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
         let start = Instant::now();
         loop {
@@ -197,13 +208,13 @@ impl ExactlyOnce {
         self.check("during a transaction, which was aborted")
     }
 
-    /// A producer that lost a connection is not used for another transaction: until librdkafka has KIP-890 (#5423), a
-    /// request that was sent twice may end the *next* one too.
+    /// A producer that lost a connection, or had no answer in time, is not used for another transaction: until librdkafka has
+    /// KIP-890 (#5423), a request that was sent twice may end the *next* one too.
     fn check(&self, when: &str) -> Result<(), Error> {
         if !self.was_disconnected() {
             return Ok(());
         }
-        let message = format!("a connection was lost {when}; going on with a new producer");
+        let message = format!("a connection was lost, or an answer, {when}; going on with a new producer");
         Err(Error::new(ErrorKind::Retry, message))
     }
 

@@ -13,7 +13,7 @@ use sluicegate_core::{
     Batch, Delivery, Destination, ErrorKind, NO_TIMESTAMP, Output, Partition, Polled, Positions, Progress, Sink as _,
     Source as _, Stop, Ticket, Transaction as _,
 };
-use sluicegate_kafka::{ClientConfig, Connection, KafkaSinkConfig, KafkaSourceConfig, Produce, Start, Writer};
+use sluicegate_kafka::{ClientConfig, Connection, KafkaSinkConfig, KafkaSourceConfig, Produce, Reader, Start, Writer};
 
 fn straight_line(delivery: Delivery) {
     let mock = mock(&[("in", 3), ("out", 3)]);
@@ -207,6 +207,30 @@ fn a_batch_keeps_to_its_bounds() {
         }
     }
     assert_eq!(offsets, (0..100).collect::<Vec<u64>>());
+}
+
+#[test]
+fn headers_that_cannot_be_read_are_an_error_and_come_after_the_records_before() {
+    let mock = mock(&[("in", 1), ("out", 1)]);
+    let brokers = mock.bootstrap_servers();
+    let config = ClientConfig { brokers: brokers.clone(), ..ClientConfig::default() };
+    let mut writer = Writer::new(&config, "in").unwrap();
+    let headers = vec![(&b"h"[..], None); 100_001];
+    for headers in [&headers[..100_000], &headers] {
+        writer.write(&Produce { partition: Some(0), value: Some(b"x"), headers, ..Produce::default() }).unwrap();
+    }
+    writer.flush(Duration::from_secs(10)).unwrap();
+    let (mut batch, mut given, end) = (Batch::default(), 0, Instant::now() + Duration::from_secs(20));
+    let mut reader = Reader::new(&config, "in", true).unwrap();
+    let error = loop {
+        assert!(Instant::now() < end, "no error came");
+        match reader.read(&mut batch, Duration::from_millis(100)) {
+            Ok(_) => given += batch.rows().map(|row| row.headers.count()).sum::<usize>(),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.message.contains("headers cannot be read"), "{error}");
+    assert_eq!(given, 100_000, "of the record before");
 }
 
 #[test]

@@ -305,6 +305,30 @@ fn slow_coordinators_are_waited_for() {
     connection.transaction.commit(&Positions::from([(input(), 2)])).unwrap();
 }
 
+/// It may still be on its way, and take effect on the next transaction.
+#[test]
+fn a_request_that_was_not_answered_in_time_costs_the_producer() {
+    let (mock, mut sink, connection) = half_way();
+    drop(connection);
+    sink.properties.insert("socket.timeout.ms".into(), "1000".into());
+    let mut connection = connect(&source(&mock.bootstrap_servers(), "g"), &sink).unwrap();
+    transact(&mut connection).unwrap();
+    let slow = |time| (1..=2).for_each(|broker| mock.broker_round_trip_time(broker, time).unwrap());
+    connection.transaction.begin().unwrap();
+    write(&mut connection).unwrap();
+    slow(Duration::from_millis(1500));
+    let start = Instant::now();
+    let committed = connection.transaction.commit_while(&Positions::from([(input(), 2)]), &mut || {
+        // By then librdkafka, which looks once in a second, has given up the first.
+        if start.elapsed() > Duration::from_millis(2500) {
+            slow(Duration::ZERO);
+        }
+        false
+    });
+    let (follows, said) = followed(committed);
+    assert!(follows == Replace && said.contains("which was committed"), "{said}");
+}
+
 #[test]
 fn coordinators_that_are_gone_are_not_waited_for_beyond_the_limit() {
     let (mock, _, mut connection) = half_way();

@@ -149,11 +149,10 @@ fn check_properties(
     path: Path<'_>,
     file: &Checked<'_>,
 ) -> Result<(), ConfigError> {
-    for (name, value) in properties.iter() {
-        let path: Vec<&str> = path.iter().copied().chain([name]).collect();
-        sluicegate_kafka::check(role, name, value).map_err(|error| file.error(&path, error.message))?;
-    }
-    Ok(())
+    sluicegate_kafka::check(role, &properties.to_map()).map_err(|refusal| {
+        let path: Vec<&str> = path.iter().copied().chain([refusal.key.as_str()]).collect();
+        file.error(&path, refusal.to_string())
+    })
 }
 
 fn check_stages(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
@@ -233,8 +232,11 @@ fn check_rule(
 }
 
 fn check_delivery(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
-    if pipeline.delivery == Delivery::AtLeastOnce || one_system(&pipeline.source, &pipeline.sink) {
+    if pipeline.delivery == Delivery::AtLeastOnce {
         return Ok(());
+    }
+    if one_system(&pipeline.source, &pipeline.sink) {
+        return check_deadlines(pipeline, file);
     }
     let path: Path<'_> = if file.says(&["delivery"]) { &["delivery"] } else { &["sink"] };
     let (source, sink) = match (&pipeline.source, &pipeline.sink) {
@@ -253,6 +255,25 @@ fn check_delivery(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigE
         pipeline.sink.kind()
     );
     Err(file.error(path, reason).with_hint(hint))
+}
+
+/// A transaction is open while a plugin runs: one that may take longer than the coordinator waits would be aborted, and run
+/// again, for ever.
+fn check_deadlines(pipeline: &Pipeline, file: &Checked<'_>) -> Result<(), ConfigError> {
+    let Sink::Kafka(kafka) = &pipeline.sink else { return Ok(()) };
+    let timeout = sluicegate_kafka::transaction_timeout(&kafka.properties.to_map());
+    for (index, stage) in pipeline.stages.iter().enumerate() {
+        let deadline = stage.limits.deadline;
+        if deadline.0 > timeout / 2 {
+            let index = index.to_string();
+            let most = Time(timeout / 2);
+            let message =
+                format!("deadline is {deadline}; exactly once, the most is half of transaction.timeout.ms: {most}");
+            let hint = "set a shorter deadline, or a larger transaction.timeout.ms in 'sink.kafka.properties'";
+            return Err(file.error(&["stages", &index, "limits", "deadline"], message).with_hint(hint));
+        }
+    }
+    Ok(())
 }
 
 fn system_name(kind: &str) -> &str {

@@ -79,6 +79,11 @@ impl Properties {
         self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// All of them, as a client library takes them.
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        self.values.clone()
+    }
+
     /// The value of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)

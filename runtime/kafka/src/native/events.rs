@@ -8,12 +8,10 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer as _;
 use rdkafka_sys as sys;
-use rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 
 use super::queue::Queue;
-use super::text;
+use super::{SharedConsumer, SharedProducer, code, error_of, text};
 use crate::context::ProducerState;
-use crate::record::{SharedConsumer, SharedProducer};
 use crate::wake::Wake;
 
 /// Syslog's levels, which librdkafka gives by their numbers.
@@ -29,6 +27,11 @@ const LEVELS: [RDKafkaLogLevel; 8] = [
 ];
 /// More events than this are left for the next time.
 const EVENTS_MAX: usize = 4096;
+
+unsafe extern "C" {
+    /// As rdkafka-sys declares it, but with the code as the number that it is.
+    fn rd_kafka_event_error(event: *mut sys::rd_kafka_event_t) -> i32;
+}
 
 /// A consumer's queue of events, which its `poll` serves. At most one a client: the last one made is the one that wakes.
 pub(crate) struct ConsumerEvents {
@@ -54,8 +57,8 @@ impl ConsumerEvents {
 
 /// A producer's queue of events. At most one a client, as above.
 ///
-/// Served here, as rust-rdkafka's `poll` has a callback for each output, with an allocation for each event and two atomic counts
-/// for each output.
+/// Served here and not by rust-rdkafka's `poll`, which calls back for each output, allocates for each event, and changes two
+/// atomic counts for each output.
 pub(crate) struct ProducerEvents {
     queue: Queue,
     /// Dropped after the queue.
@@ -74,8 +77,8 @@ impl ProducerEvents {
         self.queue.wake().wait(time);
     }
 
-    /// Has noted in the client's [`ProducerState`] what happened: reports, errors, logs. Does not wait for more. To be called on the
-    /// thread that waits.
+    /// Notes down in the client's [`ProducerState`] what has happened: reports, errors, logs. Does not wait for more. To be called
+    /// on the thread that [waits](ProducerEvents::wait).
     pub(crate) fn serve(&self) {
         self.queue.wake().lower();
         for _ in 0..EVENTS_MAX {
@@ -107,15 +110,19 @@ impl Event {
         let mut reports = state.reports();
         loop {
             // SAFETY: the event is valid, and so is its message until the event is destroyed.
-            let Some(message) = (unsafe { sys::rd_kafka_event_message_next(self.0.as_ptr()).as_ref() }) else { return };
-            if message.err == RD_KAFKA_RESP_ERR_NO_ERROR {
-                reports.add_durable(message._private as usize);
-            } else {
-                reports.add_refused(message.err.into(), || {
-                    // SAFETY: a message has a topic, whose name is a C string and lives as long.
-                    let topic = unsafe { text(sys::rd_kafka_topic_name(message.rkt)) };
-                    (topic, message.partition)
-                });
+            let message = unsafe { sys::rd_kafka_event_message_next(self.0.as_ptr()) };
+            if message.is_null() {
+                return;
+            }
+            // SAFETY: as above.
+            match unsafe { error_of(message) } {
+                // SAFETY: as above.
+                None => reports.add_durable(unsafe { (*message)._private } as usize),
+                Some(code) => reports.add_refused(code, || {
+                    // SAFETY: as above; a message has a topic, whose name is a C string and lives as long. The broker's own words
+                    // are not read: librdkafka has freed them by now (rd_kafka_Produce_result_destroy).
+                    unsafe { (text(sys::rd_kafka_topic_name((*message).rkt)), (*message).partition) }
+                }),
             }
         }
     }
@@ -123,11 +130,11 @@ impl Event {
     #[cold]
     fn note_error(&self, state: &ProducerState) {
         // SAFETY: the event is valid and an error, whose text lives as long.
-        let (code, reason) = unsafe {
+        let (error, reason) = unsafe {
             let event = self.0.as_ptr();
-            (sys::rd_kafka_event_error(event), text(sys::rd_kafka_event_error_string(event)))
+            (code(rd_kafka_event_error(event)), text(sys::rd_kafka_event_error_string(event)))
         };
-        state.error(KafkaError::Global(code.into()), reason.trim());
+        state.error(KafkaError::Global(error), reason.trim());
     }
 
     #[cold]

@@ -9,8 +9,24 @@ use rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 use rdkafka_sys::rd_kafka_vtype_t::*;
 use sluicegate_core::NO_TIMESTAMP;
 
+use super::SharedProducer;
 use crate::context::Producer;
-use crate::record::{Produced, SharedProducer};
+
+/// The partition number that asks for the topic's partitioner.
+pub(crate) const BY_KEY: i32 = -1;
+
+/// An output's key, value and the like.
+#[derive(Clone, Copy)]
+pub(crate) struct Produced<'a> {
+    /// [`BY_KEY`], or the number.
+    pub(crate) partition: i32,
+    /// Milliseconds, or [`NO_TIMESTAMP`].
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    /// Comes back with the output's report.
+    pub(crate) ticket: usize,
+}
 
 /// A topic to produce to.
 pub(crate) struct TopicHandle {

@@ -1,15 +1,15 @@
 use std::ffi::{CStr, CString, c_void};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
-use rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+use rdkafka_sys::rd_kafka_resp_err_t::{RD_KAFKA_RESP_ERR__NOENT, RD_KAFKA_RESP_ERR_NO_ERROR};
 use sluicegate_core::{Batch, NO_TIMESTAMP};
 
 use super::queue::Queue;
-use super::text;
-use crate::record::{ReadError, SharedConsumer};
+use super::{SharedConsumer, error_of, text};
 use crate::wake::Wake;
 
 /// The records of one partition that were fetched but not read.
@@ -17,6 +17,9 @@ pub(crate) struct PartitionQueue {
     queue: Queue,
     topic: CString,
     number: i32,
+    place: Place,
+    /// Librdkafka's position when it was asked for it last.
+    position: Option<u64>,
     client: SharedConsumer,
 }
 
@@ -31,7 +34,11 @@ impl PartitionQueue {
             sys::rd_kafka_queue_forward(queue.native(), ptr::null_mut());
             queue
         };
-        Some(PartitionQueue { queue, topic, number, client: Arc::clone(client) })
+        let place = Place::new(&topic, number)?;
+        let mut queue = PartitionQueue { queue, topic, number, place, position: None, client: Arc::clone(client) };
+        // It may still be that of a time when the partition was this member's before.
+        queue.advance();
+        Some(queue)
     }
 
     /// Whether something came since the last call; reading on until the queue is empty is up to the caller.
@@ -44,6 +51,20 @@ impl PartitionQueue {
         self.queue.set_ready();
     }
 
+    /// Librdkafka's position, if that is another than when this was called last: the offset after all that
+    /// [`MessageBatch::fill`] took out, and after what was passed over there in silence, which are transactions' markers and
+    /// aborted records. To be called after a seek, too, so that a position from before it is not taken for a new one.
+    /// No network.
+    pub(crate) fn advance(&mut self) -> Option<u64> {
+        // SAFETY: client and list are valid.
+        let err = unsafe { sys::rd_kafka_position(self.client.client().native_ptr(), self.place.0.as_ptr()) };
+        let position = (err == RD_KAFKA_RESP_ERR_NO_ERROR).then(|| self.place.offset());
+        // Below zero: unknown, as nothing was taken out yet.
+        let position = position.and_then(|position| u64::try_from(position).ok());
+        let before = std::mem::replace(&mut self.position, position);
+        position.filter(|_| position != before)
+    }
+
     /// The end of the partition's log as the last fetch told it. No network.
     pub(crate) fn log_end(&self) -> Option<u64> {
         let (mut low, mut high) = (-1i64, -1i64);
@@ -53,6 +74,34 @@ impl PartitionQueue {
             sys::rd_kafka_get_watermark_offsets(native, self.topic.as_ptr(), self.number, &raw mut low, &raw mut high)
         };
         (err == RD_KAFKA_RESP_ERR_NO_ERROR).then_some(high).and_then(|high| u64::try_from(high).ok())
+    }
+}
+
+/// A list of one partition, for calls that fill in its offset.
+struct Place(NonNull<sys::rd_kafka_topic_partition_list_t>);
+
+// SAFETY: a list may be used from any thread, by one at a time.
+unsafe impl Send for Place {}
+
+impl Place {
+    fn new(topic: &CStr, number: i32) -> Option<Self> {
+        // SAFETY: takes a size only.
+        let list = Place(NonNull::new(unsafe { sys::rd_kafka_topic_partition_list_new(1) })?);
+        // SAFETY: list and name are valid, and the name is copied.
+        unsafe { sys::rd_kafka_topic_partition_list_add(list.0.as_ptr(), topic.as_ptr(), number) };
+        Some(list)
+    }
+
+    fn offset(&self) -> i64 {
+        // SAFETY: the list is valid and has an element.
+        unsafe { (*(*self.0.as_ptr()).elems).offset }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // SAFETY: valid and ours, and not used after this.
+        unsafe { sys::rd_kafka_topic_partition_list_destroy(self.0.as_ptr()) }
     }
 }
 
@@ -101,12 +150,15 @@ impl MessageBatch {
     /// The next record is none, but an error of the partition. Records before it are in `batch`: it comes alone.
     pub(crate) fn copy_into(&mut self, batch: &mut Batch, bytes: usize, from: u64) -> Result<(), ReadError> {
         while batch.bytes() < bytes && !self.is_empty() {
-            // SAFETY: not empty, hence the message at `next` is ours and valid.
-            if unsafe { (*self.messages[self.next]).err } != RD_KAFKA_RESP_ERR_NO_ERROR && !batch.is_empty() {
+            let message = Message(self.messages[self.next]);
+            let headers = message.headers();
+            if headers.is_err() && !batch.is_empty() {
+                // Still one of those that wait.
+                std::mem::forget(message);
                 return Ok(());
             }
-            let Some(message) = self.take() else { return Ok(()) };
-            message.copy_into(batch, from)?;
+            self.next += 1;
+            message.copy_into(batch, from, headers?)?;
         }
         Ok(())
     }
@@ -130,13 +182,33 @@ impl Drop for MessageBatch {
 struct Message(*mut sys::rd_kafka_message_t);
 
 impl Message {
+    /// Its headers, if it has any: still the message's own.
     #[inline]
-    fn copy_into(&self, batch: &mut Batch, from: u64) -> Result<(), ReadError> {
+    fn headers(&self) -> Result<Option<NonNull<sys::rd_kafka_headers_t>>, ReadError> {
+        let mut headers = ptr::null_mut();
         // SAFETY: the message is valid until it is dropped.
-        let message = unsafe { &*self.0 };
-        if message.err != RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(self.error(message));
+        unsafe {
+            if let Some(code) = error_of(self.0) {
+                return Err(self.error(code));
+            }
+            match sys::rd_kafka_message_headers(self.0, &raw mut headers) {
+                RD_KAFKA_RESP_ERR_NO_ERROR => Ok(NonNull::new(headers)),
+                RD_KAFKA_RESP_ERR__NOENT => Ok(None),
+                err => Err(self.unreadable_headers(err.into())),
+            }
         }
+    }
+
+    /// `headers` are those of this message.
+    #[inline]
+    fn copy_into(
+        &self,
+        batch: &mut Batch,
+        from: u64,
+        headers: Option<NonNull<sys::rd_kafka_headers_t>>,
+    ) -> Result<(), ReadError> {
+        // SAFETY: the message is valid until it is dropped, and none with an error, whose code might be none of the enum's.
+        let message = unsafe { &*self.0 };
         let Ok(offset) = u64::try_from(message.offset) else { return Ok(()) };
         if offset < from {
             return Ok(());
@@ -147,36 +219,38 @@ impl Message {
             (timestamp, bytes(message.key, message.key_len), bytes(message.payload, message.len))
         };
         batch.push(offset, if timestamp < 0 { NO_TIMESTAMP } else { timestamp }, key, value);
-        self.copy_headers(batch);
-        Ok(())
+        headers.map_or(Ok(()), |headers| self.copy_headers(batch, headers))
     }
 
-    #[inline]
-    fn copy_headers(&self, batch: &mut Batch) {
-        let mut headers = ptr::null_mut();
-        // SAFETY: the message is valid; what is returned stays its own.
-        if unsafe { sys::rd_kafka_message_headers(self.0, &raw mut headers) } != RD_KAFKA_RESP_ERR_NO_ERROR {
-            return;
-        }
+    fn copy_headers(&self, batch: &mut Batch, headers: NonNull<sys::rd_kafka_headers_t>) -> Result<(), ReadError> {
+        let headers = headers.as_ptr();
         for index in 0.. {
             let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
             // SAFETY: the headers are valid; index is checked there; name is a C string and value has `size` bytes.
             let (name, value) = unsafe {
-                let err = sys::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size);
-                if err != RD_KAFKA_RESP_ERR_NO_ERROR {
-                    return;
+                match sys::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size) {
+                    RD_KAFKA_RESP_ERR_NO_ERROR => (CStr::from_ptr(name), bytes(value.cast_mut(), size)),
+                    RD_KAFKA_RESP_ERR__NOENT => break,
+                    err => return Err(self.unreadable_headers(err.into())),
                 }
-                (CStr::from_ptr(name), bytes(value.cast_mut(), size))
             };
             batch.push_header(name.to_bytes(), value);
         }
+        Ok(())
     }
 
     #[cold]
-    fn error(&self, message: &sys::rd_kafka_message_t) -> ReadError {
+    fn error(&self, code: RDKafkaErrorCode) -> ReadError {
         // SAFETY: the message is valid and an error, which has a text that lives as long.
-        let reason = unsafe { text(sys::rd_kafka_message_errstr(self.0)) };
-        ReadError { code: message.err.into(), offset: message.offset, reason }
+        let (offset, reason) = unsafe { ((*self.0).offset, text(sys::rd_kafka_message_errstr(self.0))) };
+        ReadError { code, offset, reason }
+    }
+
+    #[cold]
+    fn unreadable_headers(&self, code: RDKafkaErrorCode) -> ReadError {
+        let reason = "its headers cannot be read; librdkafka takes 100,000 of them at most".to_owned();
+        // SAFETY: the message is valid.
+        ReadError { code, offset: unsafe { (*self.0).offset }, reason }
     }
 }
 
@@ -185,6 +259,15 @@ impl Drop for Message {
         // SAFETY: the message is valid and ours, and is not used after this.
         unsafe { sys::rd_kafka_message_destroy(self.0) }
     }
+}
+
+/// Why a partition gives no more records.
+#[derive(Debug)]
+pub(crate) struct ReadError {
+    pub(crate) code: RDKafkaErrorCode,
+    /// Of the record at fault; below zero where there is none.
+    pub(crate) offset: i64,
+    pub(crate) reason: String,
 }
 
 /// The bytes at `pointer`, where null means none.

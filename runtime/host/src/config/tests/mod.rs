@@ -1,3 +1,4 @@
+mod kafka;
 mod schema;
 
 use std::io;
@@ -125,7 +126,7 @@ fn kinds_of_failure_can_be_excepted() {
 fn variables_and_files_are_put_in_and_stay_out_of_sight() {
     let text = EXAMPLE.replacen("workers: 2", "workers: ${WORKERS}", 1).replacen(
         "properties: {}",
-        "properties: { sasl.password: \"${PASSWORD}\", ssl.ca.pem: '${file:secret.txt}', client.id: plain, x: a$$b }",
+        "properties: { sasl.password: \"${PASSWORD}\", ssl.ca.pem: '${file:secret.txt}', client.id: plain, client.rack: a$$b }",
         1,
     );
     let text = text.replacen("{ fields: [account] }", "{ pin: \"${PIN}\", regex: ^a$, literal: '$${PIN}' }", 1);
@@ -134,7 +135,7 @@ fn variables_and_files_are_put_in_and_stay_out_of_sight() {
     let Source::Kafka(source) = &pipeline.source else { panic!("{pipeline:?}") };
     let property = |name| source.properties.get(name).unwrap_or("none");
     assert_eq!((property("sasl.password"), property("ssl.ca.pem")), ("hunter2", "swordfish"));
-    assert_eq!((property("client.id"), property("x")), ("plain", "a$b"));
+    assert_eq!((property("client.id"), property("client.rack")), ("plain", "a$b"));
     assert_eq!(pipeline.stages[0].config.to_json(), r#"{"literal":"${PIN}","pin":"0042","regex":"^a$"}"#);
     let shown = format!("{pipeline:?}");
     for secret in ["hunter2", "swordfish", "0042"] {
