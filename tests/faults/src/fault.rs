@@ -122,6 +122,12 @@ pub const ALL: &[Fault] = &[
         .course(Course::Brokers),
     Fault::new("latency", "each frame takes 20 to 100 milliseconds", traffic::latency).course(Course::Unseen),
     Fault::new("resets", "all connections are reset, six times", traffic::resets).course(Course::Unseen),
+    Fault::new(
+        "answers-lost",
+        "outputs, offsets and a commit are with the brokers, and the answers are lost with their connections",
+        traffic::lose_answers,
+    )
+    .course(Course::Unseen),
     Fault::new("black-hole", "nothing passes for some seconds, then all of it does", traffic::black_hole)
         .course(Course::Unseen),
     Fault::new("half-open", "requests pass, answers do not, then connections are reset", traffic::half_open)
