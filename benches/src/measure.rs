@@ -198,13 +198,9 @@ fn start(contender: &Contender, task: &Task<'_>) -> Result<Process> {
 /// Waits for the outputs of all records, and measures from a mark on.
 fn follow(process: u32, ground: &Ground, outputs: &[Vec<String>], input: &Input, first: Mark) -> Result<Measured> {
     let last = until(process, ground, outputs, input.expected.records * outputs.len() as u64)?;
-    // So many outputs stand for so many records read.
-    let read = (last.count - first.count) as f64 * input.records as f64 / input.expected.records as f64;
-    Ok(Measured {
-        cpu_us: (last.cpu - first.cpu) / read * 1e6,
-        rate: read / (last.at - first.at).as_secs_f64(),
-        memory_mib: peak_memory_mib(process)?,
-    })
+    let per_output = input.records as f64 / input.expected.records as f64;
+    let (cpu_us, rate) = first.to(&last, per_output)?;
+    Ok(Measured { cpu_us, rate, memory_mib: peak_memory_mib(process)? })
 }
 
 /// How far a run was.
@@ -212,6 +208,20 @@ struct Mark {
     at: Instant,
     cpu: f64,
     count: u64,
+}
+
+impl Mark {
+    /// CPU time in microseconds a record, and records a second, from this mark to a later one, where each output stands for so many
+    /// records read.
+    ///
+    /// # Errors
+    /// There is nothing between the marks: all outputs were there when somebody first looked.
+    fn to(&self, last: &Mark, per_output: f64) -> Result<(f64, f64)> {
+        let outputs = last.count.saturating_sub(self.count);
+        ensure!(outputs > 0, "all {} outputs came at once, too few to measure by: take more records", last.count);
+        let read = outputs as f64 * per_output;
+        Ok(((last.cpu - self.cpu) / read * 1e6, read / (last.at - self.at).as_secs_f64()))
+    }
 }
 
 /// Waits until there are so many outputs.
@@ -238,4 +248,20 @@ fn said(folder: &Path) -> String {
 /// There is no such process.
 pub fn peak_memory_mib(process: u32) -> Result<f64> {
     Ok(peak_memory(process)? as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_at_once_is_no_measure() -> Result<()> {
+        let start = Instant::now();
+        let mark = |seconds, cpu, count| Mark { at: start + Duration::from_secs(seconds), cpu, count };
+        let first = mark(0, 1.0, 100);
+        assert_eq!(first.to(&mark(2, 2.0, 200), 10.0)?, (1000.0, 500.0));
+        let error = first.to(&mark(0, 1.0, 100), 10.0).expect_err("nothing came").to_string();
+        assert!(error.contains("take more records"), "{error}");
+        Ok(())
+    }
 }

@@ -31,6 +31,9 @@ import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.ScramCredentialInfo;
+import org.apache.kafka.clients.admin.ScramMechanism;
+import org.apache.kafka.clients.admin.UserScramCredentialUpsertion;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -74,6 +77,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * members GROUP                              the ids of the members that read, once the group is settled; else none
  * configure-group GROUP KEY=VALUE...
  * refuse TOPIC OPERATION                     to everyone, by an ACL; all else stays allowed
+ * admit USER PASSWORD                        by SCRAM-SHA-512
  * </pre>
  */
 public final class Driver {
@@ -154,6 +158,11 @@ public final class Driver {
                 return configureGroup(args.get(0), args.subList(1, args.size()));
             case "refuse":
                 return refuse(args.get(0), AclOperation.fromString(args.get(1)));
+            case "admit":
+                ScramCredentialInfo info = new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096);
+                await(admin.alterUserScramCredentials(
+                        List.of(new UserScramCredentialUpsertion(args.get(0), info, args.get(1)))).all());
+                return List.of();
             default:
                 throw new IllegalArgumentException("no such command: " + command);
         }

@@ -140,6 +140,11 @@ impl Client {
         self.wait_for_leaders(topic, 0)
     }
 
+    /// Lets a user in by this password, where a listener takes `SCRAM-SHA-512`.
+    pub fn admit(&self, user: &str, password: &str) -> Result<()> {
+        self.ask(&["admit", user, password]).map(drop)
+    }
+
     /// Refuses an operation on a topic, such as `READ` or `WRITE`, to everyone, by an ACL. The broker needs an authorizer.
     pub fn refuse(&self, topic: &str, operation: &str) -> Result<()> {
         self.ask(&["refuse", topic, operation]).map(drop)

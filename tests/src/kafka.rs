@@ -25,7 +25,11 @@ const PORT_TRIES: usize = 3;
 #[derive(Debug)]
 pub struct Kafka {
     node: Node,
+    listeners: Vec<Listener>,
 }
+
+/// A protocol, and where it is spoken.
+type Listener = (&'static str, SocketAddr);
 
 impl Kafka {
     /// The broker that the tests of this process share. It cannot be stopped: a test that wants
@@ -43,13 +47,20 @@ impl Kafka {
 
     /// The same, with settings that override those of the harness.
     pub fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_secured(&[], settings)
+    }
+
+    /// The same, which listens for these protocols too, such as `SASL_SSL`: [`Kafka::listens`] says where.
+    pub fn start_secured(protocols: &[&'static str], settings: &[(&str, &str)]) -> Result<Self> {
         let mut tries = 1;
         loop {
-            let (port, controller) = free_ports()?;
-            let address = ([127, 0, 0, 1], port).into();
-            let mut node = Node::new(address, "768m", |data| properties(data, port, controller, settings))?;
+            let mut addresses = free_addresses(2 + protocols.len())?;
+            let controller = addresses.pop().context("an address")?;
+            let listeners: Vec<Listener> = ["PLAINTEXT"].iter().chain(protocols).copied().zip(addresses).collect();
+            let properties = |data: &Path| properties(data, &listeners, controller, settings);
+            let mut node = Node::new(listeners[0].1, "768m", properties)?;
             match node.start() {
-                Ok(()) => return Ok(Self { node }),
+                Ok(()) => return Ok(Self { node, listeners }),
                 Err(_) if tries < PORT_TRIES && node.port_was_taken() => tries += 1,
                 Err(error) => return Err(error),
             }
@@ -64,6 +75,12 @@ impl Kafka {
     /// The same, as an address.
     pub fn address(&self) -> SocketAddr {
         self.node.address()
+    }
+
+    /// Where it listens for this protocol: `127.0.0.1:port`.
+    pub fn listens(&self, protocol: &str) -> Result<String> {
+        let listener = self.listeners.iter().find(|listener| listener.0 == protocol);
+        Ok(listener.with_context(|| format!("no listener for {protocol}"))?.1.to_string())
     }
 
     /// The broker's log.
@@ -188,22 +205,30 @@ impl Node {
     }
 }
 
-/// Two ports that nobody listens on now, for clients and for the controller.
-fn free_ports() -> Result<(u16, u16)> {
-    let bind = || TcpListener::bind(("127.0.0.1", 0));
-    let (first, second) = (bind()?, bind()?); // Both held, so that they differ.
-    Ok((first.local_addr()?.port(), second.local_addr()?.port()))
+/// Addresses on ports that nobody listens on now.
+fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
+    // All held, so that they differ.
+    let bound = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<Vec<_>, _>>()?;
+    Ok(bound.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
 }
 
-fn properties(data: &Path, port: u16, controller: u16, settings: &[(&str, &str)]) -> Result<String> {
+fn properties(
+    data: &Path,
+    listeners: &[Listener],
+    controller: SocketAddr,
+    settings: &[(&str, &str)],
+) -> Result<String> {
     let data = data.display();
+    let join = |each: &dyn Fn(&Listener) -> String| listeners.iter().map(each).collect::<Vec<_>>().join(",");
+    let advertised = join(&|(protocol, address)| format!("{protocol}://{address}"));
+    let protocols = join(&|(protocol, _)| format!("{protocol}:{protocol}"));
     let mut properties = format!(
         "process.roles=broker,controller
 node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.quorum.voters=1@{controller}
+listeners={advertised},CONTROLLER://{controller}
+advertised.listeners={advertised}
+listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={data}
 num.partitions=4

@@ -20,6 +20,8 @@ use crate::wait::eventually;
 
 /// How long [`Program::run`] lets the program run.
 pub const RUN_WITHIN: Duration = Duration::from_secs(120);
+/// How long the program may take to finish what is in flight and end, as its documentation says.
+const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The program with these arguments, which [`build::program`] gives on the first call.
 pub fn sluicegate<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Program> {
@@ -185,6 +187,14 @@ impl Running {
     pub fn kill(mut self) -> Result<Output> {
         let status = self.process.kill()?;
         self.output(status)
+    }
+
+    /// Asks it to end, which it must in good order and in time.
+    pub fn end(mut self) -> Result<()> {
+        self.signal(Signal::Term)?;
+        let end = self.wait(DRAINED_WITHIN)?;
+        ensure!(end.code == Some(0), "{end:?}");
+        Ok(())
     }
 
     /// Waits for its end.

@@ -2,34 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::plugins::plugin;
-use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Running, free_address, sluicegate};
 use sluicegate_tests::record::Record;
 use sluicegate_tests::wait::eventually;
 
 const RECORDS: usize = 20_000;
+/// What is written at once, so that the kill comes while records do.
+const SLICE: usize = 250;
 const PARTITIONS: i32 = 3;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const DONE_WITHIN: Duration = Duration::from_secs(120);
-const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 
 /// From Kafka into an embedded log and on to Kafka again, by two pipelines of one process that is killed on the way.
 #[test]
 fn nothing_is_lost_between_kafka_and_the_embedded_log() -> Result<()> {
     let (client, brokers, uppercase) = (Client::shared()?, Kafka::shared()?.bootstrap(), plugin("uppercase")?);
+    let writer = Client::connect(Kafka::shared()?)?;
     for topic in ["bridge-in", "bridge-out"] {
         client.create_topic(topic, PARTITIONS, &[])?;
     }
     let records: Vec<_> = (0..RECORDS)
         .map(|number| Record::new(&format!("key {number}"), &format!("value {number}")).in_partition(number as i32 % 3))
         .collect();
-    client.produce("bridge-in", &records)?;
 
     let folder = tempfile::tempdir()?;
     let inward = format!(
@@ -62,12 +63,20 @@ fn nothing_is_lost_between_kafka_and_the_embedded_log() -> Result<()> {
         running.wait_ready(admin, READY_WITHIN)?;
         Ok(running)
     };
+    let out = || client.offsets_taken("bridge-out");
     let running = start()?;
-    let count = || -> Result<usize> { Ok(client.consume("bridge-out", Isolation::ReadCommitted)?.len()) };
-    eventually(DONE_WITHIN, "the first outputs", || Ok((count()? > 0).then_some(())))?;
-    running.kill()?;
+    let (first, second) = records.split_at(RECORDS / 2);
+    thread::scope(|scope| -> Result<()> {
+        let feeding = scope.spawn(|| first.chunks(SLICE).try_for_each(|slice| writer.produce("bridge-in", slice)));
+        eventually(DONE_WITHIN, "the first outputs", || Ok((out()? > 0).then_some(())))?;
+        running.kill()?;
+        feeding.join().map_err(|_| anyhow!("the writer panicked"))?
+    })?;
+    let at_kill = out()?;
+    ensure!(at_kill < RECORDS as i64, "all {at_kill} outputs were there at the kill");
+    writer.produce("bridge-in", second)?;
 
-    let mut running = start()?;
+    let running = start()?;
     let values = eventually(DONE_WITHIN, "all outputs", || {
         let values = without_repeats(client.consume("bridge-out", Isolation::ReadCommitted)?)?;
         Ok((values.values().map(Vec::len).sum::<usize>() >= RECORDS).then_some(values))
@@ -79,10 +88,7 @@ fn nothing_is_lost_between_kafka_and_the_embedded_log() -> Result<()> {
             .collect();
         ensure!(seen == expected, "partition {partition} is not as it was");
     }
-    running.signal(Signal::Term)?;
-    let end = running.wait(DRAINED_WITHIN)?;
-    ensure!(end.code == Some(0), "{end:?}");
-    Ok(())
+    running.end()
 }
 
 /// Keys and values of a partition.

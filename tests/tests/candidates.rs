@@ -11,7 +11,6 @@ use serde_json::Value;
 use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::http;
 use sluicegate_tests::kafka::Kafka;
-use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Output, Running, done, free_address, sluicegate};
 use sluicegate_tests::record::Record;
 use sluicegate_tests::stamp::{digest, mischievous, take_apart, version};
@@ -19,7 +18,6 @@ use sluicegate_tests::wait::eventually;
 
 const PARTITIONS: i32 = 4;
 const WITHIN: Duration = Duration::from_secs(60);
-const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 /// A group gives up the dead after 45 seconds, and one that died while it was joining only in the generation after.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(150);
 const RECORDS: usize = 2_000;
@@ -70,7 +68,7 @@ fn a_shadow_finds_exactly_the_records_that_differ_and_nothing_of_it_is_seen() ->
     ensure!(setup.report()?["candidate"]["records"] == RECORDS, "it has ended: {}", setup.report()?);
     ensure!(setup.metric("info")?.is_none(), "nothing is tried out");
     ensure!(setup.actions()? == ["shadow done", "canary refused", "shadow-end done"], "{:?}", setup.actions()?);
-    end(running)
+    running.end()
 }
 
 #[test]
@@ -87,7 +85,7 @@ fn a_shadow_that_crashes_on_everything_is_dropped_and_the_stream_is_untouched() 
     let metrics = http::get(setup.admin, "/metrics")?.body;
     ensure!(metrics.lines().any(|line| line.contains("kind=\"trap\"") && line.ends_with(" 0")), "{metrics}");
     ensure!(running.stderr()?.contains("role=\"shadow\""), "its lines are marked: {}", running.stderr()?);
-    end(running)
+    running.end()
 }
 
 #[test]
@@ -119,16 +117,16 @@ fn a_canary_has_its_share_of_the_keys_and_then_everything() -> Result<()> {
         version == if is_canarys(output) || index(output).is_ok_and(|index| index >= RECORDS) { 2 } else { 1 }
     })?;
     // As after any change: the version before is there, and what runs survives a restart.
-    end(running)?;
+    running.end()?;
     let running = setup.start(&first)?;
     ensure!(setup.status()?["stages"][0]["version"] == "000002", "{}", setup.status()?);
-    end(running)
+    running.end()
 }
 
 #[test]
 fn a_canary_has_its_share_of_the_partitions() -> Result<()> {
     let setup = Setup::new("parted")?;
-    let mut running = setup.start(&version(1)?)?;
+    let running = setup.start(&version(1)?)?;
     let path = "stages/stamp/candidate?role=canary&share=50%25&of=partitions&for=10m";
     let answer = setup.ask("PUT", path, &version(2)?)?;
     ensure!(answer["changed"] == true, "{answer}");
@@ -139,8 +137,7 @@ fn a_canary_has_its_share_of_the_partitions() -> Result<()> {
     ensure!((0..PARTITIONS).any(is_canarys) && !(0..PARTITIONS).all(is_canarys), "the test shows something");
 
     // In the midst of it the process ends: what ran beside it goes on alone.
-    running.signal(Signal::Kill)?;
-    running.wait(DRAINED_WITHIN)?;
+    running.kill()?;
     let running = setup.start(&version(1)?)?;
     setup.produce(RECORDS..RECORDS + 100)?;
     let consumed = setup.client.wait_until_consumed(&setup.name, &setup.name, TAKEN_OVER_WITHIN);
@@ -154,7 +151,7 @@ fn a_canary_has_its_share_of_the_partitions() -> Result<()> {
         last["action"] == "rollback" && last["why"].as_str().is_some_and(|why| why.contains("the process ended")),
         "{last}"
     );
-    end(running)
+    running.end()
 }
 
 /// It crashes on what is odd, where what runs does not; and nothing else becomes of that than ever.
@@ -187,7 +184,7 @@ fn a_canary_that_does_worse_is_rolled_back_and_nothing_is_lost() -> Result<()> {
             && report["live"]["failures"] == serde_json::json!({}),
         "{report}"
     );
-    end(running)
+    running.end()
 }
 
 /// A pipeline from Kafka to Kafka with one stage, `stamp`, and no place for dead letters: one would stop it.
@@ -318,9 +315,4 @@ fn index(output: &Record) -> Result<usize> {
 /// As the documentation says it: 64-bit FNV-1a.
 fn fnv_1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-fn end(mut running: Running) -> Result<()> {
-    running.signal(Signal::Term)?;
-    running.wait(DRAINED_WITHIN).map(drop)
 }

@@ -245,10 +245,7 @@ fn records_are_written_and_read_beside_a_pipeline_on_the_embedded_log() -> Resul
     // A second pipeline on the same log is told who has it.
     let second = sluicegate(["run", "pipeline.yaml"])?.folder(folder.path()).run()?;
     ensure!(second.code == Some(2) && second.stderr.contains("is using it"), "{second:?}");
-    running.signal(Signal::Term)?;
-    let end = running.wait(DRAINED_WITHIN)?;
-    ensure!(end.code == Some(0), "{end:?}");
-    Ok(())
+    running.end()
 }
 
 fn round_trip(place: &[&str]) -> Result<()> {
@@ -343,10 +340,40 @@ fn two_pipelines_run_in_one_process_and_tell_how_they_are() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_example_for_kafka_is_sound_and_runs() -> Result<()> {
+    let (client, folder, admin) = (Client::shared()?, tempfile::tempdir()?, free_address()?.to_string());
+    lay_out_trades(folder.path())?;
+    let brokers = Kafka::shared()?.bootstrap();
+    let program =
+        |args: &[&str]| anyhow::Ok(sluicegate(args)?.folder(folder.path()).env("SLUICEGATE_BROKERS", &brokers));
+    let validated = done(program(&["validate", "pipeline.kafka.yaml"])?.run()?)?;
+    ensure!(validated.contains("ok: trades"), "{validated}");
+    for topic in ["trades", "trades.clean", "trades.large", "trades.dead"] {
+        done(program(&["topics", "create", topic, "--partitions", "3"])?.run()?)?;
+    }
+    let trade = |quantity: u64| json!({ "value": { "quantity": quantity, "account": "4111" } });
+    let lines = format!("{}\n{}\n{}\n", trade(100), trade(1_000), json!({ "value": "no trade" }));
+    done(program(&["produce", "trades"])?.input(lines).run()?)?;
+    let mut running = program(&["run", "pipeline.kafka.yaml", "--admin", &admin])?.spawn()?;
+    running.wait_ready(admin.parse()?, READY_WITHIN)?;
+    client.wait_until_consumed("trades", "trades", DONE_WITHIN)?;
+    running.end()?;
+    for (topic, words) in [("trades.clean", ":100}"), ("trades.large", ":1000}"), ("trades.dead", "no trade")] {
+        let seen = client.consume(topic, Isolation::ReadCommitted)?;
+        let values = seen.iter().map(|record| String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()));
+        let values: Vec<_> = values.collect();
+        ensure!(values.len() == 1 && values[0].contains(words) && !values[0].contains("4111"), "{topic}: {values:?}");
+    }
+    Ok(())
+}
+
 /// The example `trades` with its plugins beside it.
 fn lay_out_trades(folder: &Path) -> Result<()> {
     fs::create_dir(folder.join("plugins"))?;
-    fs::copy(project().join("examples/trades/pipeline.yaml"), folder.join("pipeline.yaml"))?;
+    for file in ["pipeline.yaml", "pipeline.kafka.yaml"] {
+        fs::copy(project().join("examples/trades").join(file), folder.join(file))?;
+    }
     for name in ["redact", "route"] {
         fs::copy(plugin(name)?, folder.join(format!("plugins/{name}.wasm")))?;
     }

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::http;
 use sluicegate_tests::kafka::Kafka;
-use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Output, Running, done, free_address, sluicegate};
 use sluicegate_tests::record::Record;
 use sluicegate_tests::stamp::{digest, mischievous, version};
@@ -26,7 +25,7 @@ const TOKEN: &str = "0123456789abcdef0123";
 fn a_file_that_changes_is_taken_up_and_one_that_is_no_good_is_not() -> Result<()> {
     let setup = Setup::new("plugins/stamp.wasm", "", "")?;
     setup.put("stamp.wasm", &version(1)?)?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     ensure!(setup.stamped("a")? == "000001:a");
 
     setup.put("new", &version(2)?)?;
@@ -58,9 +57,12 @@ fn a_file_that_changes_is_taken_up_and_one_that_is_no_good_is_not() -> Result<()
     setup.put("new", &version(5)?)?;
     fs::rename(setup.file("new"), setup.file("stamp.wasm"))?;
     setup.wait_for_version("000005")?;
-    ensure!(setup.history()?.len() == before + 1, "{:?}", setup.history()?);
+    // The version is there a moment before its entry.
+    let history =
+        eventually(WITHIN, "an entry", || Ok(Some(setup.history()?).filter(|history| history.len() > before)))?;
+    ensure!(history.len() == before + 1, "{history:?}");
     ensure!(setup.stamped("d")? == "000005:d");
-    end(&mut running)
+    running.end()
 }
 
 /// Kubernetes writes a new folder, and turns the link `..data` to it.
@@ -77,14 +79,14 @@ fn a_flip_of_links_as_config_maps_do_it_is_taken_up() -> Result<()> {
     };
     lay_out(1)?;
     symlink("..data/stamp.wasm", folder.join("stamp.wasm"))?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     for number in 2..5 {
         lay_out(number)?;
         fs::remove_dir_all(folder.join(format!("..2026_{}", number - 1)))?;
         setup.wait_for_version(&format!("{number:06}"))?;
     }
     ensure!(setup.stamped("a")? == "000004:a");
-    end(&mut running)
+    running.end()
 }
 
 #[test]
@@ -94,30 +96,29 @@ fn a_pinned_plugin_and_one_that_is_not_watched_stay() -> Result<()> {
                   - { name: third, plugin: plugins/stamp.wasm }\n";
     let setup = Setup::new("plugins/stamp.wasm", &format!("    digest: {}\n", digest(&first)), second)?;
     setup.put("stamp.wasm", &first)?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     setup.put("stamp.wasm", &version(2)?)?;
     let third = |status: &Value| status["stages"][2]["version"] == "000002";
     setup.wait_until("the third stage to take it up", third)?;
     let status = setup.status()?;
     ensure!(status["stages"][0]["version"] == "000001" && status["stages"][1]["version"] == "000001", "{status}");
-    end(&mut running)
+    running.end()
 }
 
 #[test]
 fn what_was_changed_at_run_time_survives_a_restart_until_the_file_changes() -> Result<()> {
     let setup = Setup::new("plugins/stamp.wasm", "", "")?;
     setup.put("stamp.wasm", &version(1)?)?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let said = done(setup.load("stamp", &version(2)?)?)?;
     ensure!(said.contains("runs now, before it"), "{said}");
     let said = done(setup.load("stamp", &version(2)?)?)?;
     ensure!(said.contains("runs already"), "{said}");
     ensure!(setup.stamped("a")? == "000002:a");
     done(setup.cli(&["pause", "files", "--why", "an incident"])?)?;
-    running.signal(Signal::Kill)?;
-    running.wait(DRAINED_WITHIN)?;
+    running.kill()?;
 
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     ensure!(setup.status()?["paused"] == true, "{}", setup.status()?);
     done(setup.cli(&["resume", "files"])?)?;
     ensure!(setup.stamped("b")? == "000002:b");
@@ -128,11 +129,11 @@ fn what_was_changed_at_run_time_survives_a_restart_until_the_file_changes() -> R
     ensure!(setup.stamped("c")? == "000001:c");
     done(setup.cli(&["rollback", "files", "stamp", "--why", "it was better"])?)?;
     ensure!(setup.stamped("d")? == "000002:d");
-    end(&mut running)?;
+    running.end()?;
 
     // While nothing runs the file changes: it wins.
     setup.put("stamp.wasm", &version(3)?)?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     ensure!(setup.stamped("e")? == "000003:e");
     let history = done(setup.cli(&["history", "files"])?)?;
     for words in
@@ -142,7 +143,7 @@ fn what_was_changed_at_run_time_survives_a_restart_until_the_file_changes() -> R
     }
     let rolled = setup.cli(&["rollback", "files", "stamp"])?;
     ensure!(rolled.code == Some(1) && rolled.stderr.contains("no earlier version"), "{rolled:?}");
-    end(&mut running)
+    running.end()
 }
 
 /// The state folder is the same, as that of the user's is. Only the embedded log, which is one process's, is another.
@@ -150,7 +151,7 @@ fn what_was_changed_at_run_time_survives_a_restart_until_the_file_changes() -> R
 fn what_one_process_keeps_is_safe_from_another_of_the_same_pipeline() -> Result<()> {
     let setup = Setup::new("plugins/stamp.wasm", "", "")?;
     setup.put("stamp.wasm", &version(1)?)?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     done(setup.load("stamp", &version(2)?)?)?;
     done(setup.cli(&["pause", "files"])?)?;
 
@@ -166,20 +167,20 @@ fn what_one_process_keeps_is_safe_from_another_of_the_same_pipeline() -> Result<
     let (third, url) = (setup.folder.path().join("third.wasm"), format!("http://{admin}"));
     fs::write(&third, version(3)?)?;
     done(sluicegate(["load", "files", "stamp", path(&third)?, "--admin", &url])?.run()?)?;
-    end(&mut other)?;
-    end(&mut running)?;
+    other.end()?;
+    running.end()?;
 
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let status = setup.status()?;
     ensure!(status["paused"] == true && status["stages"][0]["version"] == "000002", "{status}");
-    end(&mut running)
+    running.end()
 }
 
 #[test]
 fn changes_need_the_token_where_there_is_one() -> Result<()> {
     let setup = Setup::new("plugins/stamp.wasm", "", &format!("admin: {{ listen: '127.0.0.1:1', token: {TOKEN} }}\n"))?;
     setup.put("stamp.wasm", &version(1)?)?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let pause = |header: &str| http::send(setup.admin, "POST", "/v1/pipelines/files/pause", &[header], b"");
     ensure!(pause("Accept: */*")?.status == 401);
     ensure!(pause("Authorization: Bearer 0123456789abcdef012")?.status == 403);
@@ -194,14 +195,14 @@ fn changes_need_the_token_where_there_is_one() -> Result<()> {
         sluicegate(["resume", "files", "--admin", &setup.url()])?.env("SLUICEGATE_ADMIN_TOKEN", TOKEN).run()?;
     done(resumed)?;
     ensure!(!running.stderr()?.contains(TOKEN), "the token is in the log");
-    end(&mut running)
+    running.end()
 }
 
 #[test]
 fn a_page_in_a_browser_changes_nothing_and_the_document_is_there() -> Result<()> {
     let setup = Setup::new("plugins/stamp.wasm", "", "")?;
     setup.put("stamp.wasm", &version(1)?)?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let answer = http::send(setup.admin, "POST", "/v1/pipelines/files/pause", &["Origin: http://evil.example"], b"")?;
     ensure!(answer.status == 403 && answer.body.contains("a page in a browser"), "{answer:?}");
     // Nor does one see anything that has had its own name lead here.
@@ -223,20 +224,20 @@ fn a_page_in_a_browser_changes_nothing_and_the_document_is_there() -> Result<()>
     ensure!(answer.status == 404 && answer.body.contains("those that do: files"), "{answer:?}");
     let nobody = sluicegate(["status", "--admin", "http://127.0.0.1:1"])?.run()?;
     ensure!(nobody.code == Some(1) && nobody.stderr.contains("admin.listen"), "{nobody:?}");
-    end(&mut running)
+    running.end()
 }
 
 #[test]
 fn whoever_connects_and_says_nothing_keeps_nobody_out() -> Result<()> {
     let setup = Setup::new("plugins/stamp.wasm", "", "")?;
     setup.put("stamp.wasm", &version(1)?)?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(setup.admin)).collect::<Result<_, _>>()?;
     ensure!(http::get(setup.admin, "/ready")?.status == 200);
     let mut oldest = silent.first().context("a connection")?;
     oldest.set_read_timeout(Some(DRAINED_WITHIN))?;
     ensure!(oldest.read(&mut [0])? == 0, "it was answered");
-    end(&mut running)
+    running.end()
 }
 
 #[test]
@@ -282,7 +283,7 @@ fn a_pause_commits_keeps_the_partitions_and_ends() -> Result<()> {
     ask("resume")?;
     client.wait_until_consumed("paused", "paused", WITHIN)?;
     ensure!(client.consume("paused.out", Isolation::ReadCommitted)?.len() == 4);
-    end(&mut running)
+    running.end()
 }
 
 /// The pipeline `files` on the embedded log, with the stage `stamp`, in a folder of its own.
@@ -382,9 +383,4 @@ impl Setup {
 
 fn path(file: &Path) -> Result<&str> {
     file.to_str().context("UTF-8")
-}
-
-fn end(running: &mut Running) -> Result<()> {
-    running.signal(Signal::Term)?;
-    eventually(DRAINED_WITHIN, "its end", || Ok((!running.is_running()?).then_some(())))
 }

@@ -18,7 +18,6 @@ use sluicegate_tests::wait::eventually;
 
 const PARTITIONS: i32 = 2;
 const DONE_WITHIN: Duration = Duration::from_secs(120);
-const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 /// Before any of the letters failed, and after all.
 const PAST: &str = "2020-01-01T00:00:00Z";
 const FUTURE: &str = "2100-01-01T00:00:00Z";
@@ -254,8 +253,7 @@ workers: 1
         let status: Value = serde_json::from_str(&http::get(admin, "/v1/pipelines")?.body)?;
         Ok((status[0]["records_in"] == 3).then_some(()))
     })?;
-    running.signal(Signal::Term)?;
-    ensure!(running.wait(DRAINED_WITHIN)?.code == Some(0));
+    running.end()?;
 
     let found = list(&pipeline, &[])?;
     assert_eq!(found.len(), 2);
@@ -322,12 +320,9 @@ fn create_topics(client: &Client, name: &str) -> Result<()> {
 }
 
 fn run_until_consumed(client: &Client, pipeline: &Pipeline, name: &str) -> Result<()> {
-    let mut running = pipeline.run()?;
+    let running = pipeline.run()?;
     client.wait_until_consumed(name, name, DONE_WITHIN)?;
-    running.signal(Signal::Term)?;
-    let end = running.wait(DRAINED_WITHIN)?;
-    ensure!(end.code == Some(0), "{end:?}");
-    Ok(())
+    running.end()
 }
 
 fn values_of(client: &Client, topic: &str) -> Result<Vec<String>> {

@@ -8,7 +8,6 @@ use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::pipeline::Pipeline;
 use sluicegate_tests::plugins::plugin;
-use sluicegate_tests::process::Signal;
 use sluicegate_tests::record::{Record, as_stored, difference};
 use sluicegate_tests::trades;
 
@@ -17,7 +16,6 @@ const COUNT: usize = 200_000;
 const PARTITIONS: i32 = 3;
 const TOPIC: &str = "trades";
 const DONE_WITHIN: Duration = Duration::from_secs(120);
-const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
 fn exactly_once_makes_of_each_record_what_it_should() -> Result<()> {
@@ -34,11 +32,9 @@ fn delivers(delivery: &str) -> Result<()> {
     let (group, output) = (format!("{delivery}-group"), format!("{delivery}.clean"));
     client.create_topic(&output, PARTITIONS, &[])?;
     let pipeline = Pipeline::new(&pipeline(delivery, &group, &output)?)?;
-    let mut running = pipeline.run()?;
+    let running = pipeline.run()?;
     client.wait_until_consumed(&group, TOPIC, DONE_WITHIN)?;
-    running.signal(Signal::Term)?;
-    let end = running.wait(DRAINED_WITHIN)?;
-    ensure!(end.code == Some(0), "{end:?}");
+    running.end()?;
 
     let committed = client.committed(&group, TOPIC)?;
     assert_eq!(committed, client.end_offsets(TOPIC, Isolation::ReadCommitted)?);

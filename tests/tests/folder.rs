@@ -7,13 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sluicegate_tests::http;
-use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Running, done, free_address, sluicegate};
 use sluicegate_tests::stamp::version;
 use sluicegate_tests::wait::eventually;
 
 const WITHIN: Duration = Duration::from_secs(60);
-const ENDED_WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
 fn pipelines_come_change_and_go_as_their_files_do() -> Result<()> {
@@ -21,7 +19,7 @@ fn pipelines_come_change_and_go_as_their_files_do() -> Result<()> {
     setup.write("a.yaml", &pipeline("a", "v1.wasm", "out", ""))?;
     setup.write("late.yaml", &pipeline("late", "late.wasm", "late.out", ""))?;
     setup.write("notes.txt", "no pipeline")?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
 
     // What does not run keeps nothing else from running, and is said.
     let refused = setup.wait_for_refusal("late.yaml", "cannot read plugin")?;
@@ -72,23 +70,19 @@ fn pipelines_come_change_and_go_as_their_files_do() -> Result<()> {
     let metrics = http::get(setup.admin, "/metrics")?.body;
     ensure!(metrics.contains("sluicegate_files_refused 1"), "{metrics}");
 
-    running.signal(Signal::Term)?;
-    let ended = running.wait(ENDED_WITHIN)?;
-    ensure!(ended.code == Some(0), "{ended:?}");
-    Ok(())
+    running.end()
 }
 
 #[test]
 fn an_empty_folder_is_waited_for_and_one_that_is_not_there_is_an_error() -> Result<()> {
     let setup = Setup::new()?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     ensure!(setup.files()?.is_empty());
     setup.write("a.yaml", &pipeline("a", "v1.wasm", "out", "admin: { listen: '127.0.0.1:9' }\n"))?;
     setup.wait_for_refusal("a.yaml", "its 'admin' is not that with which the process was started")?;
     setup.write("a.yaml", &pipeline("a", "v1.wasm", "out", ""))?;
     setup.wait_for_pipelines(&["a"])?;
-    running.signal(Signal::Term)?;
-    running.wait(ENDED_WITHIN)?;
+    running.end()?;
     let missing = sluicegate(["run", "--config-dir", "nowhere"])?.folder(setup.folder.path()).run()?;
     ensure!(missing.code == Some(2) && missing.stderr.contains("--config-dir nowhere: cannot read"), "{missing:?}");
     Ok(())
@@ -98,7 +92,7 @@ fn an_empty_folder_is_waited_for_and_one_that_is_not_there_is_an_error() -> Resu
 #[test]
 fn a_pipeline_that_found_no_topic_is_tried_again() -> Result<()> {
     let setup = Setup::new()?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     setup.write("a.yaml", &pipeline("a", "v1.wasm", "out", "").replace("[in]", "[later]"))?;
     setup.wait_for_refusal("a.yaml", "topic 'later'")?;
     ensure!(http::get(setup.admin, "/metrics")?.body.contains("sluicegate_files_refused 1"));
@@ -108,10 +102,7 @@ fn a_pipeline_that_found_no_topic_is_tried_again() -> Result<()> {
     eventually(WITHIN, "another try", || Ok(setup.files()?.iter().any(is_taken_up).then_some(())))?;
     let out = setup.run(&["consume", "out", "--local", "log", "--follow", "-n", "1"], "")?;
     ensure!(out.contains("000001:x"), "{out}");
-    running.signal(Signal::Term)?;
-    let ended = running.wait(ENDED_WITHIN)?;
-    ensure!(ended.code == Some(0), "{ended:?}");
-    Ok(())
+    running.end()
 }
 
 /// A pipeline from the embedded log's topic `in` with the stage `stamp`, and what else is said.

@@ -1,6 +1,7 @@
 //! A plugin that does the worst: its victims become dead letters, all else arrives, and the process lives.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,14 +10,16 @@ use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::pipeline::Pipeline;
 use sluicegate_tests::plugins::guest;
 use sluicegate_tests::process::Signal;
+use sluicegate_tests::program::{done, sluicegate};
 use sluicegate_tests::record::{Record, difference};
 use sluicegate_tests::trades;
+use sluicegate_tests::wait::eventually;
 
 const COUNT: usize = 50_000;
 const PARTITIONS: i32 = 4;
 const ONE_IN: usize = 10_000;
 const DONE_WITHIN: Duration = Duration::from_secs(120);
-const DRAINED_WITHIN: Duration = Duration::from_secs(10);
+const AT_ONCE: Duration = Duration::from_secs(2);
 const TOPIC: &str = "hostile.trades";
 const OUTPUT: &str = "hostile.clean";
 const DEAD: &str = "hostile.dead";
@@ -46,11 +49,9 @@ fn culprits_are_dead_letters_and_all_else_arrives() -> Result<()> {
     let input: Vec<_> = (0..COUNT).map(record).collect();
     client.produce(TOPIC, &input)?;
     let pipeline = Pipeline::new(&pipeline()?)?;
-    let mut running = pipeline.run()?;
+    let running = pipeline.run()?;
     client.wait_until_consumed("hostile", TOPIC, DONE_WITHIN)?;
-    running.signal(Signal::Term)?;
-    let end = running.wait(DRAINED_WITHIN)?;
-    ensure!(end.code == Some(0), "{end:?}");
+    running.end()?;
 
     let expected = trades::expected(&input, |record| match crime(record) {
         Some(_) => vec![],
@@ -62,6 +63,35 @@ fn culprits_are_dead_letters_and_all_else_arrives() -> Result<()> {
     let seen = client.consume(OUTPUT, Isolation::ReadCommitted)?;
     assert_eq!(difference(&expected, &seen), None);
     dead_letters_tell_their_story(&input, &client.consume(DEAD, Isolation::ReadCommitted)?)
+}
+
+/// What is in flight takes a minute, and nobody wants to wait for it.
+#[test]
+fn a_second_signal_ends_the_process_at_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let text = format!(
+        "name: busy\n\
+         source: {{ local: {{ path: log, topics: [in] }} }}\n\
+         stages: [{{ plugin: {}, limits: {{ deadline: 60s }} }}]\n\
+         sink: {{ local: {{ path: log, topic: out }} }}\n",
+        guest("hostile")?.display()
+    );
+    fs::write(folder.path().join("pipeline.yaml"), text)?;
+    let run = |args: &[&str], input: &str| {
+        done(sluicegate(args.iter().chain(&["--local", "log"]))?.folder(folder.path()).input(input).run()?)
+    };
+    run(&["topics", "create", "in"], "")?;
+    run(&["produce", "in", "--raw"], "talk\nloop\n")?;
+    let mut running = sluicegate(["run", "pipeline.yaml"])?.folder(folder.path()).spawn()?;
+    let mut signal_once = |words: &str, signal: Signal| {
+        eventually(DONE_WITHIN, words, || Ok(running.stderr()?.contains(words).then_some(())))?;
+        running.signal(signal)
+    };
+    signal_once("line 0", Signal::Term)?;
+    signal_once("a second signal ends at once", Signal::Int)?;
+    let end = running.wait(AT_ONCE)?;
+    ensure!(end.code == Some(130), "{end:?}");
+    Ok(())
 }
 
 fn dead_letters_tell_their_story(input: &[Record], letters: &[Record]) -> Result<()> {

@@ -10,14 +10,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sluicegate_tests::http::{self, Response};
-use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Running, done, free_address, sluicegate};
 use sluicegate_tests::stamp::version;
 use sluicegate_tests::wait::eventually;
 use sluicegate_tests::web::{Authority, Issued};
 
 const WITHIN: Duration = Duration::from_secs(60);
-const ENDED_WITHIN: Duration = Duration::from_secs(10);
 const TOKEN: &str = "0123456789abcdef0123";
 const PAUSE: &str = "/v1/pipelines/guarded/pause";
 const TLS: &str = "certificate: tls/tls.crt, key: tls/tls.key";
@@ -26,7 +24,7 @@ const MUTUAL: &str = "certificate: tls/tls.crt, key: tls/tls.key, client-ca: tls
 #[test]
 fn whoever_looks_needs_no_certificate_and_whoever_changes_something_does() -> Result<()> {
     let setup = Setup::new(&format!("tls: {{ {MUTUAL} }}"))?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let plain = http::get(setup.admin, "/ready")?;
     ensure!(plain.status == 400 && plain.body == r#"{"error":"this endpoint speaks TLS: ask it by https://"}"#);
 
@@ -61,13 +59,13 @@ fn whoever_looks_needs_no_certificate_and_whoever_changes_something_does() -> Re
     let history: Value = serde_json::from_str(&setup.ask("/v1/pipelines/guarded/history", &[])?.body)?;
     ensure!(history.as_array().is_some_and(|entries| entries.len() == 1), "{history}");
     ensure!(history[0]["who"] == "CN=alice at 127.0.0.1", "{history}");
-    end(&mut running)
+    running.end()
 }
 
 #[test]
 fn the_commands_show_a_certificate_and_ask_for_one() -> Result<()> {
     let setup = Setup::new(&format!("tls: {{ {MUTUAL} }}"))?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let alice = setup.keep("alice", &setup.authority.client("alice")?)?;
     let mallory = setup.keep("mallory", &Authority::new()?.client("mallory")?)?;
     let (url, ca) = (setup.url(), setup.path("tls/ca.crt"));
@@ -105,27 +103,27 @@ fn the_commands_show_a_certificate_and_ask_for_one() -> Result<()> {
     done(paused)?;
     let history = done(cli(&["history", "guarded", "--ca", &ca])?)?;
     ensure!(history.contains("pause by CN=alice at 127.0.0.1 (on call): an incident"), "{history}");
-    end(&mut running)
+    running.end()
 }
 
 #[test]
 fn where_both_are_set_either_is_enough() -> Result<()> {
     let setup = Setup::new(&format!("token: {TOKEN}, tls: {{ {MUTUAL} }}"))?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let nobody = setup.pause(&[])?;
     ensure!(nobody.status == 401 && nobody.body.contains("admin.token") && nobody.body.contains("client-ca"));
     ensure!(setup.pause(&["--header", "Authorization: Bearer wrong"])?.status == 403);
     ensure!(setup.pause(&["--header", &format!("Authorization: Bearer {TOKEN}")])?.status == 200);
     let alice = setup.keep("alice", &setup.authority.client("alice")?)?;
     ensure!(setup.pause(&["--cert", &alice.0, "--key", &alice.1])?.status == 200);
-    end(&mut running)?;
+    running.end()?;
 
     // TLS alone asks clients for nothing: who is on the machine itself may change something, as without it.
     let setup = Setup::new(&format!("tls: {{ {TLS} }}"))?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     ensure!(setup.pause(&[])?.status == 200);
     ensure!(setup.pause(&["--header", "X-Forwarded-For: 192.168.0.7"])?.status == 403);
-    end(&mut running)
+    running.end()
 }
 
 /// As a Secret of Kubernetes is renewed: a new folder, and the link `..data` turned to it.
@@ -145,7 +143,7 @@ fn renewed_certificates_are_taken_up_and_broken_ones_are_not() -> Result<()> {
     for file in ["tls.crt", "tls.key", "ca.crt"] {
         symlink(format!("..data/{file}"), folder.join(file))?;
     }
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let alice = setup.keep("alice", &setup.authority.client("alice")?)?;
     let alice = ["--cert", &alice.0, "--key", &alice.1];
     ensure!(setup.pause(&alice)?.status == 200);
@@ -173,18 +171,18 @@ fn renewed_certificates_are_taken_up_and_broken_ones_are_not() -> Result<()> {
     let bob = setup.keep("bob", &setup.authority.client("bob")?)?;
     ensure!(setup.pause(&["--cert", &bob.0, "--key", &bob.1])?.status == 200);
     ensure!(running.stderr()?.contains("changed files are taken up"), "{}", running.stderr()?);
-    end(&mut running)
+    running.end()
 }
 
 #[test]
 fn whoever_connects_and_says_nothing_keeps_nobody_out() -> Result<()> {
     let setup = Setup::new(&format!("tls: {{ {MUTUAL} }}"))?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(setup.admin)).collect::<Result<_, _>>()?;
     let answer = setup.ask("/ready", &["--max-time", "5"])?;
     ensure!(answer.status == 200, "{answer:?}");
     drop(silent);
-    end(&mut running)
+    running.end()
 }
 
 #[test]
@@ -299,9 +297,4 @@ fn curl(args: &[&str]) -> Result<Response> {
     let said = String::from_utf8_lossy(&output.stdout);
     let (body, status) = said.rsplit_once('\n').context("a status")?;
     Ok(Response { status: status.parse()?, location: None, body: body.to_owned() })
-}
-
-fn end(running: &mut Running) -> Result<()> {
-    running.signal(Signal::Term)?;
-    eventually(ENDED_WITHIN, "its end", || Ok((!running.is_running()?).then_some(())))
 }

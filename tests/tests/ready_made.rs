@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use sluicegate_tests::build::project;
 use sluicegate_tests::pipeline::Pipeline;
 use sluicegate_tests::plugins::plugin;
-use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Output, free_address, sluicegate};
 use sluicegate_tests::wait::eventually;
 
@@ -166,9 +165,7 @@ fn three_languages_in_one_pipeline() -> Result<()> {
         ]
     );
     ensure!(dead[0]["value"] == "four,c1" && dead[0].to_string().contains("column `id`"), "{dead:?}");
-    running.signal(Signal::Term)?;
-    ensure!(running.wait(SOON)?.code == Some(0));
-    Ok(())
+    running.end()
 }
 
 fn customers() -> String {

@@ -8,14 +8,12 @@ use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::pipeline::Pipeline;
 use sluicegate_tests::plugins::transform;
-use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::sluicegate;
 use sluicegate_tests::record::Record;
 
 const PARTITIONS: i32 = 2;
 const RECORDS: usize = 5_000;
 const DONE_WITHIN: Duration = Duration::from_secs(120);
-const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The records that ask for something stand among many that do not, so that they come in batches with those.
 #[test]
@@ -48,11 +46,9 @@ fn a_transform_for_redpanda_runs_from_topic_to_topic() -> Result<()> {
          workers: 1\n",
         transform.display()
     ))?;
-    let mut running = pipeline.run()?;
+    let running = pipeline.run()?;
     client.wait_until_consumed("moved", "moved", DONE_WITHIN)?;
-    running.signal(Signal::Term)?;
-    let ended = running.wait(DRAINED_WITHIN)?;
-    ensure!(ended.code == Some(0), "{ended:?}");
+    running.end()?;
 
     let read = |topic: &str| client.consume(topic, Isolation::ReadCommitted);
     let values = |records: &[Record]| -> Vec<String> {

@@ -65,8 +65,9 @@ impl Topics {
     pub(crate) fn over(properties: &Properties, brokers: &str) -> Result<Self, Error> {
         let failed = |error| failed_call("make a client", &error);
         let mut plain = Properties::new();
-        for (key, value) in properties.config_map().iter().filter(|(key, _)| is_of_connection(key)) {
-            plain.set(*key, *value);
+        for key in properties.config_map().into_keys().filter(|key| is_of_connection(key)) {
+            // That map has a word in place of each password.
+            plain.set(key, properties.get(key).unwrap_or_default());
         }
         let admin: AdminClient<_> = plain.create_with_context(ConsumerState::default()).map_err(failed)?;
         let reader: BaseConsumer<_> = plain.create_with_context(ConsumerState::default()).map_err(failed)?;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Seen, connect, mock, produce, properties, read, sink, source, worker};
+use common::{Seen, connect, counted, mock, produce, properties, read, sink, source, worker};
 use sluicegate_core::{
-    Batch, Delivery, Destination, ErrorKind, NO_TIMESTAMP, Output, Partition, Polled, Positions, Progress, Sink as _,
-    Source as _, Stop, Ticket, Transaction as _,
+    Batch, Delivery, Destination, ErrorKind, Meters, NO_TIMESTAMP, Output, Partition, Polled, Positions, Progress,
+    Sink as _, Source as _, Stop, Ticket, Transaction as _,
 };
 use sluicegate_kafka::{ClientConfig, Connection, KafkaSinkConfig, KafkaSourceConfig, Produce, Reader, Start, Writer};
 
@@ -63,40 +63,68 @@ fn a_straight_line_exactly_once() {
 }
 
 /// A worker that starts anew after an error that passes, as the supervisor does it.
-fn member(brokers: &str, assignor: &str) -> (Arc<Stop>, thread::JoinHandle<()>) {
-    let (delivery, stop) = (Delivery::AtLeastOnce, Arc::new(Stop::default()));
-    let mut source = source(brokers, "g");
-    source.properties.insert("partition.assignment.strategy".into(), assignor.into());
-    let (sink, told) = (sink(brokers, delivery), Arc::clone(&stop));
-    let run = move || {
-        while let Err(error) = worker(connect(&source, &sink).unwrap(), delivery).run(&told) {
-            println!("a worker starts anew: {error}");
-            assert!(matches!(error.kind, ErrorKind::Retry | ErrorKind::Rewind), "{error}");
-        }
-    };
-    (stop, thread::spawn(run))
+struct Member {
+    stop: Arc<Stop>,
+    meters: Arc<Meters>,
+    thread: thread::JoinHandle<()>,
 }
 
-/// A second member joins while records flow, and the first leaves. Returns what went in and what came out; with
-/// repeats, as the mock, unlike Kafka, takes no offsets while a group rebalances.
+impl Member {
+    fn join(brokers: &str, assignor: &str) -> Self {
+        let (stop, meters) = (Arc::new(Stop::default()), Arc::new(Meters::new([])));
+        let (delivery, told, counts) = (Delivery::AtLeastOnce, Arc::clone(&stop), Arc::clone(&meters));
+        let mut source = source(brokers, "g");
+        source.properties.insert("partition.assignment.strategy".into(), assignor.into());
+        let sink = sink(brokers, delivery);
+        let run = move || {
+            while let Err(error) = counted(connect(&source, &sink).unwrap(), delivery, Arc::clone(&counts)).run(&told) {
+                println!("a worker starts anew: {error}");
+                assert!(matches!(error.kind, ErrorKind::Retry | ErrorKind::Rewind), "{error}");
+            }
+        };
+        Member { stop, meters, thread: thread::spawn(run) }
+    }
+
+    /// How many records it has read.
+    fn has_read(&self) -> u64 {
+        self.meters.tally().records_in
+    }
+
+    fn leave(self) {
+        self.stop.request();
+        self.thread.join().unwrap();
+    }
+}
+
+/// A second member joins while records flow, and the first leaves once both have read some of what came since. Returns
+/// what went in and what came out; with repeats, as the mock, unlike Kafka, takes no offsets while a group rebalances.
 fn rebalance(assignor: &str) -> (Vec<Seen>, Vec<Seen>) {
+    const ROUND: u32 = 400;
+    const BETWEEN: Duration = Duration::from_millis(100);
     let mock = mock(&[("in", 4), ("out", 4)]);
     let brokers = mock.bootstrap_servers();
-    produce(&brokers, "in", 4, 0..400);
-    let (first_stop, first) = member(&brokers, assignor);
-    assert!(read(&brokers, "out", 400).len() >= 400);
-    let (second_stop, second) = member(&brokers, assignor);
-    for round in 1..8 {
-        produce(&brokers, "in", 4, round * 400..(round + 1) * 400);
-        thread::sleep(Duration::from_millis(700));
+    let mut written = 0;
+    let mut write = || {
+        produce(&brokers, "in", 4, written..written + ROUND);
+        written += ROUND;
+        written as usize
+    };
+    write();
+    let first = Member::join(&brokers, assignor);
+    assert!(read(&brokers, "out", ROUND as usize).len() >= ROUND as usize);
+    let second = Member::join(&brokers, assignor);
+    let (mut before, end) = (None, Instant::now() + Duration::from_secs(60));
+    while before.is_none_or(|before| first.has_read() == before) {
+        assert!(Instant::now() < end, "they read {} and {} records", first.has_read(), second.has_read());
+        write();
+        thread::sleep(BETWEEN);
+        before = before.or((second.has_read() > 0).then(|| first.has_read()));
     }
-    first_stop.request();
-    first.join().unwrap();
-    produce(&brokers, "in", 4, 3200..3600);
-    let outputs = read(&brokers, "out", 3600);
-    second_stop.request();
-    second.join().unwrap();
-    (read(&brokers, "in", 3600), outputs)
+    first.leave();
+    let written = write();
+    let outputs = read(&brokers, "out", written);
+    second.leave();
+    (read(&brokers, "in", written), outputs)
 }
 
 /// The records of a partition in order, repeats left out.

@@ -114,6 +114,8 @@ pub const ALL: &[Fault] = &[
     Fault::new("one-identity", "a second process with the identity of the first", group::one_identity).processes(1),
     Fault::new("rebalances", "from 1 process to 3 and back, three times", group::storm).processes(1),
     Fault::new("broker-kill", "kill -9 of a broker, then it comes back", brokers::kill).course(Course::Brokers),
+    Fault::new("brokers-kill", "kill -9 of all brokers, then they come back", brokers::kill_all)
+        .course(Course::Brokers),
     Fault::new("broker-restart", "a broker is stopped in good order, then it comes back", brokers::restart)
         .course(Course::Brokers),
     Fault::new("broker-freeze", "SIGSTOP of a broker past its session time-out, then SIGCONT", brokers::freeze)
@@ -122,6 +124,12 @@ pub const ALL: &[Fault] = &[
         .course(Course::Brokers),
     Fault::new("latency", "each frame takes 20 to 100 milliseconds", traffic::latency).course(Course::Unseen),
     Fault::new("resets", "all connections are reset, six times", traffic::resets).course(Course::Unseen),
+    Fault::new(
+        "answers-lost",
+        "outputs, offsets and a commit are with the brokers, and the answers are lost with their connections",
+        traffic::lose_answers,
+    )
+    .course(Course::Unseen),
     Fault::new("black-hole", "nothing passes for some seconds, then all of it does", traffic::black_hole)
         .course(Course::Unseen),
     Fault::new("half-open", "requests pass, answers do not, then connections are reset", traffic::half_open)

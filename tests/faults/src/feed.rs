@@ -12,6 +12,8 @@ use sluicegate_tests::random::Random;
 use sluicegate_tests::record::Record;
 use sluicegate_tests::trades;
 
+use crate::task;
+
 /// Records that wait before a process starts, so that it starts under load.
 const FIRST: usize = 2_000;
 /// Records of one step, and the time between two of them.
@@ -31,6 +33,7 @@ impl Feed {
     /// Writes the first records, and goes on with some hundreds a second. The seed decides what they say.
     pub fn start(client: Arc<Client>, topic: &str, partitions: i32, seed: u64) -> Result<Self> {
         let mut written = trades::generate(seed, FIRST, partitions);
+        task::assign(&mut written);
         client.produce(topic, &written)?;
         let (enough, enough_said) = channel();
         let partitions = Arc::new(AtomicI32::new(partitions));
@@ -38,6 +41,7 @@ impl Feed {
         let feed = move || {
             while enough_said.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
                 let mut records = trades::generate(random.number(), STEP, count.load(SeqCst));
+                task::assign(&mut records);
                 // The first records have large ones enough; here they would be most of the load.
                 records.retain(|record| record.value.as_ref().is_none_or(|value| value.len() < trades::LARGE));
                 client.produce(&topic, &records)?;

@@ -25,4 +25,5 @@ pub mod report;
 pub mod run;
 pub mod scene;
 pub mod setting;
+pub mod task;
 pub mod watch;

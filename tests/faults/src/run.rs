@@ -9,25 +9,23 @@ use std::{fmt, fs};
 use anyhow::{Context, Result};
 use sluicegate_audit::{Invariant, Report};
 use sluicegate_tests::build::target_folder;
-use sluicegate_tests::client::{Client, Isolation};
-use sluicegate_tests::plugins::plugin;
+use sluicegate_tests::client::Client;
 use sluicegate_tests::random::Random;
-use sluicegate_tests::record::Record;
 use tempfile::TempDir;
 
 use crate::cluster::Cluster;
 use crate::fault::{Course, End, Fault};
 use crate::feed::Feed;
 use crate::fleet::Fleet;
-use crate::judge::{Evidence, judge};
+use crate::judge::{Evidence, Reading, judge};
 use crate::plan::Planned;
 use crate::scene::{Journal, Scene};
-use crate::setting::{PLUGIN, output, source};
+use crate::setting::{plugins, sinks, source};
 use crate::watch::Watch;
 
 /// Partitions of the source.
 pub const PARTITIONS: i32 = 6;
-/// Partitions of the output, and of a source that grew.
+/// Partitions of the topics that outputs go to, and of a source that grew.
 pub const PARTITIONS_MAX: i32 = 9;
 /// How long the lag may take to end once there is no more load.
 const DONE_WITHIN: Duration = Duration::from_secs(90);
@@ -83,7 +81,7 @@ impl fmt::Display for Outcome {
 impl Ground {
     /// Starts Kafka and its clients. Whatever has to be built or fetched is there afterwards.
     pub fn start(seed: u64, logs: &Path) -> Result<Self> {
-        plugin(PLUGIN)?;
+        plugins()?;
         let cluster = Cluster::start(seed)?;
         let writer = Arc::new(Client::connect_to(&cluster.direct(), &[])?);
         let watcher = Arc::new(Client::connect_to(&cluster.direct(), WATCHER)?);
@@ -110,7 +108,7 @@ impl Ground {
 
     fn judged(&mut self, name: &str, planned: Planned) -> Result<Judged> {
         self.writer.create_topic(&source(name), PARTITIONS, &[])?;
-        self.writer.create_topic(&output(name), PARTITIONS_MAX, &[])?;
+        sinks(name).iter().try_for_each(|topic| self.writer.create_topic(topic, PARTITIONS_MAX, &[]))?;
         let watch = Watch::start(Arc::clone(&self.watcher), name)?;
         let logs = self.logs.join(name);
         let mut scene = self.scene(name, planned, &watch)?;
@@ -129,7 +127,7 @@ impl Ground {
             gone: &scene.gone,
             samples: &watch.samples(),
             coordinators_move: planned.fault.course == Course::Brokers,
-            outputs: [&acted.middle, &scene.client.consume(&output(name), Isolation::ReadCommitted)?],
+            outputs: [&acted.middle, &Reading::now(scene.client, name)?],
             memory: &acted.memory,
         };
         let report = judge(&evidence)?;
@@ -162,7 +160,7 @@ impl Ground {
     /// Leaves the cluster as the next run wants it.
     fn clear(&mut self, run: &str) -> Result<()> {
         self.cluster.heal()?;
-        for topic in [source(run), output(run)] {
+        for topic in sinks(run).into_iter().chain([source(run)]) {
             let gone = self.writer.delete_topic(&topic);
             // One that was deleted by its fault is gone already.
             gone.or_else(|error| if format!("{error:#}").contains("UnknownTopic") { Ok(()) } else { Err(error) })?;
@@ -182,7 +180,7 @@ struct Judged {
 #[derive(Debug, Default)]
 struct Acted {
     recovery: Option<Duration>,
-    middle: Vec<Record>,
+    middle: Reading,
     memory: Vec<u64>,
 }
 
@@ -201,7 +199,7 @@ fn act(scene: &mut Scene<'_>, fault: &Fault) -> Result<Acted> {
     let recovery = Some(scene.wait_for_flow().context("after the fault")?);
     scene.watch.fault_lasts(false);
     scene.journal.note("outputs flow");
-    let middle = scene.client.consume(&output(scene.name), Isolation::ReadCommitted)?;
+    let middle = Reading::now(scene.client, scene.name)?;
     scene.feed.end()?;
     scene.journal.note("no more load");
     scene.client.wait_until_consumed(scene.name, &source(scene.name), DONE_WITHIN)?;

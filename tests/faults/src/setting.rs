@@ -1,17 +1,17 @@
 //! Under what a fault strikes: the promise, the workers, the group's protocol.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use sluicegate_tests::languages::conformance;
 use sluicegate_tests::plugins::plugin;
 
 /// Records after which a worker commits.
 pub const COMMIT_RECORDS: usize = 100;
 /// The most records of a batch.
 pub const BATCH_RECORDS: usize = 64;
-/// The plugin that all runs have: it upper-cases values.
-pub const PLUGIN: &str = "uppercase";
 /// The header that carries each output's id.
 pub const ID: &str = "sluicegate-id";
 /// Longer than a machine that runs a cluster beside a fault may leave a worker without a processor: no fault is about it.
@@ -93,8 +93,8 @@ impl fmt::Display for Setting {
 }
 
 impl Setting {
-    /// The pipeline file of a run: upper-cases values, with many small commits. Each process names itself by the variable
-    /// `FAULTS_PROCESS`.
+    /// The pipeline file of a run: upper-cases values and then does what each record asks for, with many small commits. Each
+    /// process names itself by the variable `FAULTS_PROCESS`.
     pub fn pipeline(&self, name: &str, brokers: &str, tuning: Tuning) -> Result<String> {
         let Self { delivery, workers, protocol } = self;
         let Tuning { session_ms, transaction_ms, source: further } = tuning;
@@ -108,8 +108,9 @@ impl Setting {
             Delivery::ExactlyOnce => format!(", transaction.timeout.ms: {transaction_ms}"),
             Delivery::AtLeastOnce => String::new(),
         };
-        let uppercase = plugin(PLUGIN)?;
-        let (source, output, uppercase) = (source(name), output(name), uppercase.display());
+        let [uppercase, asked] = plugins()?;
+        let (uppercase, asked) = (uppercase.display(), asked.display());
+        let (source, output, aside, dead) = (source(name), output(name), aside(name), dead(name));
         Ok(format!(
             "
 name: {name}
@@ -123,12 +124,16 @@ source:
 stages:
   - plugin: {uppercase}
     limits: {{ deadline: {DEADLINE} }}
+  - plugin: {asked}
+    limits: {{ deadline: {DEADLINE} }}
 sink:
   kafka:
     topic: {output}
+    outputs: {{ aside: {aside} }}
     partition: same
     id-header: {ID}
     properties: {{ client.id: '${{FAULTS_PROCESS}}'{transaction} }}
+dead-letter: {{ topic: {dead} }}
 delivery: {delivery}
 commit: {{ interval: 20ms, records: {COMMIT_RECORDS} }}
 batch: {{ records: {BATCH_RECORDS}, bytes: 8KiB }}
@@ -143,7 +148,27 @@ pub fn source(run: &str) -> String {
     format!("{run}.in")
 }
 
-/// The output topic of the run of this name.
+/// The topic that most outputs of the run of this name go to.
 pub fn output(run: &str) -> String {
     format!("{run}.out")
+}
+
+/// The topic that its plugin routes some to.
+pub fn aside(run: &str) -> String {
+    format!("{run}.aside")
+}
+
+/// The topic of its dead letters.
+pub fn dead(run: &str) -> String {
+    format!("{run}.dead")
+}
+
+/// All topics that it writes.
+pub fn sinks(run: &str) -> [String; 3] {
+    [output(run), aside(run), dead(run)]
+}
+
+/// The plugins that all runs have, in their order; built on the first call.
+pub fn plugins() -> Result<[PathBuf; 2]> {
+    Ok([plugin("uppercase")?, conformance("rust")?])
 }

@@ -1,5 +1,6 @@
 //! Looks on while a run goes: what the group has committed, and how far the outputs' logs reach.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -10,7 +11,7 @@ use sluicegate_tests::client::{Client, Isolation, Offsets};
 use sluicegate_tests::wait::eventually;
 
 use crate::clock::Clock;
-use crate::setting::{output, source};
+use crate::setting::{sinks, source};
 
 const TOPICS_WITHIN: Duration = Duration::from_secs(30);
 const EVERY: Duration = Duration::from_millis(50);
@@ -22,8 +23,8 @@ pub struct Sample {
     pub at: Clock,
     /// The group's offsets.
     pub committed: Offsets,
-    /// The ends of the output's partitions, asked for after that: whatever was durable then is below them.
-    pub ends: Offsets,
+    /// The ends of each topic's partitions that outputs go to, asked for after that: whatever was durable then is below them.
+    pub ends: BTreeMap<String, Offsets>,
     /// A fault struck just before, or lasts.
     pub fault: bool,
 }
@@ -129,9 +130,13 @@ impl Eye {
         }
     }
 
-    fn see(&self) -> Result<(Offsets, Offsets)> {
+    fn see(&self) -> Result<(Offsets, BTreeMap<String, Offsets>)> {
         let committed = self.client.committed(&self.run, &source(&self.run))?;
-        Ok((committed, self.client.end_offsets(&output(&self.run), Isolation::ReadUncommitted)?))
+        let ends = sinks(&self.run).map(|topic| {
+            let ends = self.client.end_offsets(&topic, Isolation::ReadUncommitted)?;
+            Ok((topic, ends))
+        });
+        Ok((committed, ends.into_iter().collect::<Result<_>>()?))
     }
 
     fn samples(&self) -> MutexGuard<'_, Vec<Sample>> {

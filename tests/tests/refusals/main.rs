@@ -75,7 +75,7 @@ fn bad_plugins_of_every_kind_are_refused_and_the_stream_is_untouched() -> Result
         println!("{pipeline}: {written} records, longest gap between outputs {:?}", longest_gap(&outputs));
         judge(&unstamped(outputs, stages)?, written, &BTreeSet::new()).context(pipeline)?;
     }
-    setup::end(running)
+    running.end()
 }
 
 /// Has a plugin refused. Gives the reason, which everybody is told who may want to know it.

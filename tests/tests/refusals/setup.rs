@@ -10,7 +10,6 @@ use sluicegate_tests::client::Client;
 use sluicegate_tests::http::{self, Response};
 use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::numbered::PARTITIONS;
-use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Output, Program, Running, free_address, sluicegate};
 use sluicegate_tests::registry::Registry;
 use sluicegate_tests::stamp::{digest, version};
@@ -191,9 +190,4 @@ impl Setup {
         }
         Ok(versions)
     }
-}
-
-pub(crate) fn end(mut running: Running) -> Result<()> {
-    running.signal(Signal::Term)?;
-    running.wait(WITHIN).map(drop)
 }

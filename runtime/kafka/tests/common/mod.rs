@@ -78,6 +78,11 @@ pub(crate) fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig) -> Res
 
 /// A worker without stages: what comes in goes out.
 pub(crate) fn worker(connection: Connection, delivery: Delivery) -> Worker {
+    counted(connection, delivery, Arc::new(Meters::new([])))
+}
+
+/// The same, which counts here what it does.
+pub(crate) fn counted(connection: Connection, delivery: Delivery, meters: Arc<Meters>) -> Worker {
     let settings = WorkerSettings {
         pipeline: "test".into(),
         delivery,
@@ -86,7 +91,7 @@ pub(crate) fn worker(connection: Connection, delivery: Delivery) -> Worker {
         drain: Duration::from_secs(10),
     };
     let Connection { source, sink, transaction, .. } = connection;
-    let (clock, meters) = (Box::new(Real(Instant::now())), Arc::new(Meters::new([])));
+    let clock = Box::new(Real(Instant::now()));
     let seams = Seams::new(Box::new(source), Box::new(sink), Box::new(transaction));
     Worker::new(settings, seams, vec![], clock, meters)
 }

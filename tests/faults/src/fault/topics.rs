@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use sluicegate_tests::client::Isolation;
 use sluicegate_tests::wait::eventually;
 
@@ -11,6 +11,8 @@ use crate::scene::{FLOW_WITHIN, Scene};
 use crate::setting::source;
 
 const REFUSED_WITHIN: Duration = Duration::from_secs(30);
+/// The exit code for what somebody has to mend before the pipeline can go on.
+const REFUSED: i32 = 2;
 
 pub(super) fn grow(scene: &mut Scene<'_>) -> Result<()> {
     scene.some_progress()?;
@@ -74,15 +76,15 @@ fn delete_unread(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Every process ends by itself, and names the topic.
+/// Every process ends by itself, as after a wrong configuration, and its error names the topic.
 fn wait_for_refusal(scene: &mut Scene<'_>) -> Result<()> {
     for number in scene.fleet.numbers() {
         let code = scene.fleet.wait(number, REFUSED_WITHIN)?;
         scene.journal.note(&format!("process {number} ended with {code:?}"));
         let said = scene.fleet.said(number)?;
-        let last = said.lines().last().unwrap_or_default();
-        ensure!(code.is_some_and(|code| code != 0), "process {number} ended with {code:?}: {last}");
-        ensure!(said.contains(&source(scene.name)), "process {number} does not say why it ended: {last}");
+        let (_, error) = said.rsplit_once("error: ").with_context(|| format!("process {number} says no error"))?;
+        ensure!(code == Some(REFUSED), "process {number} ended with {code:?}: {error}");
+        ensure!(error.contains(&source(scene.name)), "process {number} does not say what it refuses: {error}");
     }
     Ok(())
 }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::processes;
 use crate::frame::Api;
 use crate::network::{Way, Weather};
 use crate::scene::Scene;
+use crate::setting::Delivery;
 
 const FAIR: Weather =
     Weather { delay: Duration::ZERO, jitter: Duration::ZERO, hold_requests: false, hold_answers: false };
@@ -27,6 +29,20 @@ pub(super) fn resets(scene: &mut Scene<'_>) -> Result<()> {
         scene.some_progress()?;
         scene.cluster.network().reset();
         scene.journal.note("all connections reset");
+    }
+    Ok(())
+}
+
+/// What was asked for is done, and is asked for again.
+pub(super) fn lose_answers(scene: &mut Scene<'_>) -> Result<()> {
+    let commit = match scene.setting.delivery {
+        Delivery::ExactlyOnce => Some(Api::EndTxn),
+        Delivery::AtLeastOnce => None,
+    };
+    for api in [Api::Produce, processes::offsets(scene)].into_iter().chain(commit) {
+        scene.some_progress()?;
+        let process = scene.any()?;
+        drop(scene.catch(api, Way::Answer, process)?);
     }
     Ok(())
 }
