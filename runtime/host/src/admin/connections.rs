@@ -15,6 +15,10 @@ use tokio::task::AbortHandle;
 
 use super::tls::Peer;
 
+/// What is held of a request before it is understood, of each connection: a longer head is refused. By itself hyper would hold
+/// 400 KiB.
+const BUFFER_BYTES_MAX: usize = 16 << 10;
+
 /// What the endpoint allows. Nobody scrapes every 20 seconds, so that no scrape comes just when its connection ends.
 pub(super) const BOUNDS: Bounds = Bounds { connections_max: 256, head_within: Duration::from_secs(20) };
 
@@ -48,7 +52,7 @@ where
 {
     // Of this version alone: to wait for what tells versions apart has no bound.
     let mut http = Builder::new(TokioExecutor::new()).http1_only();
-    http.http1().timer(TokioTimer::new()).header_read_timeout(head_within);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(head_within).max_buf_size(BUFFER_BYTES_MAX);
     if let Err(error) = http.serve_connection(TokioIo::new(io), TowerToHyperService::new(router)).await {
         tracing::debug!("admin endpoint: a connection ended: {error}");
     }
@@ -123,6 +127,16 @@ mod tests {
         assert_eq!((rest(silent), rest(slow)), (String::new(), String::new()));
         let answer = rest(kept);
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("you are 127.0.0.1"), "{answer}");
+    }
+
+    #[test]
+    fn a_head_that_does_not_end_is_not_held() {
+        let (_runtime, address) = start(Bounds { connections_max: 8, head_within: Duration::from_secs(3600) });
+        let head = |bytes| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(bytes));
+        let answer = rest(connect(address, &head(BUFFER_BYTES_MAX)));
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        let answer = rest(connect(address, &(head(BUFFER_BYTES_MAX / 2) + "\r\nConnection: close\r\n\r\n")));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 
     #[test]
