@@ -23,7 +23,7 @@ pub(super) struct Options {
     /// Pipeline files; all run in this process.
     #[arg(required_unless_present_any = ["plugin", "config_dir"])]
     pipelines: Vec<PathBuf>,
-    /// A folder of pipeline files: each *.yaml that comes is started, changes and ends as its file does.
+    /// A folder of pipeline files: each *.yaml or *.yml is a pipeline that starts, changes and ends with its file.
     #[arg(long, value_name = "FOLDER")]
     config_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(super) struct Options {
     /// Where the admin endpoint listens, whatever the files say.
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<SocketAddr>,
-    /// Where changes made at run time are kept; by default in the user's folder for such things.
+    /// The folder that keeps changes made at run time; by default the user's own for such things.
     #[arg(long, value_name = "FOLDER", env = "SLUICEGATE_STATE_DIR")]
     state_dir: Option<PathBuf>,
 }

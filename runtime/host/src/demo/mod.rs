@@ -28,7 +28,7 @@ const PARTITIONS: u32 = 3;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Trades produced a second.
+    /// Trades to produce per second.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     rate: u32,
     /// End after this time, such as 10s, instead of at Ctrl-C.

@@ -39,10 +39,11 @@ const TITLE: Style = Style::new().bold();
 pub(crate) struct Options {
     /// The pipeline's file. Plugins whose project is the folder of their .wasm file are built whenever you save.
     pipeline: PathBuf,
-    /// The folder of a stage's project, where it is another one: what it builds becomes the stage's file. May be repeated.
+    /// The project of a stage's plugin, where that is another folder: what it builds becomes the stage's .wasm file. May be
+    /// repeated.
     #[arg(long = "source", value_name = "STAGE=FOLDER", value_parser = source)]
     sources: Vec<(String, PathBuf)>,
-    /// The most records that are shown in a second.
+    /// Show at most this many records per second.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
 }
