@@ -6,6 +6,7 @@ use metrics::{Label, counter, describe_counter, describe_gauge, gauge, with_loca
 use metrics_exporter_prometheus::PrometheusBuilder;
 use sluicegate_core::{Conduct, FailureKind};
 
+use crate::admin::Refusals;
 use crate::app::{LoadedPipeline, Tryout};
 use crate::supervisor::{Running, WorkerState};
 use crate::watch::Files;
@@ -31,10 +32,11 @@ const CANDIDATE_DIFFERING: &str = "sluicegate_candidate_differing_total";
 const FILES_REFUSED: &str = "sluicegate_files_refused";
 const PAUSED: &str = "sluicegate_paused";
 const WORKERS_RUNNING: &str = "sluicegate_workers_running";
+const ADMIN_REFUSED: &str = "sluicegate_admin_refused_total";
 
 /// All metrics of all pipelines, in Prometheus' text format. Values are read when somebody asks; the data path only
 /// adds to plain counters once a batch.
-pub(crate) fn render(running: &[Arc<Running>], files: &Files) -> String {
+pub(crate) fn render(running: &[Arc<Running>], files: &Files, refusals: &Refusals) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     with_local_recorder(&recorder, || {
@@ -42,6 +44,7 @@ pub(crate) fn render(running: &[Arc<Running>], files: &Files) -> String {
         running.iter().for_each(|running| record(running));
         let refused = files.list().iter().filter(|(_, found)| found.refused.is_some()).count();
         gauge!(FILES_REFUSED).set(refused as f64);
+        counter!(ADMIN_REFUSED).absolute(refusals.count());
     });
     handle.render()
 }
@@ -73,6 +76,7 @@ fn describe() {
     );
     describe_counter!(CANDIDATE_DIFFERING, "Records of which a shadow made something else than what runs");
     describe_gauge!(FILES_REFUSED, "Files of the folder of pipelines that do not run as they are now");
+    describe_counter!(ADMIN_REFUSED, "Requests that the admin endpoint refused because of who asked");
     describe_gauge!(PAUSED, "1 while the pipeline is paused by request");
 }
 

@@ -28,8 +28,13 @@ impl FromRequestParts<Admin> for Permit {
         let peer = ConnectInfo::<Peer>::from_request_parts(parts, admin).await;
         let ConnectInfo(peer) =
             peer.map_err(|missing| Problem(StatusCode::INTERNAL_SERVER_ERROR, missing.to_string()))?;
-        admin.access.check(&peer, &parts.headers)?;
-        Ok(Permit(peer))
+        match admin.access.check(&peer, &parts.headers) {
+            Ok(()) => Ok(Permit(peer)),
+            Err(problem) => {
+                admin.refusals.note(&peer, &parts.method, &parts.uri, &problem);
+                Err(problem)
+            }
+        }
     }
 }
 
@@ -40,8 +45,13 @@ pub(super) async fn check_host(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    admin.access.check_host(&peer, request.headers())?;
-    Ok(next.run(request).await)
+    match admin.access.check_host(&peer, request.headers()) {
+        Ok(()) => Ok(next.run(request).await),
+        Err(problem) => {
+            admin.refusals.note(&peer, request.method(), request.uri(), &problem);
+            Err(problem)
+        }
+    }
 }
 
 /// What guards an endpoint.

@@ -48,7 +48,7 @@ impl Asked {
 }
 
 /// Bounded, and on one line.
-fn words(text: &str) -> String {
+pub(super) fn words(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_MAX).collect::<String>().trim().to_owned()
 }
 
@@ -89,7 +89,8 @@ impl Upload {
     }
 }
 
-/// The plugin that comes in for a stage. None of one that there is not: the refusal will name those that there are.
+/// Receives the plugin uploaded for a stage. For a stage that does not exist nothing is read; the change is then refused,
+/// naming the stages there are.
 pub(super) async fn receive(admin: &Admin, running: &Running, stage: &str, body: Body) -> Result<Upload, Problem> {
     let pipeline = running.pipeline();
     let Some(config) = pipeline.config.stages.iter().find(|config| config.name == stage) else {

@@ -3,6 +3,7 @@
 mod access;
 mod changes;
 mod connections;
+mod refusals;
 mod status;
 mod tls;
 mod tryouts;
@@ -27,6 +28,7 @@ use crate::supervisor::{Running, Supervisor};
 use crate::watch::Files;
 use access::Access;
 pub use access::Guard;
+pub(crate) use refusals::Refusals;
 use status::{FileStatus, PipelineStatus};
 use tls::TlsListener;
 
@@ -40,6 +42,7 @@ struct Admin {
     supervisor: Arc<Supervisor>,
     files: Files,
     access: Access,
+    refusals: Arc<Refusals>,
     uploads: Arc<Semaphore>,
 }
 
@@ -62,7 +65,8 @@ pub(crate) async fn serve(
     guard: Guard,
 ) {
     let Guard { access, certificates } = guard;
-    let admin = Admin { app, supervisor, files, access, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) };
+    let (refusals, uploads) = (Arc::default(), Arc::new(Semaphore::new(UPLOADS_MAX)));
+    let admin = Admin { app, supervisor, files, access, refusals, uploads };
     let router = router(admin);
     match certificates {
         Some(certificates) => {
@@ -114,7 +118,7 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
 async fn prometheus(State(admin): State<Admin>) -> impl IntoResponse {
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        metrics::render(&admin.supervisor.running(), &admin.files),
+        metrics::render(&admin.supervisor.running(), &admin.files, &admin.refusals),
     )
 }
 
