@@ -1,6 +1,8 @@
 //! Keeps workers going: a thread each, started again with a growing pause after whatever may pass. Pipelines come, change
 //! and go while others run.
 
+mod jitter;
+
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use sluicegate_core::{Ended, Error, ErrorKind, Stop};
 
 use crate::app::{App, LoadedPipeline, Seams};
 use crate::exit::Exit;
+use jitter::jittered;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -336,10 +339,10 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
         if tripped {
             backoff = backoff.max(PAUSE_FIRST);
         }
-        tracing::warn!(pipeline = %name, worker, "{error}; starting again in {backoff:?} from the committed offsets");
+        tracing::warn!(pipeline = %name, worker, "{error}; starting again within {backoff:?} from the committed offsets");
         let reason = error.message;
         running.set(worker, if tripped { WorkerState::Paused { reason } } else { WorkerState::Restarting { reason } });
-        course.wait_until(|| running.stop.requested() || !running.is_still(&pipeline), backoff);
+        course.wait_until(|| running.stop.requested() || !running.is_still(&pipeline), jittered(backoff));
         backoff = (backoff * 2).min(if tripped { PAUSE_MAX } else { BACKOFF_MAX });
     }
 }
