@@ -321,6 +321,7 @@ fn two_pipelines_run_in_one_process_and_tell_how_they_are() -> Result<()> {
     running.signal(Signal::Int)?;
     let end = running.wait(DRAINED_WITHIN)?;
     ensure!(end.code == Some(0), "{end:?}");
+    ensure!(end.stderr.contains("one a core; set 'workers'"), "{end:?}");
     for line in end.stderr.lines() {
         serde_json::from_str::<Value>(line).with_context(|| line.to_owned())?;
     }

@@ -202,6 +202,9 @@ impl Supervisor {
     /// The machine has no thread left.
     pub(crate) fn add(&self, pipeline: LoadedPipeline) -> Result<(), Exit> {
         let workers = pipeline.config.workers;
+        if pipeline.config.workers_by_cores {
+            tracing::info!(pipeline = %pipeline.config.name, "workers: {workers}, one a core; set 'workers' for another number");
+        }
         let running = Arc::new(Running::new(pipeline));
         // Locked until all is done: whoever asks all to end asks this one too.
         let mut all = lock(&self.running);

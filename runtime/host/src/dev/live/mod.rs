@@ -178,7 +178,7 @@ fn make_topics(app: &App, config: &Pipeline) -> Result<(), Exit> {
 /// The pipeline as it is shown: by one worker, so that records are told in their order; with changed plugins taken up by us,
 /// who tell of it; and skipped records come by as dead letters do, which go no further.
 fn to_be_shown(config: &mut Pipeline) {
-    config.workers = 1;
+    (config.workers, config.workers_by_cores) = (1, false);
     for stage in &mut config.stages {
         if stage.plugin.file().is_some() {
             stage.reload = Reload::Off;
