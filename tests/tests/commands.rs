@@ -291,7 +291,9 @@ fn two_pipelines_run_in_one_process_and_tell_how_they_are() -> Result<()> {
         fs::write(folder.path().join(format!("{name}.yaml")), text)?;
     }
     let admin = free_address()?;
-    let args = ["run", "one.yaml", "two.yaml", "--admin", &admin.to_string(), "--log-format", "json"];
+    // By the name that admin.listen takes too.
+    let listen = format!("localhost:{}", admin.port());
+    let args = ["run", "one.yaml", "two.yaml", "--admin", &listen, "--log-format", "json"];
     let mut running = sluicegate(args)?.folder(folder.path()).spawn()?;
     running.wait_ready(admin, READY_WITHIN)?;
     for name in ["one", "two"] {

@@ -29,7 +29,7 @@ pub(super) struct Options {
     #[command(flatten)]
     pipe: Pipe,
     /// Where the admin endpoint listens, whatever the files say.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = config::address)]
     admin: Option<SocketAddr>,
     /// The folder that keeps changes made at run time; by default the user's own for such things.
     #[arg(long, value_name = "FOLDER", env = "SLUICEGATE_STATE_DIR")]

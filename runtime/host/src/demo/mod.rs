@@ -38,7 +38,7 @@ pub(crate) struct Options {
     #[arg(long)]
     folder: Option<PathBuf>,
     /// Where the admin endpoint listens; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0", value_parser = config::address)]
     admin: SocketAddr,
 }
 
