@@ -3,6 +3,7 @@
 
 mod jitter;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -67,6 +68,8 @@ pub struct Running {
     /// Asks this pipeline's workers alone.
     stop: Arc<Stop>,
     connected_once: AtomicBool,
+    /// How often a worker was started again, by the name of the error's kind.
+    restarts: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Running {
@@ -78,6 +81,8 @@ impl Running {
             failure: Mutex::default(),
             stop: Arc::default(),
             connected_once: AtomicBool::new(false),
+            // There from the start, so that the first one shows as a rise.
+            restarts: Mutex::new(PASSING.map(|kind| (kind.name(), 0)).into()),
         }
     }
 
@@ -98,6 +103,11 @@ impl Running {
     /// What each worker is doing.
     pub fn states(&self) -> Vec<WorkerState> {
         lock(&self.states).clone()
+    }
+
+    /// How often a worker was started again, by the name of the error's kind.
+    pub(crate) fn restarts(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.restarts).clone()
     }
 
     /// Whether all workers stream.
@@ -123,6 +133,10 @@ impl Running {
         if let Some(slot) = lock(&self.states).get_mut(worker as usize) {
             *slot = state;
         }
+    }
+
+    fn count_restart(&self, why: ErrorKind) {
+        *lock(&self.restarts).entry(why.name()).or_default() += 1;
     }
 }
 
@@ -315,6 +329,7 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
             && pipeline.go_back_from(culprit, &error.message)
         {
             tracing::warn!(pipeline = %name, worker, "{error}; the version before runs again");
+            running.count_restart(error.kind);
             if pipeline.is_succeeded() {
                 // What takes its place is not there yet.
                 course.wait_until(|| running.stop.requested() || !running.is_still(&pipeline), BACKOFF_MAX);
@@ -343,6 +358,7 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
             backoff = backoff.max(PAUSE_FIRST);
         }
         tracing::warn!(pipeline = %name, worker, "{error}; starting again within {backoff:?} from the committed offsets");
+        running.count_restart(error.kind);
         let reason = error.message;
         running.set(worker, if tripped { WorkerState::Paused { reason } } else { WorkerState::Restarting { reason } });
         course.wait_until(|| running.stop.requested() || !running.is_still(&pipeline), jittered(backoff));
@@ -350,13 +366,12 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
     }
 }
 
+/// The kinds of what may pass.
+const PASSING: [ErrorKind; 4] = [ErrorKind::Rewind, ErrorKind::Retry, ErrorKind::Tripped, ErrorKind::Unreachable];
+
 /// An unreachable broker at the first start is most likely a wrong address, later most likely a passing fault.
 fn may_pass(error: &Error, running: &Running) -> bool {
-    match error.kind {
-        ErrorKind::Rewind | ErrorKind::Retry | ErrorKind::Tripped => true,
-        ErrorKind::Unreachable => running.connected_once.load(Relaxed),
-        ErrorKind::Config | ErrorKind::Promise | ErrorKind::Stopped => false,
-    }
+    PASSING.contains(&error.kind) && (error.kind != ErrorKind::Unreachable || running.connected_once.load(Relaxed))
 }
 
 /// One worker, until it is asked to stop, or hands its seams over to the one that comes next.

@@ -1,0 +1,108 @@
+//! What probes, scrapes and whoever reads the log see of a process that starts, stands still, and ends.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use sluicegate_tests::http;
+use sluicegate_tests::process::Signal;
+use sluicegate_tests::program::{Running, done, free_address, sluicegate};
+use sluicegate_tests::stamp::{mischievous, version};
+use sluicegate_tests::wait::eventually;
+
+const WITHIN: Duration = Duration::from_secs(60);
+const ENDED_WITHIN: Duration = Duration::from_secs(15);
+
+#[test]
+fn a_breaker_that_is_open_and_restarts_are_seen() -> Result<()> {
+    let setup = Setup::new("plugin: ../stamp.wasm, on-failure: { breaker: 3 }", "dead-letter: { topic: dead }\n")?;
+    fs::write(setup.folder.path().join("stamp.wasm"), mischievous(1, "trap")?)?;
+    let mut running = setup.start(&["pipelines/p.yaml"])?;
+    running.wait_ready(setup.admin, WITHIN)?;
+    let metric = |name: &str| setup.metric(name);
+    let none = (metric("sluicegate_breaker_open{pipeline=\"p\"}")?, setup.restarts("tripped")?);
+    ensure!(none == (Some(0.0), Some(0.0)), "{none:?}");
+    ensure!(metric("sluicegate_workers{pipeline=\"p\"}")? == Some(1.0));
+    setup.produce(5)?;
+    eventually(WITHIN, "an open breaker", || {
+        let seen = (metric("sluicegate_breaker_open{pipeline=\"p\"}")?, setup.restarts("tripped")?);
+        Ok((seen.0 == Some(1.0) && seen.1 >= Some(1.0)).then_some(()))
+    })?;
+    ensure!(metric("sluicegate_workers_running{pipeline=\"p\"}")? == Some(0.0));
+    ensure!(http::get(setup.admin, "/ready")?.status == 503);
+    end(running)
+}
+
+#[test]
+fn the_last_commit_has_a_time() -> Result<()> {
+    let setup = Setup::new("plugin: ../stamp.wasm", "")?;
+    fs::write(setup.folder.path().join("stamp.wasm"), version(1)?)?;
+    let mut running = setup.start(&["pipelines/p.yaml"])?;
+    running.wait_ready(setup.admin, WITHIN)?;
+    let last_commit = || setup.metric("sluicegate_last_commit_timestamp_seconds{pipeline=\"p\"}");
+    ensure!(last_commit()?.is_none(), "nothing is committed yet");
+    let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64();
+    setup.produce(1)?;
+    let at = eventually(WITHIN, "a commit", last_commit)?;
+    ensure!((before - 1.0..before + WITHIN.as_secs_f64() * 2.0).contains(&at), "{at}, begun at {before}");
+    end(running)
+}
+
+/// The pipeline `p` of one worker on the embedded log, in a folder of pipelines.
+struct Setup {
+    folder: tempfile::TempDir,
+    admin: SocketAddr,
+}
+
+impl Setup {
+    fn new(stage: &str, rest: &str) -> Result<Self> {
+        let setup = Setup { folder: tempfile::tempdir()?, admin: free_address()? };
+        fs::create_dir(setup.folder.path().join("pipelines"))?;
+        setup.configure(stage, rest)?;
+        done(sluicegate(["topics", "create", "in", "--local", "log"])?.folder(setup.folder.path()).run()?)?;
+        Ok(setup)
+    }
+
+    fn configure(&self, stage: &str, rest: &str) -> Result<()> {
+        let yaml = format!(
+            "name: p\n\
+             source: {{ local: {{ path: ../log, topics: [in] }} }}\n\
+             stages: [{{ name: s, {stage} }}]\n\
+             sink: {{ local: {{ path: ../log, topic: out }} }}\n\
+             workers: 1\n{rest}"
+        );
+        let folder = self.folder.path().join("pipelines");
+        fs::write(folder.join(".new"), yaml)?;
+        Ok(fs::rename(folder.join(".new"), folder.join("p.yaml"))?)
+    }
+
+    fn start(&self, pipelines: &[&str]) -> Result<Running> {
+        let admin = self.admin.to_string();
+        let args = [&["run", "--state-dir", "state", "--admin", &admin], pipelines].concat();
+        sluicegate(args)?.folder(self.folder.path()).spawn()
+    }
+
+    fn produce(&self, records: usize) -> Result<()> {
+        let lines = "{\"value\":\"x\"}\n".repeat(records);
+        let program = sluicegate(["produce", "in", "--local", "log"])?.folder(self.folder.path());
+        done(program.input(lines).run()?).map(drop)
+    }
+
+    fn metric(&self, name: &str) -> Result<Option<f64>> {
+        let metrics = http::get(self.admin, "/metrics")?.body;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.map(str::parse).transpose()?)
+    }
+
+    fn restarts(&self, kind: &str) -> Result<Option<f64>> {
+        self.metric(&format!("sluicegate_worker_restarts_total{{pipeline=\"p\",kind=\"{kind}\"}}"))
+    }
+}
+
+fn end(mut running: Running) -> Result<()> {
+    running.signal(Signal::Term)?;
+    let ended = running.wait(ENDED_WITHIN)?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    Ok(())
+}
