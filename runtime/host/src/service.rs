@@ -10,7 +10,7 @@ use crate::admin::{self, Guard};
 use crate::app::{App, LoadedPipeline};
 use crate::config;
 use crate::exit::Exit;
-use crate::supervisor::{Running, Supervisor};
+use crate::supervisor::{Ending, Running, Supervisor};
 use crate::watch::{Folder, FolderWatch, Watch};
 
 /// What a shell reports for a program that a second SIGINT ended.
@@ -72,11 +72,11 @@ impl Service {
         stopper(&self.supervisor)
     }
 
-    /// Waits until all workers have ended.
+    /// Waits until all workers have ended, or hang for too long after they were asked to.
     ///
     /// # Errors
     /// The first pipeline's that failed.
-    pub fn wait(self) -> Result<(), Exit> {
+    pub fn wait(self) -> Result<Ending, Exit> {
         let ended = self.supervisor.wait();
         drop(self.watch);
         self.runtime.shutdown_background();

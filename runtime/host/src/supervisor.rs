@@ -1,11 +1,12 @@
 //! Keeps workers going: a thread each, started again with a growing pause after whatever may pass. Pipelines come, change
 //! and go while others run.
 
+mod course;
 mod jitter;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -13,6 +14,7 @@ use sluicegate_core::{Ended, Error, ErrorKind, Stop};
 
 use crate::app::{App, LoadedPipeline, Seams};
 use crate::exit::Exit;
+use course::{Course, STOP_MAX};
 use jitter::jittered;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -20,8 +22,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The pause after a stage's breaker tripped.
 const PAUSE_FIRST: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
-/// How long workers may take to end once a signal asked for it; those that hang on a broker then end with the process.
-const STOP_MAX: Duration = Duration::from_secs(9);
 /// A worker that ran this long is taken to be well again.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 
@@ -140,62 +140,21 @@ impl Running {
     }
 }
 
+/// How workers ended.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything that they read is done and committed.
+    Drained,
+    /// Not everything is, or not all of them ended: the next start goes on from the committed offsets.
+    Cut,
+}
+
 /// The workers of all pipelines.
 pub struct Supervisor {
     app: Arc<App>,
     running: Mutex<Vec<Arc<Running>>>,
     course: Arc<Course>,
-}
-
-/// How far the workers are: wakes those that pause before a restart, and whoever waits for their end.
-#[derive(Default)]
-struct Course {
-    at: Mutex<At>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct At {
-    /// When all were asked to end.
-    stopping: Option<Instant>,
-    /// Whether more pipelines may come: then their end is not the end.
-    more_may_come: bool,
-    /// Threads that go on.
-    threads: usize,
-}
-
-impl Course {
-    fn change(&self, change: impl FnOnce(&mut At)) {
-        change(&mut lock(&self.at));
-        self.changed.notify_all();
-    }
-
-    fn is_stopping(&self) -> bool {
-        lock(&self.at).stopping.is_some()
-    }
-
-    /// Waits until it is so, looking whenever something has changed. False: time was up before.
-    fn wait_until(&self, is_so: impl Fn() -> bool, within: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(lock(&self.at), within, |_| !is_so());
-        waited.is_ok_and(|(_, time)| !time.timed_out())
-    }
-
-    /// Waits until no thread goes on, or has gone on for too long after all were asked to end. How many still do.
-    fn wait(&self) -> usize {
-        let mut at = lock(&self.at);
-        while at.threads > 0 || at.more_may_come && at.stopping.is_none() {
-            let Some(since) = at.stopping else {
-                at = self.changed.wait(at).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = STOP_MAX.saturating_sub(since.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            at = self.changed.wait_timeout(at, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        at.threads
-    }
 }
 
 impl Supervisor {
@@ -285,12 +244,11 @@ impl Supervisor {
     ///
     /// # Errors
     /// The first failure of a pipeline, if there is one.
-    pub fn wait(&self) -> Result<(), Exit> {
+    pub fn wait(&self) -> Result<Ending, Exit> {
         let left = self.course.wait();
         if left > 0 {
             tracing::warn!(
-                "{left} workers did not end within {STOP_MAX:?}: brokers do not answer, or calls of plugins last too long; the \
-                 next start goes on from the committed offsets"
+                "{left} workers did not end within {STOP_MAX:?}: brokers do not answer, or calls of plugins last too long"
             );
         }
         for running in self.running() {
@@ -298,7 +256,7 @@ impl Supervisor {
                 return Err(Exit::from(error).within(&format!("pipeline '{}'", running.name)));
             }
         }
-        Ok(())
+        Ok(if left > 0 || self.course.is_cut() { Ending::Cut } else { Ending::Drained })
     }
 }
 
@@ -310,7 +268,15 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
     let name = &running.name;
     let mut backoff = BACKOFF_FIRST;
     let mut handed_over = None;
+    // Whether the worker before undid what it had read, and none has come since to read it again.
+    let mut is_undone = false;
     loop {
+        if running.stop.requested() && handed_over.is_none() {
+            course.change(|at| at.is_cut |= is_undone);
+            running.set(worker, WorkerState::Stopped);
+            return;
+        }
+        is_undone = false;
         let (pipeline, started) = (running.pipeline(), Instant::now());
         let error = match run_once(app, running, &pipeline, worker, handed_over.take()) {
             Ok(None) => {
@@ -324,6 +290,7 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
             }
             Err(error) => error,
         };
+        is_undone = true;
         if let Some(culprit) = error.culprit
             && !running.stop.requested()
             && pipeline.go_back_from(culprit, &error.message)
@@ -339,8 +306,7 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
         let may_pass = may_pass(&error, running);
         if may_pass && running.stop.requested() {
             tracing::warn!(pipeline = %name, worker, "{error}; the next start goes on from the committed offsets");
-            running.set(worker, WorkerState::Stopped);
-            return;
+            continue;
         }
         if !may_pass {
             tracing::error!(pipeline = %name, worker, "{error}");
@@ -382,9 +348,6 @@ fn run_once(
     worker: u32,
     handed_over: Option<Seams>,
 ) -> Result<Option<Seams>, Error> {
-    if running.stop.requested() && handed_over.is_none() {
-        return Ok(None);
-    }
     let run = || {
         let seams = match handed_over {
             Some(seams) => seams,

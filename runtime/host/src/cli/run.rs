@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::record::LINES_HELP;
 use crate::service::Service;
 use crate::state::StateFolder;
+use crate::supervisor::Ending;
 use crate::watch::Folder;
 
 #[derive(Args)]
@@ -58,8 +59,14 @@ pub(super) fn run(options: &Options) -> Result<(), Exit> {
     let named = admins.into_iter().next();
     let folder = options.config_dir.as_ref().map(|path| Folder::new(path, state.clone(), named.clone()));
     let pipelines: Vec<_> = pipelines.into_iter().map(|loaded| state.go_on(&app, loaded)).collect::<Result<_, _>>()?;
-    Service::start(&app, pipelines, folder, at_address(named, options.admin))?.wait()?;
-    tracing::info!("stopped: everything read is done and committed");
+    match Service::start(&app, pipelines, folder, at_address(named, options.admin))?.wait()? {
+        Ending::Drained => tracing::info!("stopped: everything read is done and committed"),
+        Ending::Cut => {
+            tracing::warn!(
+                "stopped: not everything read is committed; the next start goes on from the committed offsets"
+            )
+        }
+    }
     Ok(())
 }
 

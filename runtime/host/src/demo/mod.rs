@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Exit> {
     if shown.join().is_err() {
         return Err(Exit::failed("the demo's display crashed"));
     }
-    ended
+    ended.map(drop)
 }
 
 fn lay_out(folder: &Path) -> std::io::Result<()> {

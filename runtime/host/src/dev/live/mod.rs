@@ -120,7 +120,7 @@ impl Studio {
             Ok(follower) => follower,
             Err(error) => return Played::Over(Err(error.into())),
         };
-        let result = service.wait();
+        let result = service.wait().map(drop);
         self.display.end();
         if self.over.requested() {
             // It may be in the midst of a build, for which nobody waits any more.
