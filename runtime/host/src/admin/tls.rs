@@ -22,8 +22,8 @@ use tokio_openssl::SslStream;
 
 use super::connections::Tasks;
 use crate::config::AdminTls;
+use crate::files::Stamp;
 use crate::pem;
-use crate::watch::notice::Stamp;
 
 /// So many handshakes go on at a time.
 const HANDSHAKES_MAX: usize = 64;

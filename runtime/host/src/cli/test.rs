@@ -14,9 +14,9 @@ use crate::dev::case_file::{self, CaseFile, TOPIC};
 use crate::dev::cases::{self, Report};
 use crate::dev::{junit, repeat, update};
 use crate::exit::Exit;
-use crate::files;
+use crate::files::{self, Stamp, folders};
 use crate::registry::PluginRef;
-use crate::watch::notice::{Notice, Stamp, folders};
+use crate::watch::notice::{News, Notice};
 
 #[derive(Args)]
 pub(super) struct Test {
@@ -102,7 +102,7 @@ fn watch(options: &Test, app: &App) -> Result<u8, Exit> {
                 say!("waiting for changes; Ctrl-C ends this\n");
             }
         }
-        if !notice.wait() {
+        if notice.wait() == News::End {
             return Ok(0);
         }
     }

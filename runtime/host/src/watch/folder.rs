@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use sluicegate_core::{Error, ErrorKind};
 
-use super::notice::{News, Notice, Stamp, folders};
+use super::notice::{News, Notice};
 use crate::app::App;
 use crate::config::{self, ConfigError, Pipeline};
 use crate::exit::Exit;
+use crate::files::{Stamp, folders};
 use crate::state::StateFolder;
 use crate::supervisor::{Running, Supervisor};
 
@@ -35,6 +36,28 @@ pub(crate) struct Found {
     tried: Option<Instant>,
     /// Only another file mends it.
     is_final: bool,
+}
+
+/// What is to be done about a file.
+enum Step {
+    /// Nothing.
+    Leave,
+    /// Its pipeline ended by itself, for this reason: it is told, and the file tried again later.
+    NoteFailure(Error),
+    /// What it has now is to run.
+    TakeUp,
+}
+
+/// `now` is how the file is; none where it cannot be looked at, as on a mount that is out of order: what runs from it goes on.
+fn decide(now: Option<&Stamp>, before: Option<&Found>, failure: Option<Error>) -> Step {
+    let Some(before) = before else { return Step::TakeUp };
+    let is_another = now.is_some_and(|now| before.stamp.as_ref() != Some(now));
+    match failure {
+        _ if is_another => Step::TakeUp,
+        Some(failure) => Step::NoteFailure(failure),
+        None if now.is_some() && before.is_to_be_tried_again() => Step::TakeUp,
+        None => Step::Leave,
+    }
 }
 
 impl Found {
@@ -82,6 +105,10 @@ impl Files {
         self.lock().iter().map(|(file, found)| (file.clone(), found.clone())).collect()
     }
 
+    fn note(&self, file: &Path, found: Found) {
+        self.lock().insert(file.to_owned(), found);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Found>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,61 +140,59 @@ impl Folder {
     /// Starts what is in the folder, and follows it from now on, on a thread of its own.
     ///
     /// # Errors
-    /// The machine has no thread left.
+    /// The folder cannot be read, or the machine has no thread left.
     pub(crate) fn follow(self, app: &Arc<App>, supervisor: &Arc<Supervisor>) -> Result<Watch, Exit> {
         let (news, heard) = channel();
         let (app, supervisor) = (Arc::clone(app), Arc::clone(supervisor));
         let mut notice = Notice::new(news.clone(), heard);
         // The first time at once: until then the process is not ready.
-        let mut files = self.look(&app, &supervisor);
+        let mut there = self.look(&app, &supervisor)?;
         super::spawn("folder", move || {
             loop {
-                notice.observe(&files.iter().flat_map(|file| folders(file)).chain([self.path.clone()]).collect());
-                if !notice.wait() {
+                notice.observe(&there.iter().flat_map(|file| folders(file)).chain([self.path.clone()]).collect());
+                if notice.wait() == News::End {
                     return;
                 }
-                files = self.look(&app, &supervisor);
+                match self.look(&app, &supervisor) {
+                    Ok(files) => there = files,
+                    // A folder that cannot be read is not one that says that nothing is to run.
+                    Err(error) => tracing::warn!("{}: {error}; its pipelines go on", self.path.display()),
+                }
             }
         })?;
         Ok(Watch(news))
     }
 
     /// Has the pipelines that run be those of the files. Which files there are.
-    fn look(&self, app: &App, supervisor: &Supervisor) -> BTreeSet<PathBuf> {
-        let there = match read(&self.path) {
-            Ok(there) => there,
-            Err(error) => {
-                // What runs goes on: a folder that cannot be read is not one that says that nothing is to run.
-                tracing::warn!("{}: {error}; its pipelines go on", self.path.display());
-                return self.files.lock().keys().cloned().collect();
-            }
-        };
-        let known = self.files.lock().clone();
-        let mut gone: BTreeMap<PathBuf, Found> = known
-            .iter()
-            .filter(|(file, _)| !there.contains(*file))
-            .map(|(file, found)| (file.clone(), found.clone()))
-            .collect();
+    ///
+    /// # Errors
+    /// The folder cannot be read; nothing has changed.
+    fn look(&self, app: &App, supervisor: &Supervisor) -> std::io::Result<BTreeSet<PathBuf>> {
+        let there = read(&self.path)?;
+        let mut known = self.files.lock().clone();
+        let mut gone = known.extract_if(.., |file, _| !there.contains(file)).collect();
         for file in &there {
-            let mut before = known.get(file).cloned().unwrap_or_default();
-            if let Some(failure) = before.failure(supervisor) {
-                before.is_final = !matches!(failure.kind, ErrorKind::Unreachable | ErrorKind::Config);
-                (before.refused, before.tried) = (Some(failure.message), Some(Instant::now()));
-                self.files.lock().insert(file.clone(), before.clone());
-            }
-            let stamp = Stamp::of(file);
-            if stamp.is_none() || stamp == before.stamp && !before.is_to_be_tried_again() {
-                continue;
-            }
-            let mut found =
-                Found { stamp, refused: None, tried: Some(Instant::now()), is_final: false, ..before.clone() };
-            if let Err(error) = self.take_up(app, supervisor, file, &mut found, &mut gone) {
-                found.refused = Some(error.message);
-                if found.refused != before.refused {
-                    found.tell();
+            let (before, now) = (known.get(file), Stamp::of(file));
+            match decide(now.as_ref(), before, before.and_then(|before| before.failure(supervisor))) {
+                Step::Leave => {}
+                Step::NoteFailure(failure) => {
+                    let is_final = !matches!(failure.kind, ErrorKind::Unreachable | ErrorKind::Config);
+                    let refused = Some(failure.message);
+                    let before = before.cloned().unwrap_or_default();
+                    self.files.note(file, Found { refused, tried: Some(Instant::now()), is_final, ..before });
+                }
+                Step::TakeUp => {
+                    let pipeline = before.and_then(|before| before.pipeline.clone());
+                    let mut found =
+                        Found { pipeline, refused: None, stamp: now, tried: Some(Instant::now()), is_final: false };
+                    found.refused =
+                        self.take_up(app, supervisor, file, &mut found, &mut gone).err().map(|error| error.message);
+                    if found.refused.is_some() && before.map(|before| &before.refused) != Some(&found.refused) {
+                        found.tell();
+                    }
+                    self.files.note(file, found);
                 }
             }
-            self.files.lock().insert(file.clone(), found);
         }
         for (file, found) in gone {
             self.files.lock().remove(&file);
@@ -176,7 +201,7 @@ impl Folder {
                 supervisor.remove(&running);
             }
         }
-        there
+        Ok(there)
     }
 
     /// Has what a file has now run. `gone` are files that are not there any more: one that was renamed goes on.
@@ -255,9 +280,61 @@ fn read(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
         let path = entry?.path();
         let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let is_pipeline = path.extension().is_some_and(|end| ENDINGS.iter().any(|ending| end == *ending));
-        if is_pipeline && !is_hidden && path.is_file() {
+        if is_pipeline && !is_hidden && may_be_file(&path) {
             files.insert(path);
         }
     }
     Ok(files)
+}
+
+/// A file that cannot be looked at, as on a mount that is out of order, is still there.
+fn may_be_file(path: &Path) -> bool {
+    match path.metadata() {
+        Ok(data) => data.is_file(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_there_and_what_runs_from_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("a.yaml"), "").unwrap();
+        std::fs::write(at(".new.yaml"), "").unwrap();
+        std::fs::create_dir(at("folder.yaml")).unwrap();
+        symlink(at("nothing"), at("gone.yaml")).unwrap();
+        // No user may look at this one, be it root: it leads to itself.
+        symlink(at("loop.yml"), at("loop.yml")).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), BTreeSet::from([at("a.yaml"), at("loop.yml")]));
+
+        let known = Found { stamp: Stamp::of(&at("a.yaml")), ..Found::default() };
+        assert!(matches!(decide(Stamp::of(&at("loop.yml")).as_ref(), Some(&known), None), Step::Leave));
+        assert!(matches!(decide(None, None, None), Step::TakeUp), "it is said why it does not run");
+    }
+
+    #[test]
+    fn a_file_is_taken_up_once_and_again_when_it_is_another_or_may_run_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        std::fs::write(&path, "a").unwrap();
+        let now = Stamp::of(&path);
+        let is_taken_up = |known: &Found| matches!(decide(now.as_ref(), Some(known), None), Step::TakeUp);
+        let known = Found { stamp: now.clone(), ..Found::default() };
+        assert!(!is_taken_up(&known));
+        assert!(is_taken_up(&Found::default()), "it was another");
+        let refused = Found { refused: Some("no plugin".into()), ..known.clone() };
+        assert!(is_taken_up(&refused));
+        assert!(!is_taken_up(&Found { tried: Some(Instant::now()), ..refused.clone() }));
+        assert!(!is_taken_up(&Found { is_final: true, ..refused }));
+
+        let failure = || Some(Error::new(ErrorKind::Stopped, "it failed"));
+        assert!(matches!(decide(now.as_ref(), Some(&known), failure()), Step::NoteFailure(_)));
+        assert!(matches!(decide(now.as_ref(), Some(&Found::default()), failure()), Step::TakeUp));
+    }
 }

@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Exit> {
             Played::Again(sources) => sources,
             Played::Failed(sources, exit) => {
                 say!("{BAD}error{BAD:#}: {exit}\n{TITLE}waiting for a change{TITLE:#}; Ctrl-C ends this");
-                if !sources.wait() {
+                if sources.wait() == News::End {
                     return Ok(());
                 }
                 sources
@@ -206,7 +206,7 @@ fn introduce(config: &Pipeline, sources: &Sources) {
 
 /// Follows what is saved, until it is over or the pipeline ended. Whether the pipeline is to be started anew.
 fn follow(sources: &mut Sources, app: &App, running: &Running, ended: &Stop) -> bool {
-    while sources.notice().wait() && !ended.requested() {
+    while sources.notice().wait() == News::Changed && !ended.requested() {
         if sources.is_pipeline_changed() {
             say!("{TITLE}the pipeline's file has changed{TITLE:#}: starting anew");
             return true;
