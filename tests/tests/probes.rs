@@ -1,7 +1,7 @@
 //! What probes, scrapes and whoever reads the log see of a process that starts, stands still, and ends.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +13,51 @@ use sluicegate_tests::wait::eventually;
 
 const WITHIN: Duration = Duration::from_secs(60);
 const ENDED_WITHIN: Duration = Duration::from_secs(15);
+
+/// To load plugins takes time, as where a registry does not answer; a process that was killed for it would never be ready.
+#[test]
+fn a_process_is_live_but_not_ready_while_it_loads_plugins() -> Result<()> {
+    let registry = TcpListener::bind("127.0.0.1:0")?; // Nobody accepts: requests wait.
+    let stage = format!("plugin: oci://{}/upper:1", registry.local_addr()?);
+    for pipelines in [&["pipelines/p.yaml"][..], &["--config-dir", "pipelines"]] {
+        let setup = Setup::new(&stage, "")?;
+        let mut running = setup.start(pipelines)?;
+        eventually(WITHIN, "/live", || {
+            ensure!(running.is_running()?, "it ended: {}", running.stderr()?);
+            Ok(http::get(setup.admin, "/live").is_ok_and(|answer| answer.status == 200).then_some(()))
+        })?;
+        let ready = http::get(setup.admin, "/ready")?;
+        ensure!((ready.status, ready.body.as_str()) == (503, "starting\n"), "{ready:?}");
+        // There is nothing to drain yet.
+        running.signal(Signal::Term)?;
+        running.wait(ENDED_WITHIN)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_process_that_runs_nothing_of_a_file_is_not_ready() -> Result<()> {
+    let setup = Setup::new("plugin: ../stamp.wasm", "")?;
+    let mut running = setup.start(&["--config-dir", "pipelines"])?;
+    let mut answer = String::new();
+    eventually(WITHIN, "/ready to name the file", || {
+        answer = http::get(setup.admin, "/ready").map(|answer| format!("{answer:?}")).unwrap_or_default();
+        Ok((answer.contains("503") && answer.contains("p.yaml is refused")).then_some(()))
+    })
+    .with_context(|| answer.clone())?;
+    fs::write(setup.folder.path().join("stamp.wasm"), version(1)?)?;
+    // Whole, as deployments do it: with another inode.
+    setup.configure("plugin: ../stamp.wasm", "")?;
+    running.wait_ready(setup.admin, WITHIN)?;
+    // What runs already goes on, whatever its file becomes.
+    setup.configure("plugin: ../other.wasm", "")?;
+    eventually(WITHIN, "a refusal", || {
+        let metrics = http::get(setup.admin, "/metrics")?.body;
+        Ok(metrics.contains("sluicegate_files_refused 1").then_some(()))
+    })?;
+    running.wait_ready(setup.admin, WITHIN)?;
+    end(running)
+}
 
 #[test]
 fn a_breaker_that_is_open_and_restarts_are_seen() -> Result<()> {

@@ -155,18 +155,25 @@ pub struct Supervisor {
     app: Arc<App>,
     running: Mutex<Vec<Arc<Running>>>,
     course: Arc<Course>,
+    has_started: AtomicBool,
 }
 
 impl Supervisor {
-    /// Starts the workers of these pipelines. Unless more may come, it is at its end once they are.
-    ///
-    /// # Errors
-    /// The machine has no thread left.
-    pub fn start(app: &Arc<App>, pipelines: Vec<LoadedPipeline>, more_may_come: bool) -> Result<Self, Exit> {
-        let supervisor = Supervisor { app: Arc::clone(app), running: Mutex::default(), course: Arc::default() };
-        supervisor.course.change(|at| at.more_may_come = more_may_come);
-        pipelines.into_iter().try_for_each(|pipeline| supervisor.add(pipeline))?;
-        Ok(supervisor)
+    /// A supervisor of no pipelines yet. `more_may_come`: they may also be added while somebody waits for their end.
+    pub(crate) fn new(app: &Arc<App>, more_may_come: bool) -> Self {
+        let course = Arc::<Course>::default();
+        course.change(|at| at.more_may_come = more_may_come);
+        Supervisor { app: Arc::clone(app), running: Mutex::default(), course, has_started: AtomicBool::new(false) }
+    }
+
+    /// What is to run from the start has been added, or refused.
+    pub(crate) fn set_started(&self) {
+        self.has_started.store(true, Relaxed);
+    }
+
+    /// Whether what is to run from the start has been added, or refused.
+    pub(crate) fn has_started(&self) -> bool {
+        self.has_started.load(Relaxed)
     }
 
     /// Starts the workers of one more pipeline, whose name no other has; of none once all were asked to end.

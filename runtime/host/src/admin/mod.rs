@@ -25,7 +25,7 @@ use crate::app::App;
 use crate::exit::Exit;
 use crate::metrics;
 use crate::supervisor::{Running, Supervisor};
-use crate::watch::Files;
+use crate::watch::{Files, Found};
 use access::Access;
 pub use access::Guard;
 pub(crate) use refusals::Refusals;
@@ -107,11 +107,9 @@ fn routes() -> [(&'static str, MethodRouter<Admin>); 10] {
 }
 
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
-    match admin.supervisor.running().iter().find(|running| !running.is_ready()) {
+    match admin.why_not_ready() {
         None => (StatusCode::OK, "ready\n".to_owned()),
-        Some(running) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("pipeline '{}' is not running yet\n", running.name()))
-        }
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 
@@ -139,6 +137,20 @@ async fn history(State(admin): State<Admin>, Path(pipeline): Path<String>) -> Re
 }
 
 impl Admin {
+    fn why_not_ready(&self) -> Option<String> {
+        if !self.supervisor.has_started() {
+            return Some("starting".into());
+        }
+        let running = self.supervisor.running();
+        if let Some(running) = running.iter().find(|running| !running.is_ready()) {
+            return Some(format!("pipeline '{}' is not running yet", running.name()));
+        }
+        let runs = |name: &String| running.iter().any(|running| running.name() == name);
+        let is_idle = |found: &Found| found.refused.is_some() && !found.pipeline.as_ref().is_some_and(runs);
+        let (file, _) = self.files.list().into_iter().find(|(_, found)| is_idle(found))?;
+        Some(format!("{} is refused, and nothing runs from it; /v1/files says why", file.display()))
+    }
+
     fn pipeline(&self, name: &str) -> Result<Arc<Running>, Problem> {
         self.supervisor.find(name).ok_or_else(|| {
             let known: Vec<_> = self.supervisor.running().iter().map(|running| running.name().to_owned()).collect();

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::pipe::Pipe;
 use crate::admin::Guard;
 use crate::app::{App, LoadedPipeline};
-use crate::config::{self, Admin, ConfigError};
+use crate::config::{self, Admin, ConfigError, Pipeline};
 use crate::console::say;
 use crate::exit::Exit;
 use crate::record::LINES_HELP;
@@ -50,16 +50,18 @@ pub(super) fn run(options: &Options) -> Result<(), Exit> {
         return options.pipe.run(&options.pipelines);
     }
     let (app, state) = (Arc::new(App::new()?), StateFolder::new(options.state_dir.as_deref()));
-    let pipelines = load(&app, &options.pipelines)?;
-    let mut admins: Vec<Admin> = pipelines.iter().filter_map(|loaded| loaded.config.admin.clone()).collect();
+    let configs = read(&options.pipelines)?;
+    let mut admins: Vec<Admin> = configs.iter().filter_map(|config| config.admin.clone()).collect();
     check_equal(&admins, options.admin.is_some())?;
     if let Some(folder) = &options.config_dir {
         admins.extend(Folder::admin(folder)?);
     }
     let named = admins.into_iter().next();
     let folder = options.config_dir.as_ref().map(|path| Folder::new(path, state.clone(), named.clone()));
-    let pipelines: Vec<_> = pipelines.into_iter().map(|loaded| state.go_on(&app, loaded)).collect::<Result<_, _>>()?;
-    match Service::start(&app, pipelines, folder, at_address(named, options.admin))?.wait()? {
+    let service = Service::open(&app, at_address(named, options.admin), folder)?;
+    let load = |config: Pipeline| state.go_on(&app, app.load(config)?);
+    let pipelines = configs.into_iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    match service.start(pipelines)?.wait()? {
         Ending::Drained => tracing::info!("stopped: everything read is done and committed"),
         Ending::Cut => {
             tracing::warn!(
@@ -97,27 +99,26 @@ fn at_address(named: Option<Admin>, given: Option<SocketAddr>) -> Option<Admin> 
     }
 }
 
-/// Loads all pipelines; a name must be unique in a process.
-fn load(app: &App, files: &[PathBuf]) -> Result<Vec<LoadedPipeline>, Exit> {
+/// Reads all files; a name must be unique in a process.
+fn read(files: &[PathBuf]) -> Result<Vec<Pipeline>, Exit> {
     let mut names = BTreeSet::new();
-    let mut loaded = Vec::new();
+    let mut configs = Vec::new();
     for file in files {
-        let pipeline = config::load(file)?;
-        if !names.insert(pipeline.name.clone()) {
-            let message = format!("there is another pipeline named '{}'; names are unique in a process", pipeline.name);
+        let config = config::load(file)?;
+        if !names.insert(config.name.clone()) {
+            let message = format!("there is another pipeline named '{}'; names are unique in a process", config.name);
             return Err(ConfigError::of_file(file, message).into());
         }
-        // Told before a plugin is compiled.
-        Guard::of(pipeline.admin.as_ref())?;
-        loaded.push(app.load(pipeline)?);
+        Guard::of(config.admin.as_ref())?;
+        configs.push(config);
     }
-    Ok(loaded)
+    Ok(configs)
 }
 
 /// Checks pipelines and their plugins without connecting to anything.
 pub(super) fn validate(files: &[PathBuf], json: bool) -> Result<(), Exit> {
     let app = App::new()?;
-    let loaded = load(&app, files)?;
+    let loaded: Vec<_> = read(files)?.into_iter().map(|config| app.load(config)).collect::<Result<_, _>>()?;
     if json {
         let pipelines: Vec<_> = loaded.iter().zip(files).map(|(loaded, file)| describe(loaded, file)).collect();
         return super::print_json(&pipelines);

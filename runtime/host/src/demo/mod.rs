@@ -48,11 +48,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Exit> {
     lay_out(&folder).map_err(|error| Exit::failed(format!("cannot set up {}: {error}", folder.display())))?;
 
     let app = Arc::new(App::new()?);
+    let service = Service::open(&app, Some(Admin::at(options.admin)), None)?;
     let pipeline = config::load(&folder.join("pipeline.yaml"))?;
     let log = app.log(&folder.join("data"))?;
     log.ensure_topic("trades", &TopicSettings { partitions: PARTITIONS, ..TopicSettings::default() })?;
-    let admin = Some(Admin::at(options.admin));
-    let service = Service::start(&app, vec![app.load(pipeline)?], None, admin)?;
+    let service = service.start(vec![app.load(pipeline)?])?;
     display::introduce(&folder, service.admin());
 
     let stop = service.stopper();

@@ -137,26 +137,29 @@ impl Folder {
         self.files.clone()
     }
 
-    /// Starts what is in the folder, and follows it from now on, on a thread of its own.
+    /// Starts what is in the folder, and follows it from now on, on a thread of its own. Once the supervisor has started, all
+    /// files were looked at.
     ///
     /// # Errors
-    /// The folder cannot be read, or the machine has no thread left.
+    /// The machine has no thread left.
     pub(crate) fn follow(self, app: &Arc<App>, supervisor: &Arc<Supervisor>) -> Result<Watch, Exit> {
         let (news, heard) = channel();
         let (app, supervisor) = (Arc::clone(app), Arc::clone(supervisor));
         let mut notice = Notice::new(news.clone(), heard);
-        // The first time at once: until then the process is not ready.
-        let mut there = self.look(&app, &supervisor)?;
         super::spawn("folder", move || {
+            let mut there = BTreeSet::new();
             loop {
+                match self.look(&app, &supervisor) {
+                    Ok(files) => {
+                        there = files;
+                        supervisor.set_started();
+                    }
+                    // A folder that cannot be read is not one that says that nothing is to run.
+                    Err(error) => tracing::warn!("{}: {error}; its pipelines go on", self.path.display()),
+                }
                 notice.observe(&there.iter().flat_map(|file| folders(file)).chain([self.path.clone()]).collect());
                 if notice.wait() == News::End {
                     return;
-                }
-                match self.look(&app, &supervisor) {
-                    Ok(files) => there = files,
-                    // A folder that cannot be read is not one that says that nothing is to run.
-                    Err(error) => tracing::warn!("{}: {error}; its pipelines go on", self.path.display()),
                 }
             }
         })?;

@@ -158,7 +158,7 @@ impl Studio {
         let display = Arc::clone(&self.display);
         loaded.onlooker = Some(Box::new(move |seams| scene::look_on(seams, Arc::clone(&cast), Arc::clone(&display))));
         introduce(&loaded.config, sources);
-        let service = Service::start(&self.app, vec![loaded], None, admin)?;
+        let service = Service::open(&self.app, admin, None)?.start(vec![loaded])?;
         let running = Arc::clone(&service.running()[0]);
         Ok((service, running))
     }
