@@ -8,8 +8,8 @@ use super::control::{Endpoint, Words, behind, digest, read, text};
 use crate::change::parse_share;
 use crate::config::{Digest, Time};
 use crate::console::say;
-use crate::dev::diff::Difference;
 use crate::exit::Exit;
+use crate::record::Difference;
 use crate::registry::PluginRef;
 
 /// Which stage, and with what.
