@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use sluicegate_tests::client::Client;
 use sluicegate_tests::http;
+use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Running, done, free_address, sluicegate};
 use sluicegate_tests::stamp::{mischievous, version};
@@ -97,6 +99,40 @@ fn the_last_commit_has_a_time_and_the_last_line_is_true() -> Result<()> {
     setup.produce(1)?;
     let at = eventually(WITHIN, "a commit", last_commit)?;
     ensure!((before - 1.0..before + WITHIN.as_secs_f64() * 2.0).contains(&at), "{at}, begun at {before}");
+    end(running)
+}
+
+/// Librdkafka tries on for as long as it takes, and so does the worker.
+#[test]
+fn a_process_whose_brokers_do_not_answer_is_not_ready_until_one_does() -> Result<()> {
+    let mut kafka = Kafka::start()?;
+    let client = Client::connect(&kafka)?;
+    client.create_topic("in", 1, &[])?;
+    client.create_topic("out", 1, &[])?;
+    let (folder, admin, brokers) = (tempfile::tempdir()?, free_address()?, kafka.bootstrap());
+    let yaml = format!(
+        "name: p\n\
+         source: {{ kafka: {{ brokers: '{brokers}', topics: [in] }} }}\n\
+         stages: []\n\
+         sink: {{ kafka: {{ topic: out }} }}\n\
+         workers: 1\n"
+    );
+    fs::write(folder.path().join("p.yaml"), yaml)?;
+    let args = ["run", "p.yaml", "--state-dir", "state", "--admin", &admin.to_string()];
+    let mut running = sluicegate(args)?.folder(folder.path()).spawn()?;
+    running.wait_ready(admin, WITHIN)?;
+    kafka.kill()?;
+    eventually(WITHIN * 2, "/ready to say so", || {
+        let ready = http::get(admin, "/ready")?;
+        let said = ready.body == "pipeline 'p': no broker has answered for 30 s\n";
+        ensure!(said || ready.status == 200, "{ready:?}");
+        Ok(said.then_some(()))
+    })?;
+    let status = done(sluicegate(["status", "--admin", &admin.to_string()])?.run()?)?;
+    ensure!(status.contains("0 of 1 workers running") && status.contains("worker 0 unanswered: no broker"), "{status}");
+    kafka.restart()?;
+    running.wait_ready(admin, WITHIN)?;
+    ensure!(!running.stderr()?.contains("starting again"), "the same worker goes on: {}", running.stderr()?);
     end(running)
 }
 

@@ -22,6 +22,7 @@ use sluicegate_wasm::{
 pub(crate) use candidates::Tryout;
 pub(crate) use dead_letters::{Outlet, dead_letter_topic};
 pub(crate) use seams::Seams;
+pub(crate) use sluicegate_kafka::Silence;
 pub(crate) use versions::Swapped;
 
 use crate::config::{self, Pipeline};

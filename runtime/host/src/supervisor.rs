@@ -3,19 +3,21 @@
 
 mod course;
 mod jitter;
+mod state;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use sluicegate_core::{Ended, Error, ErrorKind, Stop};
 
-use crate::app::{App, LoadedPipeline, Seams};
+use crate::app::{App, LoadedPipeline, Seams, Silence};
 use crate::exit::Exit;
 use course::{Course, STOP_MAX};
 use jitter::jittered;
+use state::Slot;
+pub use state::WorkerState;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -25,45 +27,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// A worker that ran this long is taken to be well again.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 
-/// What a worker is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "state")]
-pub enum WorkerState {
-    /// It is connecting.
-    Starting,
-    /// It streams.
-    Running,
-    /// It failed and will start again.
-    Restarting {
-        /// Why.
-        reason: String,
-    },
-    /// A stage's breaker tripped. It will try again.
-    Paused {
-        /// Why.
-        reason: String,
-    },
-    /// It was asked to end, and did so well.
-    Stopped,
-    /// It ended for good.
-    Failed {
-        /// Why.
-        reason: String,
-    },
-}
-
-impl WorkerState {
-    fn is_ended(&self) -> bool {
-        matches!(self, WorkerState::Stopped | WorkerState::Failed { .. })
-    }
-}
-
 /// A pipeline that runs: looked at by the admin endpoint.
 pub struct Running {
     name: String,
     /// Another once its configuration has changed.
     pipeline: Mutex<Arc<LoadedPipeline>>,
-    states: Mutex<Vec<WorkerState>>,
+    workers: Mutex<Vec<Slot>>,
     failure: Mutex<Option<Error>>,
     /// Asks this pipeline's workers alone.
     stop: Arc<Stop>,
@@ -76,7 +45,7 @@ impl Running {
     fn new(pipeline: LoadedPipeline) -> Self {
         Running {
             name: pipeline.config.name.clone(),
-            states: Mutex::new(vec![WorkerState::Starting; pipeline.config.workers as usize]),
+            workers: Mutex::new((0..pipeline.config.workers).map(|_| Slot::new()).collect()),
             pipeline: Mutex::new(Arc::new(pipeline)),
             failure: Mutex::default(),
             stop: Arc::default(),
@@ -102,7 +71,7 @@ impl Running {
 
     /// What each worker is doing.
     pub fn states(&self) -> Vec<WorkerState> {
-        lock(&self.states).clone()
+        lock(&self.workers).iter().map(Slot::shown).collect()
     }
 
     /// How often a worker was started again, by the name of the error's kind.
@@ -117,7 +86,7 @@ impl Running {
 
     /// Whether some worker has ended, and has no seams left to hand over.
     pub(crate) fn lacks_workers(&self) -> bool {
-        lock(&self.states).iter().any(WorkerState::is_ended)
+        lock(&self.workers).iter().any(|worker| worker.state.is_ended())
     }
 
     /// Why it ended by itself, if it did.
@@ -126,12 +95,18 @@ impl Running {
     }
 
     fn has_ended(&self) -> bool {
-        lock(&self.states).iter().all(WorkerState::is_ended)
+        lock(&self.workers).iter().all(|worker| worker.state.is_ended())
     }
 
     fn set(&self, worker: u32, state: WorkerState) {
-        if let Some(slot) = lock(&self.states).get_mut(worker as usize) {
-            *slot = state;
+        if let Some(slot) = lock(&self.workers).get_mut(worker as usize) {
+            slot.state = state;
+        }
+    }
+
+    fn set_silence(&self, worker: u32, silence: Silence) {
+        if let Some(slot) = lock(&self.workers).get_mut(worker as usize) {
+            slot.silence = silence;
         }
     }
 
@@ -366,12 +341,13 @@ fn run_once(
                 seams
             }
         };
-        let bytes_per_output = seams.bytes_per_output;
+        let (bytes_per_output, silence) = (seams.bytes_per_output, seams.silence.clone());
+        running.set_silence(worker, silence.clone());
         let connected = pipeline.worker(seams, pipeline.config.delivery.into())?;
         running.set(worker, WorkerState::Running);
         Ok(match connected.run(&running.stop)? {
             Ended::Left => None,
-            Ended::HandedOver(handover) => Some(Seams::of(handover, bytes_per_output)),
+            Ended::HandedOver(handover) => Some(Seams::of(handover, bytes_per_output, silence)),
         })
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {

@@ -33,6 +33,7 @@ pub use client::{ClientConfig, Produce, Reader, Writer};
 pub use config::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, PartitionBy, Start};
 pub use connect::{Connection, SinkConnection, connect, connect_sink, connect_source, connect_transactional_sink};
 pub use deadline::Patience;
+pub use presence::Silence;
 pub use properties::{Role, check};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

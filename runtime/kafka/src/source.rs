@@ -13,7 +13,7 @@ use crate::context::{self, Rebalance};
 use crate::deadline::CLOSE_WAIT;
 use crate::error::{self, failed, failed_call};
 use crate::native::{ConsumerEvents, MessageBatch, PartitionQueue};
-use crate::presence::Presence;
+use crate::presence::{Presence, Silence};
 use crate::record::{ReadError, SharedConsumer};
 use crate::wake::Wake;
 
@@ -78,6 +78,11 @@ impl KafkaSource {
             closed: false,
             consumer,
         })
+    }
+
+    /// Whether no broker has answered for some time.
+    pub fn silence(&self) -> Silence {
+        self.presence.silence()
     }
 
     #[cold]

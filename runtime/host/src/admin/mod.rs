@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use crate::app::App;
 use crate::exit::Exit;
 use crate::metrics;
-use crate::supervisor::{Running, Supervisor};
+use crate::supervisor::{Running, Supervisor, WorkerState};
 use crate::watch::{Files, Found};
 use access::Access;
 pub use access::Guard;
@@ -143,7 +143,15 @@ impl Admin {
         }
         let running = self.supervisor.running();
         if let Some(running) = running.iter().find(|running| !running.is_ready()) {
-            return Some(format!("pipeline '{}' is not running yet", running.name()));
+            let states = running.states();
+            let reason = states.iter().find_map(|state| match state {
+                WorkerState::Unanswered { reason } => Some(reason),
+                _ => None,
+            });
+            return Some(match reason {
+                Some(reason) => format!("pipeline '{}': {reason}", running.name()),
+                None => format!("pipeline '{}' is not running yet", running.name()),
+            });
         }
         let runs = |name: &String| running.iter().any(|running| running.name() == name);
         let is_idle = |found: &Found| found.refused.is_some() && !found.pipeline.as_ref().is_some_and(runs);

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use sluicegate_core::{Error, Handover, Rest, Sink, Source, Transaction};
-use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, Patience};
+use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, Patience, Silence};
 use sluicegate_local::{IdHeader, LocalSink, LocalSource, Log, SinkSettings, SourceSettings};
 
 use super::App;
@@ -25,13 +25,15 @@ pub(crate) struct Seams {
     pub(crate) bytes_per_output: usize,
     /// What a worker before had not done.
     pub(crate) rest: Rest,
+    /// Whether the source's brokers do not answer. An embedded log has none.
+    pub(crate) silence: Silence,
 }
 
 impl Seams {
     /// What a worker has handed over.
-    pub(crate) fn of(handover: Handover, bytes_per_output: usize) -> Self {
+    pub(crate) fn of(handover: Handover, bytes_per_output: usize, silence: Silence) -> Self {
         let Handover { source, sink, transaction, rest } = handover;
-        Seams { source, sink, transaction, bytes_per_output, rest }
+        Seams { source, sink, transaction, bytes_per_output, rest, silence }
     }
 
     /// Connects worker number `index`. From one system to another there is no common transaction: at least once, which
@@ -51,8 +53,9 @@ impl Seams {
             (config::Source::Kafka(source), config::Sink::Kafka(sink)) => {
                 let (source, sink) = (kafka_source(config, source, index), kafka_sink(config, sink, &transactional_id));
                 let connection = sluicegate_kafka::connect(&source, &sink, patience)?;
-                let bytes_per_output = connection.bytes_per_output;
-                Ok(Seams::new(connection.source, connection.sink, connection.transaction, bytes_per_output))
+                let (silence, bytes_per_output) = (connection.source.silence(), connection.bytes_per_output);
+                let seams = Seams::new(connection.source, connection.sink, connection.transaction, bytes_per_output);
+                Ok(Seams { silence, ..seams })
             }
             (config::Source::Local(source), config::Sink::Local(sink)) => {
                 let (log, source, partitions) = local_source(app, config, source, index)?;
@@ -67,7 +70,8 @@ impl Seams {
                     sluicegate_kafka::connect_source(&kafka_source(config, source, index), patience)?;
                 let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
                 let sink = LocalSink::open(&app.log(&sink.path)?, &local_sink(config, sink, partitions))?;
-                Ok(Seams::new(source, sink, transaction, LOCAL_OUTPUT_BYTES_MAX))
+                let silence = source.silence();
+                Ok(Seams { silence, ..Seams::new(source, sink, transaction, LOCAL_OUTPUT_BYTES_MAX) })
             }
             (config::Source::Local(source), config::Sink::Kafka(sink)) => {
                 let (_, source, partitions) = local_source(app, config, source, index)?;
@@ -86,7 +90,7 @@ impl Seams {
         bytes_per_output: usize,
     ) -> Self {
         let (source, sink, transaction) = (Box::new(source), Box::new(sink), Box::new(transaction));
-        Seams { source, sink, transaction, bytes_per_output, rest: Rest::default() }
+        Seams { source, sink, transaction, bytes_per_output, rest: Rest::default(), silence: Silence::default() }
     }
 }
 

@@ -68,6 +68,7 @@ impl Replay {
             transaction: outlet.transaction,
             bytes_per_output: outlet.bytes_per_output,
             rest: Rest::default(),
+            silence: Default::default(),
         };
         let result = pipeline.worker(seams, Delivery::ExactlyOnce)?.run(stop);
         desk.report.end();

@@ -43,6 +43,7 @@ pub(crate) fn run(pipeline: &LoadedPipeline, raw: bool) -> Result<(), Exit> {
         // A pipe takes any.
         bytes_per_output: usize::MAX,
         rest: Rest::default(),
+        silence: Default::default(),
     };
     let done = pipeline.worker(seams, Delivery::AtLeastOnce)?.run(&stop);
     signals.shutdown_background();
