@@ -35,7 +35,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Reads a line, without its end: JSON, or, with `raw`, a value as it is. None: it is blank.
+    /// Reads a line without its line end: JSON or, with `raw`, a bare value. None for a blank line.
     ///
     /// # Errors
     /// It is no record.
@@ -138,7 +138,7 @@ pub(crate) fn timestamp(timestamp: i64) -> Option<i64> {
     (timestamp != NO_TIMESTAMP).then_some(timestamp)
 }
 
-/// Bytes for people: text where it is text that does a terminal no harm, else in hexadecimal.
+/// Bytes for people: as text if that does a terminal no harm, else in hexadecimal.
 pub(crate) fn readable(bytes: Option<&[u8]>) -> String {
     let Some(bytes) = bytes else { return "null".into() };
     let shown = |c: char| !c.is_control() || c == '\n' || c == '\t';

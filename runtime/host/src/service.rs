@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::supervisor::{Ending, Running, Supervisor};
 use crate::watch::{Folder, FolderWatch, Watch};
 
-/// What a shell reports for a program that a second SIGINT ended.
+/// What a shell reports for a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
 /// Pipelines that run, and what surrounds them.
@@ -30,8 +30,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Answers on the admin endpoint, if there is to be one. Nothing runs yet, and `/ready` says so: to load plugins takes
-    /// longer than whoever probes `/live` waits.
+    /// Opens the admin endpoint, if there is to be one. Nothing runs yet, and `/ready` says so: loading plugins may take longer
+    /// than a probe of `/live` waits.
     ///
     /// # Errors
     /// The address is taken, or a file of `admin.tls` is no good.
@@ -52,8 +52,8 @@ impl Service {
         Ok(service)
     }
 
-    /// Starts the workers of these pipelines, and has those of the folder's files follow. From now on SIGINT and SIGTERM drain
-    /// and end them all.
+    /// Starts the workers of these pipelines, and begins to follow the folder. From now on SIGINT and SIGTERM drain and end all
+    /// workers.
     ///
     /// # Errors
     /// The machine has no thread left.
@@ -84,10 +84,10 @@ impl Service {
         stopper(&self.supervisor)
     }
 
-    /// Waits until all workers have ended, or hang for too long after they were asked to.
+    /// Waits until all workers have ended, or have hung for too long after they were asked to.
     ///
     /// # Errors
-    /// The first pipeline's that failed.
+    /// That of the first pipeline that failed.
     pub fn wait(self) -> Result<Ending, Exit> {
         let ended = self.supervisor.wait();
         drop(self.watch);

@@ -1,5 +1,5 @@
-//! Keeps workers going: a thread each, started again with a growing pause after whatever may pass. Pipelines come, change
-//! and go while others run.
+//! Keeps workers going: each on a thread of its own, started again after a growing pause when it fails for a passing reason.
+//! Pipelines come, change and go while others run.
 
 mod course;
 mod jitter;
@@ -27,14 +27,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// A worker that ran this long is taken to be well again.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 
-/// A pipeline that runs: looked at by the admin endpoint.
+/// A running pipeline, as the admin endpoint sees it.
 pub struct Running {
     name: String,
-    /// Another once its configuration has changed.
+    /// Replaced when its configuration changes.
     pipeline: Mutex<Arc<LoadedPipeline>>,
     workers: Mutex<Vec<Slot>>,
     failure: Mutex<Option<Error>>,
-    /// Asks this pipeline's workers alone.
+    /// For this pipeline's workers alone.
     stop: Arc<Stop>,
     connected_once: AtomicBool,
     /// How often a worker was started again, by the name of the error's kind.
@@ -151,7 +151,7 @@ impl Supervisor {
         self.has_started.load(Relaxed)
     }
 
-    /// Starts the workers of one more pipeline, whose name no other has; of none once all were asked to end.
+    /// Starts the workers of one more pipeline, whose name no other has. Once all were asked to end it starts nothing.
     ///
     /// # Errors
     /// The machine has no thread left.
@@ -184,7 +184,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Has a pipeline's workers go on with this in place of what they have, as the same members of their group.
+    /// Has a pipeline's workers go on with `next`, as the same members of their group.
     pub(crate) fn change(&self, running: &Running, next: LoadedPipeline) {
         let before = std::mem::replace(&mut *lock(&running.pipeline), Arc::new(next));
         self.course.change(|_| {});
@@ -194,7 +194,7 @@ impl Supervisor {
         }
     }
 
-    /// Has a pipeline finish what is in flight and leave its group. Waits until it has, or hangs for too long.
+    /// Has a pipeline finish what is in flight and leave its group. Waits until it has, or has hung for too long.
     pub(crate) fn remove(&self, running: &Arc<Running>) {
         running.stop.request();
         self.course.change(|_| {});
@@ -215,7 +215,7 @@ impl Supervisor {
         lock(&self.running).iter().find(|running| running.name == name).cloned()
     }
 
-    /// Asks all workers to drain and end. From any thread.
+    /// Asks all workers to drain and end. May be called from any thread.
     pub fn stop(&self) {
         let all = lock(&self.running);
         all.iter().for_each(|running| running.stop.request());
@@ -314,7 +314,7 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
     }
 }
 
-/// The kinds of what may pass.
+/// The kinds of errors that may pass.
 const PASSING: [ErrorKind; 4] = [ErrorKind::Rewind, ErrorKind::Retry, ErrorKind::Tripped, ErrorKind::Unreachable];
 
 /// An unreachable broker at the first start is most likely a wrong address, later most likely a passing fault.

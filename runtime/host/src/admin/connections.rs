@@ -15,18 +15,18 @@ use tokio::task::AbortHandle;
 
 use super::tls::Peer;
 
-/// What is held of a request before it is understood, of each connection: a longer head is refused. By itself hyper would hold
-/// 400 KiB.
+/// How much of a request each connection holds before it is understood; a longer head is refused. Hyper's own default is 400
+/// KiB.
 const BUFFER_BYTES_MAX: usize = 16 << 10;
 
-/// What the endpoint allows. Nobody scrapes every 20 seconds, so that no scrape comes just when its connection ends.
+/// What the endpoint allows. Nobody scrapes every 20 seconds, so no scrape comes just as its connection ends.
 pub(super) const BOUNDS: Bounds = Bounds { connections_max: 256, head_within: Duration::from_secs(20) };
 
-/// What strangers get of the process.
+/// What strangers may use of the process.
 pub(super) struct Bounds {
-    /// So many connections go on at a time.
+    /// The most connections at a time.
     pub(super) connections_max: usize,
-    /// How long one may take to say what it wants, at its beginning and after each answer.
+    /// How long a connection may take to send the head of a request, at its beginning and after each answer.
     pub(super) head_within: Duration,
 }
 
@@ -58,7 +58,7 @@ where
     }
 }
 
-/// Tasks that deal with a connection each, the oldest first.
+/// Tasks that each deal with a connection, the oldest first.
 pub(super) struct Tasks {
     max: usize,
     order: VecDeque<AbortHandle>,
@@ -69,7 +69,7 @@ impl Tasks {
         Tasks { max, order: VecDeque::new() }
     }
 
-    /// One more. Where there are too many, the oldest has had its chance, and ends.
+    /// Adds one. Where there are too many, the oldest has had its chance and is ended.
     pub(super) fn add(&mut self, task: AbortHandle) {
         self.order.retain(|task| !task.is_finished());
         if self.order.len() >= self.max

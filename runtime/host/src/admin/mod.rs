@@ -33,7 +33,7 @@ use status::{FileStatus, PipelineStatus};
 use tls::TlsListener;
 
 const OPENAPI: &str = include_str!("openapi.json");
-/// So many plugins that come in are held in memory at a time, from their first byte to the end of the change.
+/// How many uploaded plugins are held in memory at a time, each from its first byte to the end of its change.
 const UPLOADS_MAX: usize = 2;
 
 #[derive(Clone)]
@@ -56,7 +56,7 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, Exit> {
     })
 }
 
-/// Serves until the runtime ends. Whoever changes something has to show what the guard asks for.
+/// Serves until the runtime ends. Clients that change something must show what the guard asks for.
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Arc<App>,

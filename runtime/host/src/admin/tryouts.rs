@@ -18,7 +18,7 @@ use crate::config::Time;
 use crate::journal::time;
 use crate::record::{Found, show_bytes};
 
-/// How long a canary runs where nothing is said.
+/// How long a canary runs by default.
 const CANARY_TIME: Duration = Duration::from_secs(600);
 
 /// What is to be tried out, and how.
@@ -97,7 +97,7 @@ pub(super) async fn stop(
     on_own_thread(move || running.pipeline().stop_tryout(&stage, &asker)).await
 }
 
-/// What was found out, with records that show it: those who may change something may see them.
+/// What was found out, with records that show it. As these are data, only clients that may change something see them.
 pub(super) async fn report(
     State(admin): State<Admin>,
     _: Permit,
@@ -135,7 +135,7 @@ pub(super) struct TryoutStatus {
     differing: Option<u64>,
     live: ConductStatus,
     candidate: ConductStatus,
-    /// Why it is no more.
+    /// Why it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<String>,
 }
@@ -166,7 +166,7 @@ struct SampleStatus {
     key: String,
     live: String,
     candidate: String,
-    /// Whether something was too long to be kept as a whole.
+    /// Whether something was too long to be kept in full.
     cut: bool,
 }
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::lock;
 
-/// How long workers may take to end once a signal asked for it; those that hang on a broker then end with the process.
+/// How long workers may take to end after a signal; those that hang on a broker then end with the process.
 pub(super) const STOP_MAX: Duration = Duration::from_secs(9);
 
-/// How far the workers are: wakes those that pause before a restart, and whoever waits for their end.
+/// How far the workers are. Wakes those that pause before a restart, and whoever waits for their end.
 #[derive(Default)]
 pub(super) struct Course {
     at: Mutex<At>,
@@ -19,9 +19,9 @@ pub(super) struct Course {
 pub(super) struct At {
     /// When all were asked to end.
     pub(super) stopping: Option<Instant>,
-    /// Whether more pipelines may come: then their end is not the end.
+    /// Whether more pipelines may come: then the end of all workers is not the end.
     pub(super) more_may_come: bool,
-    /// Threads that go on.
+    /// Threads that have not ended.
     pub(super) threads: usize,
     /// Whether a worker ended without having committed all that it had read.
     pub(super) is_cut: bool,
@@ -42,13 +42,13 @@ impl Course {
         lock(&self.at).is_cut
     }
 
-    /// Waits until it is so, looking whenever something has changed, or until time is up. Whether it is so.
+    /// Waits until it is so, checking whenever something has changed, or until time is up. Whether it is so.
     pub(super) fn wait_until(&self, is_so: impl Fn() -> bool, within: Duration) -> bool {
         let waited = self.changed.wait_timeout_while(lock(&self.at), within, |_| !is_so());
         waited.is_ok_and(|(_, time)| !time.timed_out())
     }
 
-    /// Waits until no thread goes on, or has gone on for too long after all were asked to end. How many still do.
+    /// Waits until all threads have ended, or took too long after they were asked to. Returns how many go on.
     pub(super) fn wait(&self) -> usize {
         let mut at = lock(&self.at);
         while at.threads > 0 || at.more_may_come && at.stopping.is_none() {

@@ -25,7 +25,7 @@ pub enum WorkerState {
         /// Why.
         reason: String,
     },
-    /// It was asked to end, and did so well.
+    /// It was asked to end, and has.
     Stopped,
     /// It ended for good.
     Failed {

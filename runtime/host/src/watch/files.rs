@@ -49,7 +49,7 @@ impl AsRef<Watched> for File {
 }
 
 impl File {
-    /// Has it taken up if it is another. Whether it may be.
+    /// Has the file taken up if it has changed. Whether it may have.
     fn look(&mut self, app: &App) -> bool {
         let stamp = Stamp::of(&self.path);
         let is_new = std::mem::replace(&mut self.is_new, false);

@@ -1,4 +1,4 @@
-//! A folder of pipelines' files: each that comes is started, each that changes is taken up, each that goes ends its pipeline.
+//! A folder of pipeline files: a new one starts its pipeline, a changed one is taken up, and one that is gone ends it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use crate::files::{Stamp, folders};
 use crate::state::StateFolder;
 use crate::supervisor::{Running, Supervisor};
 
-/// What files that are pipelines end with.
+/// The extensions of pipeline files.
 const ENDINGS: [&str; 2] = ["yaml", "yml"];
-/// How often a file is tried again that does not run as it is.
+/// How often a file that does not run is tried again.
 const TRIED_EVERY: Duration = Duration::from_secs(30);
 
 /// What came of each file of the folder at the last look. Shared.
@@ -30,7 +30,7 @@ pub(crate) struct Files(Arc<Mutex<BTreeMap<PathBuf, Found>>>);
 pub(crate) struct Found {
     /// The pipeline that runs from it.
     pub(crate) pipeline: Option<String>,
-    /// Why what it has now does not run.
+    /// Why what is in it now does not run.
     pub(crate) refused: Option<String>,
     stamp: Option<Stamp>,
     tried: Option<Instant>,
@@ -42,13 +42,14 @@ pub(crate) struct Found {
 enum Step {
     /// Nothing.
     Leave,
-    /// Its pipeline ended by itself, for this reason: it is told, and the file tried again later.
+    /// Its pipeline has ended by itself, for this reason: note it, and try the file again later.
     NoteFailure(Error),
-    /// What it has now is to run.
+    /// Have what is in it now run.
     TakeUp,
 }
 
-/// `now` is how the file is; none where it cannot be looked at, as on a mount that is out of order: what runs from it goes on.
+/// What to do about a file whose stamp is `now`; none where it cannot be read, as when a mount fails: what runs from it goes
+/// on.
 fn decide(now: Option<&Stamp>, before: Option<&Found>, failure: Option<Error>) -> Step {
     let Some(before) = before else { return Step::TakeUp };
     let is_another = now.is_some_and(|now| before.stamp.as_ref() != Some(now));
@@ -61,12 +62,12 @@ fn decide(now: Option<&Stamp>, before: Option<&Found>, failure: Option<Error>) -
 }
 
 impl Found {
-    /// A file may not run for a reason outside it: its plugin comes later, a registry or a broker does not answer.
+    /// The reason why a file does not run may lie outside it: its plugin comes later, a registry or a broker does not answer.
     fn is_to_be_tried_again(&self) -> bool {
         self.refused.is_some() && !self.is_final && self.tried.is_none_or(|tried| tried.elapsed() >= TRIED_EVERY)
     }
 
-    /// Why its pipeline has ended by itself, unless that is known already.
+    /// Why its pipeline has ended by itself, unless that was noted already.
     fn failure(&self, supervisor: &Supervisor) -> Option<Error> {
         let running = self.pipeline.as_ref().filter(|_| self.refused.is_none())?;
         supervisor.find(running)?.failure()
@@ -86,7 +87,7 @@ pub(crate) struct Folder {
     path: PathBuf,
     files: Files,
     state: StateFolder,
-    /// What the process's one admin endpoint was made of.
+    /// The settings of the process's one admin endpoint.
     admin: Option<config::Admin>,
 }
 
@@ -115,12 +116,12 @@ impl Files {
 }
 
 impl Folder {
-    /// The folder, and nothing of it looked at yet. `admin` is what the process's endpoint was made of, if it has one.
+    /// The folder, before any file is read. `admin` has the settings of the process's endpoint, if it has one.
     pub(crate) fn new(path: &Path, state: StateFolder, admin: Option<config::Admin>) -> Folder {
         Folder { path: path.to_owned(), files: Files::default(), state, admin }
     }
 
-    /// The admin endpoint that the first of a folder's files names that names one.
+    /// The admin endpoint of the first file in the folder that names one.
     ///
     /// # Errors
     /// The folder is not there.
@@ -137,8 +138,8 @@ impl Folder {
         self.files.clone()
     }
 
-    /// Starts what is in the folder, and follows it from now on, on a thread of its own. Once the supervisor has started, all
-    /// files were looked at.
+    /// Starts what is in the folder and follows it from now on, on a thread of its own. Tells the supervisor once it has looked
+    /// at all files.
     ///
     /// # Errors
     /// The machine has no thread left.
@@ -166,10 +167,10 @@ impl Folder {
         Ok(Watch(news))
     }
 
-    /// Has the pipelines that run be those of the files. Which files there are.
+    /// Brings the pipelines that run in line with the files, which it returns.
     ///
     /// # Errors
-    /// The folder cannot be read; nothing has changed.
+    /// The folder cannot be read; nothing was changed.
     fn look(&self, app: &App, supervisor: &Supervisor) -> std::io::Result<BTreeSet<PathBuf>> {
         let there = read(&self.path)?;
         let mut known = self.files.lock().clone();
@@ -207,7 +208,8 @@ impl Folder {
         Ok(there)
     }
 
-    /// Has what a file has now run. `gone` are files that are not there any more: one that was renamed goes on.
+    /// Has what is in a file now run. `gone` are files that are no longer there; the pipeline of one that was renamed goes
+    /// on.
     fn take_up(
         &self,
         app: &App,
@@ -260,7 +262,7 @@ impl Folder {
         Ok(config)
     }
 
-    /// Has a pipeline that runs go on as its file now has it: with the members that it has, where that can be.
+    /// Has a running pipeline go on as its file now says: with its present group members, where possible.
     fn change(&self, app: &App, supervisor: &Supervisor, running: &Arc<Running>, config: Pipeline) -> Result<(), Exit> {
         let before = running.pipeline();
         let keeps_members = config.keeps_members_of(&before.config);
@@ -276,7 +278,7 @@ impl Folder {
     }
 }
 
-/// The pipelines' files that a folder has. Those whose names begin with a dot are somebody's in-between.
+/// The pipeline files in a folder. Names that begin with a dot are temporary files of whoever writes there.
 fn read(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(folder)? {
@@ -290,7 +292,7 @@ fn read(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
     Ok(files)
 }
 
-/// A file that cannot be looked at, as on a mount that is out of order, is still there.
+/// A file that cannot be read, as when a mount fails, counts as there.
 fn may_be_file(path: &Path) -> bool {
     match path.metadata() {
         Ok(data) => data.is_file(),

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-/// Who writes a file pauses less than this within it.
+/// Whoever writes a file pauses for less than this while writing.
 const QUIET: Duration = Duration::from_millis(100);
-/// A folder in which something changes all the time is looked at even so.
+/// A folder that changes all the time is looked at after this time all the same.
 const QUIET_WITHIN: Duration = Duration::from_secs(2);
-/// Files are looked at in any case this often: not every file system tells of changes.
+/// Files are looked at this often in any case: not every file system reports changes.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What those who wait are told.
+/// What somebody who waits is told.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// Something may have changed.
@@ -23,14 +23,14 @@ pub(crate) enum News {
     End,
 }
 
-/// Waits for changes in folders. Whether a file is another one now, a [`Stamp`](crate::files::Stamp) tells.
+/// Waits for changes in folders. Whether a file has changed, its [`Stamp`](crate::files::Stamp) tells.
 pub(crate) struct Notice {
     watcher: Option<RecommendedWatcher>,
     heard: Receiver<News>,
 }
 
 impl Notice {
-    /// Listens to what is sent here, and has changes sent there, which is the same channel.
+    /// A notice over a channel, of which it needs both ends: the operating system's news are sent into it too.
     pub(crate) fn new(news: Sender<News>, heard: Receiver<News>) -> Self {
         let tell = move |event: notify::Result<notify::Event>| {
             // Reading them is no change: we do that ourselves.
