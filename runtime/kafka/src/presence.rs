@@ -1,5 +1,5 @@
-//! Whether the source's topics are still there, and brokers answer at all. Librdkafka tells it under some of the group's protocols only, and without
-//! the topic's name; under the others a deleted topic looks like one without records.
+//! Whether the source's topics are still there, and brokers answer at all. Librdkafka tells of a missing topic under some of
+//! the group's protocols only, and without its name; under the others a deleted topic looks like one without records.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -21,7 +21,7 @@ const WAIT: Duration = Duration::from_secs(1);
 /// As long as no broker answers, librdkafka tries on, and says nothing: after this time it is told.
 const SILENT_AFTER: Duration = Duration::from_secs(30);
 
-/// Whether no broker has answered for 30 s. Shared, and cheap to look at; of a source whose topics are all patterns it is not known.
+/// Whether no broker has answered for 30 s. Shared, and cheap to look at. Not known of a source whose topics are all patterns.
 #[derive(Clone, Debug, Default)]
 pub struct Silence(Arc<AtomicBool>);
 
