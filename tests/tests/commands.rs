@@ -304,7 +304,9 @@ fn two_pipelines_run_in_one_process_and_tell_how_they_are() -> Result<()> {
         fs::write(folder.path().join(format!("{name}.yaml")), text)?;
     }
     let admin = free_address()?;
-    let args = ["run", "one.yaml", "two.yaml", "--admin", &admin.to_string(), "--log-format", "json"];
+    // By the name that admin.listen takes too.
+    let listen = format!("localhost:{}", admin.port());
+    let args = ["run", "one.yaml", "two.yaml", "--admin", &listen, "--log-format", "json"];
     let mut running = sluicegate(args)?.folder(folder.path()).spawn()?;
     running.wait_ready(admin, READY_WITHIN)?;
     for name in ["one", "two"] {
@@ -334,6 +336,7 @@ fn two_pipelines_run_in_one_process_and_tell_how_they_are() -> Result<()> {
     running.signal(Signal::Int)?;
     let end = running.wait(DRAINED_WITHIN)?;
     ensure!(end.code == Some(0), "{end:?}");
+    ensure!(end.stderr.contains("one a core; set 'workers'"), "{end:?}");
     for line in end.stderr.lines() {
         serde_json::from_str::<Value>(line).with_context(|| line.to_owned())?;
     }

@@ -184,6 +184,10 @@ fn changes_need_the_token_where_there_is_one() -> Result<()> {
     let pause = |header: &str| http::send(setup.admin, "POST", "/v1/pipelines/files/pause", &[header], b"");
     ensure!(pause("Accept: */*")?.status == 401);
     ensure!(pause("Authorization: Bearer 0123456789abcdef012")?.status == 403);
+    let (metrics, log) = (http::get(setup.admin, "/metrics")?.body, running.stderr()?);
+    ensure!(metrics.contains("sluicegate_admin_refused_total 2"), "{metrics}");
+    let said = "POST /v1/pipelines/files/pause refused (401): changes need the token";
+    ensure!(log.contains(said) && log.contains("127.0.0.1"), "{log}");
     ensure!(setup.status()?["paused"] == false, "whoever looks needs no token");
     let named = http::send(setup.admin, "GET", "/v1/pipelines", &["Host: gate.example"], b"")?;
     ensure!(named.status == 200, "where there is a token, it may have any name: {named:?}");

@@ -19,7 +19,8 @@ fn pipelines_come_change_and_go_as_their_files_do() -> Result<()> {
     setup.write("a.yaml", &pipeline("a", "v1.wasm", "out", ""))?;
     setup.write("late.yaml", &pipeline("late", "late.wasm", "late.out", ""))?;
     setup.write("notes.txt", "no pipeline")?;
-    let running = setup.start()?;
+    let mut running = setup.spawn()?;
+    setup.wait_for_live(&mut running)?;
 
     // What does not run keeps nothing else from running, and is said.
     let refused = setup.wait_for_refusal("late.yaml", "cannot read plugin")?;
@@ -148,11 +149,22 @@ impl Setup {
     }
 
     fn start(&self) -> Result<Running> {
-        let admin = self.admin.to_string();
-        let args = ["run", "--config-dir", "pipelines", "--state-dir", "state", "--admin", &admin];
-        let mut running = sluicegate(args)?.folder(self.folder.path()).spawn()?;
+        let mut running = self.spawn()?;
         running.wait_ready(self.admin, WITHIN)?;
         Ok(running)
+    }
+
+    fn spawn(&self) -> Result<Running> {
+        let admin = self.admin.to_string();
+        let args = ["run", "--config-dir", "pipelines", "--state-dir", "state", "--admin", &admin];
+        sluicegate(args)?.folder(self.folder.path()).spawn()
+    }
+
+    fn wait_for_live(&self, running: &mut Running) -> Result<()> {
+        eventually(WITHIN, "/live", || {
+            ensure!(running.is_running()?, "it ended: {}", running.stderr()?);
+            Ok(http::get(self.admin, "/live").is_ok_and(|answer| answer.status == 200).then_some(()))
+        })
     }
 
     fn run(&self, args: &[&str], input: &str) -> Result<String> {

@@ -258,6 +258,8 @@ fn a_reader_who_has_enough_ends_every_command_quietly() -> Result<()> {
     pipeline(folder.path(), &redacting("{}")?, "dead-letter: { topic: dead }")?;
     let cases = project().join("plugins/redact");
     let cases = cases.to_str().context("UTF-8")?;
+    let sdk = project().join("plugins/sdk/rust");
+    let sdk = sdk.to_str().context("UTF-8")?;
     let made = sluicegate(["topics", "create", "in", "--local", "log"])?.folder(folder.path()).run()?;
     ensure!(made.code == Some(0), "{made:?}");
     let records = lines(&[json!({ "value": "x" }), json!({ "value": "y" })]);
@@ -278,7 +280,7 @@ fn a_reader_who_has_enough_ends_every_command_quietly() -> Result<()> {
         &["consume", "in", "--local", "log"],
         &["consume", "in", "--local", "log", "--follow"],
         &["keygen", "ops"],
-        &["new", "rust", "shout"],
+        &["new", "rust", "shout", "--sdk", sdk],
         &["demo"],
     ] {
         let unread = sluicegate(args)?.folder(folder.path()).run_unread()?;

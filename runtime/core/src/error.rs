@@ -41,6 +41,21 @@ pub enum ErrorKind {
     Tripped,
 }
 
+impl ErrorKind {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorKind::Rewind => "rewind",
+            ErrorKind::Retry => "retry",
+            ErrorKind::Unreachable => "unreachable",
+            ErrorKind::Config => "config",
+            ErrorKind::Promise => "promise",
+            ErrorKind::Stopped => "stopped",
+            ErrorKind::Tripped => "tripped",
+        }
+    }
+}
+
 impl Error {
     /// An error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::batch::Partition;
@@ -30,6 +30,8 @@ pub struct Meters {
     dead_letters: AtomicU64,
     skipped: AtomicU64,
     commits: AtomicU64,
+    /// Milliseconds since the Unix epoch; 0 before the first.
+    last_commit_ms: AtomicI64,
     swaps: AtomicU64,
     swap_ns_max: AtomicU64,
     stages: Vec<StageMeters>,
@@ -53,6 +55,7 @@ impl Meters {
             dead_letters: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             commits: AtomicU64::new(0),
+            last_commit_ms: AtomicI64::new(0),
             swaps: AtomicU64::new(0),
             swap_ns_max: AtomicU64::new(0),
             stages: stages.into_iter().map(stage).collect(),
@@ -74,6 +77,11 @@ impl Meters {
     /// Commits so far.
     pub fn commits(&self) -> u64 {
         self.commits.load(Relaxed)
+    }
+
+    /// When a worker last committed, in milliseconds since the Unix epoch; none before the first time.
+    pub fn last_commit_ms(&self) -> Option<i64> {
+        Some(self.last_commit_ms.load(Relaxed)).filter(|milliseconds| *milliseconds != 0)
     }
 
     /// How often a worker has exchanged a plugin for another version, and how long that held one up at most.
@@ -114,8 +122,9 @@ impl Meters {
         self.swap_ns_max.fetch_max(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    pub(crate) fn add_commit(&self, lag: &BTreeMap<Partition, u64>) {
+    pub(crate) fn add_commit(&self, unix_ms: i64, lag: &BTreeMap<Partition, u64>) {
         self.commits.fetch_add(1, Relaxed);
+        self.last_commit_ms.fetch_max(unix_ms, Relaxed);
         self.set_lag(lag);
     }
 

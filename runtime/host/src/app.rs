@@ -25,6 +25,7 @@ use tempfile::TempDir;
 pub(crate) use candidates::Tryout;
 pub(crate) use dead_letters::{Outlet, dead_letter_topic};
 pub(crate) use seams::Connected;
+pub(crate) use sluicegate_kafka::Silence;
 pub(crate) use versions::Swapped;
 
 use crate::config::{self, Pipeline};

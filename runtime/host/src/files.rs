@@ -1,8 +1,12 @@
-//! Files that are read within bounds, and written whole or not at all.
+//! Files that are read within bounds, and written whole or not at all; and what tells that one has become another.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Symbolic links that are followed.
+const LINKS_MAX: usize = 16;
 
 use tempfile::NamedTempFile;
 
@@ -63,6 +67,40 @@ fn readable(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)
+}
+
+/// All folders on the way to a file: it may be replaced, and any link before it.
+pub(crate) fn folders(file: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let mut at = file.to_owned();
+    for _ in 0..LINKS_MAX {
+        let folder = crate::config::folder_of(&at);
+        let link = std::fs::read_link(&at);
+        folders.push(folder.clone());
+        match link {
+            Ok(target) => at = folder.join(target),
+            Err(_) => break,
+        }
+    }
+    folders
+}
+
+/// What tells that a file may be another, without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    path: PathBuf,
+    file: (u64, u64),
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// None where there is no file, or none that can be looked at.
+    pub(crate) fn of(path: &Path) -> Option<Stamp> {
+        let (path, data) = (path.canonicalize().ok()?, path.metadata().ok()?);
+        let (file, changed) = ((data.dev(), data.ino()), (data.mtime(), data.mtime_nsec()));
+        Some(Stamp { path, file, length: data.len(), changed })
+    }
 }
 
 #[cfg(test)]

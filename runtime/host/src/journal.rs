@@ -26,6 +26,9 @@ const FILE: &str = "state.json";
 #[derive(Default)]
 pub(crate) struct Journal {
     kept: Mutex<Kept>,
+    /// Held while `kept` is changed and written, so that files come in the order of changes. Whoever only looks at `kept` waits
+    /// for no disk.
+    writing: Mutex<()>,
     counts: Mutex<BTreeMap<(Action, Ended), u64>>,
     folder: Option<PipelineFolder>,
     turn: Mutex<()>,
@@ -117,12 +120,13 @@ impl Journal {
             Some(reason) => tracing::warn!(pipeline, stage, digest, who, why, "{action}: refused: {reason}"),
         }
         *lock(&self.counts).entry((entry.action, entry.ended)).or_default() += 1;
-        let mut kept = lock(&self.kept);
-        kept.history.push_back(entry);
-        while kept.history.len() > ENTRIES_MAX {
-            kept.history.pop_front();
-        }
-        if let Err(error) = self.write(&kept) {
+        let kept = self.update(|kept| {
+            kept.history.push_back(entry);
+            while kept.history.len() > ENTRIES_MAX {
+                kept.history.pop_front();
+            }
+        });
+        if let Err(error) = kept {
             tracing::warn!(pipeline, "the history is not kept: {error}");
         }
     }
@@ -160,16 +164,13 @@ impl Journal {
     /// # Errors
     /// The folder is not writable: a restart will not know.
     pub(crate) fn keep(&self, stage: &str, change: Option<RunTimeChange>) -> Result<(), String> {
-        let mut kept = lock(&self.kept);
-        let known = kept.stages.get(stage);
-        if known == change.as_ref() {
+        if self.run_time_change(stage) == change {
             return Ok(());
         }
-        match change {
+        self.update(|kept| match change {
             Some(change) => drop(kept.stages.insert(stage.to_owned(), change)),
             None => drop(kept.stages.remove(stage)),
-        }
-        self.write(&kept)
+        })
     }
 
     /// Whether the pipeline was paused.
@@ -182,9 +183,7 @@ impl Journal {
     /// # Errors
     /// The folder is not writable: a restart will not know.
     pub(crate) fn keep_paused(&self, paused: bool) -> Result<(), String> {
-        let mut kept = lock(&self.kept);
-        kept.paused = paused;
-        self.write(&kept)
+        self.update(|kept| kept.paused = paused)
     }
 
     /// The candidate that was tried out, if there is one.
@@ -197,9 +196,7 @@ impl Journal {
     /// # Errors
     /// The folder is not writable: a restart will not know.
     pub(crate) fn keep_candidate(&self, candidate: Option<KeptCandidate>) -> Result<(), String> {
-        let mut kept = lock(&self.kept);
-        kept.candidate = candidate;
-        self.write(&kept)
+        self.update(|kept| kept.candidate = candidate)
     }
 
     /// Keeps the bytes of a plugin, by their digest.
@@ -260,9 +257,15 @@ impl Journal {
         Some(self.folder.as_ref()?.path.join("plugins").join(format!("{}.wasm", digest.hex())))
     }
 
-    fn write(&self, kept: &Kept) -> Result<(), String> {
+    /// Changes what is kept, and writes it.
+    fn update(&self, change: impl FnOnce(&mut Kept)) -> Result<(), String> {
+        let _in_order = lock(&self.writing);
+        let bytes = {
+            let mut kept = lock(&self.kept);
+            change(&mut kept);
+            serde_json::to_vec_pretty(&*kept).map_err(|error| error.to_string())?
+        };
         let Some(folder) = self.own()? else { return Ok(()) };
-        let bytes = serde_json::to_vec_pretty(kept).map_err(|error| error.to_string())?;
         keep_file(&folder.path.join(FILE), &bytes)
     }
 }
@@ -335,6 +338,28 @@ mod tests {
         assert_eq!(again.last_refusal("s").unwrap().reason.as_deref(), Some("no"));
         again.keep("s", None).unwrap();
         assert_eq!(open().run_time_change("s"), None);
+    }
+
+    /// As where the folder's volume hangs: here, where a pipe has the name of the lock, which nobody opens at the other end.
+    #[test]
+    fn whoever_looks_waits_for_no_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = std::sync::Arc::new(open(folder.path()).unwrap());
+        let pipe = folder.path().join("p/lock");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (writer, looker) = (journal.clone(), journal.clone());
+        let writing = std::thread::spawn(move || writer.note("p", entry(0, Ended::Refused)));
+        let (send, seen) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            while looker.last_refusal("s").is_none() {
+                std::thread::yield_now();
+            }
+            send.send(()).unwrap();
+        });
+        seen.recv_timeout(std::time::Duration::from_secs(60)).expect("an answer");
+        assert!(!writing.is_finished());
+        drop(std::fs::File::open(&pipe).unwrap());
+        writing.join().unwrap();
     }
 
     #[test]

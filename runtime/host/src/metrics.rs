@@ -6,6 +6,7 @@ use metrics::{Label, counter, describe_counter, describe_gauge, gauge, with_loca
 use metrics_exporter_prometheus::PrometheusBuilder;
 use sluicegate_core::{Conduct, FailureKind};
 
+use crate::admin::Refusals;
 use crate::app::{LoadedPipeline, Tryout};
 use crate::supervisor::{Running, WorkerState};
 use crate::watch::Files;
@@ -30,11 +31,16 @@ const CANDIDATE_SECONDS: &str = "sluicegate_candidate_record_seconds";
 const CANDIDATE_DIFFERING: &str = "sluicegate_candidate_differing_total";
 const FILES_REFUSED: &str = "sluicegate_files_refused";
 const PAUSED: &str = "sluicegate_paused";
+const WORKERS: &str = "sluicegate_workers";
 const WORKERS_RUNNING: &str = "sluicegate_workers_running";
+const WORKER_RESTARTS: &str = "sluicegate_worker_restarts_total";
+const BREAKER_OPEN: &str = "sluicegate_breaker_open";
+const LAST_COMMIT: &str = "sluicegate_last_commit_timestamp_seconds";
+const ADMIN_REFUSED: &str = "sluicegate_admin_refused_total";
 
 /// All metrics of all pipelines, in Prometheus' text format. Values are read when somebody asks; the data path only
 /// adds to plain counters once a batch.
-pub(crate) fn render(running: &[Arc<Running>], files: &Files) -> String {
+pub(crate) fn render(running: &[Arc<Running>], files: &Files, refusals: &Refusals) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     with_local_recorder(&recorder, || {
@@ -42,6 +48,7 @@ pub(crate) fn render(running: &[Arc<Running>], files: &Files) -> String {
         running.iter().for_each(|running| record(running));
         let refused = files.list().iter().filter(|(_, found)| found.refused.is_some()).count();
         gauge!(FILES_REFUSED).set(refused as f64);
+        counter!(ADMIN_REFUSED).absolute(refusals.count());
     });
     handle.render()
 }
@@ -56,7 +63,14 @@ fn describe() {
     describe_counter!(COMMITS, "Commits of offsets or transactions");
     describe_gauge!(LAG, "Records between the last one read and the end of the partition");
     describe_gauge!(PLUGIN_INFO, "1 for the plugin of each stage, by name, version and digest");
+    describe_gauge!(WORKERS, "Workers that are to stream");
     describe_gauge!(WORKERS_RUNNING, "Workers that stream");
+    describe_counter!(WORKER_RESTARTS, "Workers that were started again, by the kind of error");
+    describe_gauge!(BREAKER_OPEN, "1 while a worker waits because a stage's breaker tripped");
+    describe_gauge!(
+        LAST_COMMIT,
+        "When a worker last committed, in seconds since the Unix epoch; none before the first time"
+    );
     describe_counter!(SWAPS, "Exchanges of a plugin for another version, counted by each worker");
     describe_gauge!(SWAP_HELD_UP, "The longest that an exchange has held up a worker, in seconds");
     describe_counter!(CHANGES, "Changes at run time, by action and how they ended");
@@ -73,6 +87,7 @@ fn describe() {
     );
     describe_counter!(CANDIDATE_DIFFERING, "Records of which a shadow made something else than what runs");
     describe_gauge!(FILES_REFUSED, "Files of the folder of pipelines that do not run as they are now");
+    describe_counter!(ADMIN_REFUSED, "Requests that the admin endpoint refused because of who asked");
     describe_gauge!(PAUSED, "1 while the pipeline is paused by request");
 }
 
@@ -99,8 +114,10 @@ fn record(running: &Running) {
         ];
         gauge!(LAG, &labels).set(lag as f64);
     }
-    let streaming = running.states().iter().filter(|state| **state == WorkerState::Running).count();
-    gauge!(WORKERS_RUNNING, "pipeline" => pipeline.clone()).set(streaming as f64);
+    if let Some(milliseconds) = meters.last_commit_ms() {
+        gauge!(LAST_COMMIT, "pipeline" => pipeline.clone()).set(milliseconds as f64 / 1000.0);
+    }
+    record_workers(running);
     record_changes(&loaded);
     if let Some(tryout) = loaded.tryout().filter(|tryout| tryout.goes_on()) {
         record_tryout(&loaded, &tryout);
@@ -110,6 +127,18 @@ fn record(running: &Running) {
             let labels = [("pipeline", pipeline.clone()), ("stage", stage.name.clone())];
             counter!(format!("plugin_{name}"), &labels).absolute(count);
         }
+    }
+}
+
+fn record_workers(running: &Running) {
+    let (pipeline, states) = (running.name().to_owned(), running.states());
+    let streaming = states.iter().filter(|state| **state == WorkerState::Running).count();
+    let is_open = states.iter().any(|state| matches!(state, WorkerState::Paused { .. }));
+    gauge!(WORKERS, "pipeline" => pipeline.clone()).set(states.len() as f64);
+    gauge!(WORKERS_RUNNING, "pipeline" => pipeline.clone()).set(streaming as f64);
+    gauge!(BREAKER_OPEN, "pipeline" => pipeline.clone()).set(f64::from(u8::from(is_open)));
+    for (kind, count) in running.restarts() {
+        counter!(WORKER_RESTARTS, "pipeline" => pipeline.clone(), "kind" => kind).absolute(count);
     }
 }
 

@@ -1,11 +1,18 @@
 //! Records as lines of JSON: what `produce` and `run --stdin` read, and `consume` and `run --stdout` write.
 
+mod diff;
+mod found;
+
+use base64::Engine as _;
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use sluicegate_core::NO_TIMESTAMP;
 
-use crate::dev::case_file::Datum;
+pub(crate) use diff::Difference;
+pub(crate) use found::{Found, FoundOutput, output_lines, show_bytes, show_text};
 
 /// What each line is, for whoever writes one.
 pub(crate) const LINES_HELP: &str = r#"A line of JSON is a record: {"key": "k", "value": {"qty": 3}, "headers": [["trace", "a"], ["none", null]], "timestamp": 1769860800000, "partition": 0}
@@ -28,7 +35,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Reads a line, without its end: JSON, or, with `raw`, a value as it is. None: it is blank.
+    /// Reads a line without its line end: JSON or, with `raw`, a bare value. None for a blank line.
     ///
     /// # Errors
     /// It is no record.
@@ -40,6 +47,44 @@ impl Line {
             return Ok(Some(Line { value: Datum::Bytes(text.to_owned()), ..Line::default() }));
         }
         serde_json::from_slice(text).map(Some).map_err(|error| format!("{error}; see --help, or give --raw"))
+    }
+}
+
+/// A key or value as a file writes it: text; null; `{ base64: … }`; or anything else, which stands for its compact JSON
+/// and is compared as JSON.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Datum {
+    /// No value, which is not an empty one.
+    #[default]
+    Null,
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// This JSON.
+    Json(Value),
+}
+
+impl Datum {
+    /// The bytes that the plugin gets.
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        match self {
+            Datum::Null => None,
+            Datum::Bytes(bytes) => Some(bytes.clone()),
+            Datum::Json(value) => Some(value.to_string().into_bytes()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Datum {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::Null => Datum::Null,
+            Value::String(text) => Datum::Bytes(text.into_bytes()),
+            Value::Object(map) if map.len() == 1 && map.contains_key("base64") => {
+                let bytes = map["base64"].as_str().and_then(|text| STANDARD.decode(text.trim()).ok());
+                Datum::Bytes(bytes.ok_or_else(|| D::Error::custom("expected { base64: … } with legal base64"))?)
+            }
+            value => Datum::Json(value),
+        })
     }
 }
 
@@ -93,7 +138,7 @@ pub(crate) fn timestamp(timestamp: i64) -> Option<i64> {
     (timestamp != NO_TIMESTAMP).then_some(timestamp)
 }
 
-/// Bytes for people: text where it is text that does a terminal no harm, else in hexadecimal.
+/// Bytes for people: as text if that does a terminal no harm, else in hexadecimal.
 pub(crate) fn readable(bytes: Option<&[u8]>) -> String {
     let Some(bytes) = bytes else { return "null".into() };
     let shown = |c: char| !c.is_control() || c == '\n' || c == '\t';

@@ -10,43 +10,38 @@ use crate::admin::{self, Guard};
 use crate::app::{App, LoadedPipeline};
 use crate::config;
 use crate::exit::Exit;
-use crate::supervisor::{Running, Supervisor};
+use crate::supervisor::{Ending, Running, Supervisor};
 use crate::watch::{Folder, FolderWatch, Watch};
 
-/// What a shell reports for a program that a second SIGINT ended.
+/// What a shell reports for a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
 /// Pipelines that run, and what surrounds them.
 pub struct Service {
+    app: Arc<App>,
     supervisor: Arc<Supervisor>,
-    /// Both end with the service.
-    watch: (Watch, Option<FolderWatch>),
+    /// Until it is followed.
+    folder: Option<Folder>,
+    /// They end with the service.
+    watch: Option<(Watch, Option<FolderWatch>)>,
     admin: Option<SocketAddr>,
     /// Control only: the workers have threads of their own.
     runtime: Runtime,
 }
 
 impl Service {
-    /// Starts all workers, those of a folder's files too, and, if asked, the admin endpoint. From now on SIGINT and SIGTERM
-    /// drain and end them.
+    /// Opens the admin endpoint, if there is to be one. Nothing runs yet, and `/ready` says so: loading plugins may take longer
+    /// than a probe of `/live` waits.
     ///
     /// # Errors
-    /// The address is taken, or the machine has no threads left.
-    pub(crate) fn start(
-        app: &Arc<App>,
-        pipelines: Vec<LoadedPipeline>,
-        folder: Option<Folder>,
-        admin: Option<config::Admin>,
-    ) -> Result<Self, Exit> {
+    /// The address is taken, or a file of `admin.tls` is no good.
+    pub(crate) fn open(app: &Arc<App>, admin: Option<config::Admin>, folder: Option<Folder>) -> Result<Self, Exit> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let listener = admin.as_ref().map(|admin| runtime.block_on(admin::bind(admin.listen))).transpose()?;
         let guard = Guard::of(admin.as_ref())?;
-        let supervisor = Arc::new(Supervisor::start(app, pipelines, folder.is_some())?);
-        stop_on_signals(&runtime, stopper(&supervisor))?;
+        let supervisor = Arc::new(Supervisor::new(app, folder.is_some()));
         let files = folder.as_ref().map(Folder::files).unwrap_or_default();
-        let followed = folder.map(|folder| folder.follow(app, &supervisor)).transpose()?;
-        let watch = (Watch::start(app, &supervisor)?, followed);
-        let mut service = Service { supervisor, watch, admin: None, runtime };
+        let mut service = Service { app: Arc::clone(app), supervisor, folder, watch: None, admin: None, runtime };
         if let Some(listener) = listener {
             let address = listener.local_addr()?;
             tracing::info!("admin endpoint on {}://{address}", guard.scheme());
@@ -55,6 +50,23 @@ impl Service {
             service.admin = Some(address);
         }
         Ok(service)
+    }
+
+    /// Starts the workers of these pipelines, and begins to follow the folder. From now on SIGINT and SIGTERM drain and end all
+    /// workers.
+    ///
+    /// # Errors
+    /// The machine has no thread left.
+    pub(crate) fn start(mut self, pipelines: Vec<LoadedPipeline>) -> Result<Self, Exit> {
+        stop_on_signals(&self.runtime, self.stopper())?;
+        pipelines.into_iter().try_for_each(|pipeline| self.supervisor.add(pipeline))?;
+        let watch = Watch::start(&self.app, &self.supervisor)?;
+        let followed = self.folder.take().map(|folder| folder.follow(&self.app, &self.supervisor)).transpose()?;
+        if followed.is_none() {
+            self.supervisor.set_started();
+        }
+        self.watch = Some((watch, followed));
+        Ok(self)
     }
 
     /// The pipelines.
@@ -72,11 +84,11 @@ impl Service {
         stopper(&self.supervisor)
     }
 
-    /// Waits until all workers have ended.
+    /// Waits until all workers have ended, or have hung for too long after they were asked to.
     ///
     /// # Errors
-    /// The first pipeline's that failed.
-    pub fn wait(self) -> Result<(), Exit> {
+    /// That of the first pipeline that failed.
+    pub fn wait(self) -> Result<Ending, Exit> {
         let ended = self.supervisor.wait();
         drop(self.watch);
         self.runtime.shutdown_background();

@@ -1,81 +1,58 @@
-//! Keeps workers going: each has a thread, and starts again after whatever may pass, with a growing pause. Pipelines come,
-//! change and go while others run.
+//! Keeps workers going: each on a thread of its own, started again after a growing pause when it fails for a passing reason.
+//! Pipelines come, change and go while others run.
+
 
 mod course;
+mod jitter;
+mod state;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use sluicegate_core::{Ended, Error, ErrorKind, Stop};
 
-use crate::app::{App, Connected, LoadedPipeline};
+use crate::app::{App, Connected, LoadedPipeline, Silence};
 use crate::exit::Exit;
 use course::{Course, STOP_MAX};
+use jitter::jittered;
+use state::Slot;
+pub use state::WorkerState;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The pause after a stage's breaker tripped.
 const PAUSE_FIRST: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
-/// A worker that ran this long is well again: its next pause is short.
+/// A worker that ran this long is taken to be well again: its next pause is short.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 
-/// What a worker is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "state")]
-pub enum WorkerState {
-    /// It is connecting.
-    Starting,
-    /// It streams.
-    Running,
-    /// It failed and will start again.
-    Restarting {
-        /// Why.
-        reason: String,
-    },
-    /// A stage's breaker tripped. It will try again.
-    Paused {
-        /// Why.
-        reason: String,
-    },
-    /// It was asked to end, and did so well.
-    Stopped,
-    /// It ended for good.
-    Failed {
-        /// Why.
-        reason: String,
-    },
-}
-
-impl WorkerState {
-    fn is_ended(&self) -> bool {
-        matches!(self, WorkerState::Stopped | WorkerState::Failed { .. })
-    }
-}
-
-/// A pipeline that runs: looked at by the admin endpoint.
+/// A running pipeline, as the admin endpoint sees it.
 pub struct Running {
     name: String,
-    /// Another once its configuration has changed.
+    /// Replaced when its configuration changes.
     pipeline: Mutex<Arc<LoadedPipeline>>,
-    states: Mutex<Vec<WorkerState>>,
+    workers: Mutex<Vec<Slot>>,
     failure: Mutex<Option<Error>>,
-    /// Asks this pipeline's workers alone.
+    /// For this pipeline's workers alone.
     stop: Arc<Stop>,
     connected_once: AtomicBool,
+    /// How often a worker was started again, by the name of the error's kind.
+    restarts: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Running {
     fn new(pipeline: LoadedPipeline) -> Self {
         Running {
             name: pipeline.config.name.clone(),
-            states: Mutex::new(vec![WorkerState::Starting; pipeline.config.workers as usize]),
+            workers: Mutex::new((0..pipeline.config.workers).map(|_| Slot::new()).collect()),
             pipeline: Mutex::new(Arc::new(pipeline)),
             failure: Mutex::default(),
             stop: Arc::default(),
             connected_once: AtomicBool::new(false),
+            // There from the start, so that the first one shows as a rise.
+            restarts: Mutex::new(PASSING.map(|kind| (kind.name(), 0)).into()),
         }
     }
 
@@ -95,7 +72,12 @@ impl Running {
 
     /// What each worker is doing.
     pub fn states(&self) -> Vec<WorkerState> {
-        lock(&self.states).clone()
+        lock(&self.workers).iter().map(Slot::shown).collect()
+    }
+
+    /// How often a worker was started again, by the name of the error's kind.
+    pub(crate) fn restarts(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.restarts).clone()
     }
 
     /// Whether all workers stream.
@@ -105,7 +87,7 @@ impl Running {
 
     /// Whether some worker has ended, and has no seams left to hand over.
     pub(crate) fn lacks_workers(&self) -> bool {
-        lock(&self.states).iter().any(WorkerState::is_ended)
+        lock(&self.workers).iter().any(|worker| worker.state.is_ended())
     }
 
     /// Why it ended by itself, if it did.
@@ -114,14 +96,34 @@ impl Running {
     }
 
     fn has_ended(&self) -> bool {
-        lock(&self.states).iter().all(WorkerState::is_ended)
+        lock(&self.workers).iter().all(|worker| worker.state.is_ended())
     }
 
     fn set(&self, worker: u32, state: WorkerState) {
-        if let Some(slot) = lock(&self.states).get_mut(worker as usize) {
-            *slot = state;
+        if let Some(slot) = lock(&self.workers).get_mut(worker as usize) {
+            slot.state = state;
         }
     }
+
+    fn set_silence(&self, worker: u32, silence: Silence) {
+        if let Some(slot) = lock(&self.workers).get_mut(worker as usize) {
+            slot.silence = silence;
+        }
+    }
+
+    fn count_restart(&self, why: ErrorKind) {
+        *lock(&self.restarts).entry(why.name()).or_default() += 1;
+    }
+}
+
+/// How workers ended.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything that they read is done and committed.
+    Drained,
+    /// Not everything is, or not all of them ended: the next start goes on from the committed offsets.
+    Cut,
 }
 
 /// The workers of all pipelines.
@@ -129,18 +131,25 @@ pub struct Supervisor {
     app: Arc<App>,
     running: Mutex<Vec<Arc<Running>>>,
     course: Arc<Course>,
+    has_started: AtomicBool,
 }
 
 impl Supervisor {
-    /// Starts the workers of these pipelines. Unless more may come, it is at its end once they are.
-    ///
-    /// # Errors
-    /// The machine has no thread left.
-    pub fn start(app: &Arc<App>, pipelines: Vec<LoadedPipeline>, more_may_come: bool) -> Result<Self, Exit> {
-        let supervisor = Supervisor { app: Arc::clone(app), running: Mutex::default(), course: Arc::default() };
-        supervisor.course.change(|at| at.more_may_come = more_may_come);
-        pipelines.into_iter().try_for_each(|pipeline| supervisor.add(pipeline))?;
-        Ok(supervisor)
+    /// A supervisor of no pipelines yet. `more_may_come`: they may also be added while somebody waits for their end.
+    pub(crate) fn new(app: &Arc<App>, more_may_come: bool) -> Self {
+        let course = Arc::<Course>::default();
+        course.change(|at| at.more_may_come = more_may_come);
+        Supervisor { app: Arc::clone(app), running: Mutex::default(), course, has_started: AtomicBool::new(false) }
+    }
+
+    /// What is to run from the start has been added, or refused.
+    pub(crate) fn set_started(&self) {
+        self.has_started.store(true, Relaxed);
+    }
+
+    /// Whether what is to run from the start has been added, or refused.
+    pub(crate) fn has_started(&self) -> bool {
+        self.has_started.load(Relaxed)
     }
 
     /// Starts the workers of one more pipeline, whose name no other has. Does nothing once all were asked to end.
@@ -149,6 +158,9 @@ impl Supervisor {
     /// The machine has no thread left.
     pub(crate) fn add(&self, pipeline: LoadedPipeline) -> Result<(), Exit> {
         let workers = pipeline.config.workers;
+        if pipeline.config.workers_by_cores {
+            tracing::info!(pipeline = %pipeline.config.name, "workers: {workers}, one a core; set 'workers' for another number");
+        }
         let running = Arc::new(Running::new(pipeline));
         // Locked until all is done: whoever asks all to end asks this one too.
         let mut all = lock(&self.running);
@@ -173,7 +185,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Has a pipeline's workers go on with another configuration, as the same members of their group.
+    /// Has a pipeline's workers go on with `next`, as the same members of their group.
     pub(crate) fn change(&self, running: &Running, next: LoadedPipeline) {
         let before = std::mem::replace(&mut *lock(&running.pipeline), Arc::new(next));
         self.course.wake();
@@ -183,7 +195,7 @@ impl Supervisor {
         }
     }
 
-    /// Has a pipeline finish what is in flight and leave its group. Waits until it has; if its workers hang, not for long.
+    /// Has a pipeline finish what is in flight and leave its group. Waits until it has, or has hung for too long.
     pub(crate) fn remove(&self, running: &Arc<Running>) {
         running.stop.request();
         self.course.wake();
@@ -204,7 +216,7 @@ impl Supervisor {
         lock(&self.running).iter().find(|running| running.name == name).cloned()
     }
 
-    /// Asks all workers to drain and end. From any thread.
+    /// Asks all workers to drain and end. May be called from any thread.
     pub fn stop(&self) {
         let all = lock(&self.running);
         all.iter().for_each(|running| running.stop.request());
@@ -215,12 +227,11 @@ impl Supervisor {
     ///
     /// # Errors
     /// The first failure of a pipeline, if there is one.
-    pub fn wait(&self) -> Result<(), Exit> {
+    pub fn wait(&self) -> Result<Ending, Exit> {
         let left = self.course.wait();
         if left > 0 {
             tracing::warn!(
-                "{left} workers did not end within {STOP_MAX:?}: brokers do not answer, or calls of plugins last too long; the \
-                 next start goes on from the committed offsets"
+                "{left} workers did not end within {STOP_MAX:?}: brokers do not answer, or calls of plugins last too long"
             );
         }
         for running in self.running() {
@@ -228,7 +239,7 @@ impl Supervisor {
                 return Err(Exit::from(error).within(&format!("pipeline '{}'", running.name)));
             }
         }
-        Ok(())
+        Ok(if left > 0 || self.course.is_cut() { Ending::Cut } else { Ending::Drained })
     }
 }
 
@@ -240,7 +251,15 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
     let name = &running.name;
     let mut backoff = BACKOFF_FIRST;
     let mut handed_over = None;
+    // Whether the worker before undid what it had read, and none has come since to read it again.
+    let mut is_undone = false;
     loop {
+        if running.stop.requested() && handed_over.is_none() {
+            course.change(|at| at.is_cut |= is_undone);
+            running.set(worker, WorkerState::Stopped);
+            return;
+        }
+        is_undone = false;
         let (pipeline, started) = (running.pipeline(), Instant::now());
         let error = match run_once(app, running, &pipeline, worker, handed_over.take()) {
             Ok(None) => {
@@ -254,11 +273,13 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
             }
             Err(error) => error,
         };
+        is_undone = true;
         if let Some(culprit) = error.culprit
             && !running.stop.requested()
             && pipeline.go_back_from(culprit, &error.message)
         {
             tracing::warn!(pipeline = %name, worker, "{error}; the version before runs again");
+            running.count_restart(error.kind);
             if pipeline.is_succeeded() {
                 // What takes its place is not there yet.
                 course.wait_until(|| running.stop.requested() || !running.is_still(&pipeline), BACKOFF_MAX);
@@ -268,8 +289,7 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
         let may_pass = may_pass(&error, running);
         if may_pass && running.stop.requested() {
             tracing::warn!(pipeline = %name, worker, "{error}; the next start goes on from the committed offsets");
-            running.set(worker, WorkerState::Stopped);
-            return;
+            continue;
         }
         if !may_pass {
             tracing::error!(pipeline = %name, worker, "{error}");
@@ -286,23 +306,24 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
         if tripped {
             backoff = backoff.max(PAUSE_FIRST);
         }
-        tracing::warn!(pipeline = %name, worker, "{error}; starting again in {backoff:?} from the committed offsets");
+        tracing::warn!(pipeline = %name, worker, "{error}; starting again within {backoff:?} from the committed offsets");
+        running.count_restart(error.kind);
         let (culprit, reason) = (error.culprit, error.message);
         running.set(worker, if tripped { WorkerState::Paused { reason } } else { WorkerState::Restarting { reason } });
         let is_replaced = || culprit.is_some_and(|culprit| pipeline.is_replaced(culprit));
-        course.wait_until(|| running.stop.requested() || !running.is_still(&pipeline) || is_replaced(), backoff);
+        let may_start = || running.stop.requested() || !running.is_still(&pipeline) || is_replaced();
+        course.wait_until(may_start, jittered(backoff));
         let longer = (backoff * 2).min(if tripped { PAUSE_MAX } else { BACKOFF_MAX });
         backoff = if is_replaced() { BACKOFF_FIRST } else { longer };
     }
 }
 
+/// The kinds of errors that may pass.
+const PASSING: [ErrorKind; 4] = [ErrorKind::Rewind, ErrorKind::Retry, ErrorKind::Tripped, ErrorKind::Unreachable];
+
 /// An unreachable broker at the first start is most likely a wrong address, later most likely a passing fault.
 fn may_pass(error: &Error, running: &Running) -> bool {
-    match error.kind {
-        ErrorKind::Rewind | ErrorKind::Retry | ErrorKind::Tripped => true,
-        ErrorKind::Unreachable => running.connected_once.load(Relaxed),
-        ErrorKind::Config | ErrorKind::Promise | ErrorKind::Stopped => false,
-    }
+    PASSING.contains(&error.kind) && (error.kind != ErrorKind::Unreachable || running.connected_once.load(Relaxed))
 }
 
 /// One worker, until it is asked to stop, or hands its seams over to the one that comes next.
@@ -313,9 +334,6 @@ fn run_once(
     worker: u32,
     handed_over: Option<Connected>,
 ) -> Result<Option<Connected>, Error> {
-    if running.stop.requested() && handed_over.is_none() {
-        return Ok(None);
-    }
     let run = || {
         let connected = match handed_over {
             Some(connected) => connected,
@@ -327,12 +345,13 @@ fn run_once(
                 connected
             }
         };
-        let limits = connected.limits;
+        let (limits, silence) = (connected.limits, connected.silence.clone());
+        running.set_silence(worker, silence.clone());
         let made = pipeline.worker(connected, pipeline.config.delivery.into())?;
         running.set(worker, WorkerState::Running);
         Ok(match made.run(&running.stop)? {
             Ended::Left => None,
-            Ended::HandedOver(seams) => Some(Connected { seams, limits }),
+            Ended::HandedOver(seams) => Some(Connected { seams, limits, silence }),
         })
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {

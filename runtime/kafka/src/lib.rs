@@ -34,6 +34,7 @@ pub use client::{ClientConfig, Produce, Reader, Writer};
 pub use config::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, PartitionBy, Start, transaction_timeout};
 pub use connect::{Connection, SinkConnection, connect, connect_sink, connect_source, connect_transactional_sink};
 pub use deadline::Patience;
+pub use presence::Silence;
 pub use properties::{Refusal, Role, check};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

@@ -1,7 +1,9 @@
-//! Whether the source's topics are still there, and still the same. Librdkafka tells of a deleted one under some of the
-//! group's protocols only, and without its name; under the others it looks like one without records. Of one that was made
-//! anew it says nothing, and reads on from the old offset if the new log reaches that far.
+//! Whether brokers answer, and whether the source's topics are still there, and still the same. Librdkafka tells of a deleted
+//! topic under some of the group's protocols only, and without its name; under the others it looks like one without records.
+//! Of one that was made anew it says nothing, and reads on from the old offset if the new log reaches that far.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
@@ -19,6 +21,20 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long they may take to answer.
 const WAIT: Duration = Duration::from_secs(1);
 
+/// As long as no broker answers, librdkafka tries on, and says nothing: after this time it is told.
+const SILENT_AFTER: Duration = Duration::from_secs(30);
+
+/// Whether no broker has answered for 30 s. Shared, and cheap to look at.
+#[derive(Clone, Debug, Default)]
+pub struct Silence(Arc<AtomicBool>);
+
+impl Silence {
+    /// Whether it is so now.
+    pub fn is_now(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
 /// The topics that are read, and when to look for them.
 pub(crate) struct Presence {
     topics: Vec<Topic>,
@@ -26,6 +42,9 @@ pub(crate) struct Presence {
     broker: Option<i32>,
     next: Instant,
     was_missing: bool,
+    /// When a broker answered last.
+    answered: Instant,
+    silence: Silence,
 }
 
 struct Topic {
@@ -41,7 +60,12 @@ impl Presence {
     pub(crate) fn new(topics: &[String]) -> Self {
         let named = topics.iter().filter(|topic| !topic.starts_with('^'));
         let topics = named.map(|topic| Topic { name: topic.clone(), is_named: true, id: None }).collect();
-        Presence { topics, broker: None, next: Instant::now(), was_missing: false }
+        let (now, silence) = (Instant::now(), Silence::default());
+        Presence { topics, broker: None, next: now, was_missing: false, answered: now, silence }
+    }
+
+    pub(crate) fn silence(&self) -> Silence {
+        self.silence.clone()
     }
 
     /// From now on this topic must stay the same, too.
@@ -98,8 +122,17 @@ impl Presence {
 
     /// The first that is missing. Whoever does not answer is asked another time.
     fn missing(&mut self, consumer: &Consumer) -> Option<Error> {
-        for Topic { name, is_named, .. } in &self.topics {
-            let metadata = consumer.client().fetch_metadata(Some(name), WAIT).ok()?;
+        for (index, Topic { name, is_named, .. }) in self.topics.iter().enumerate() {
+            // Of those that an expression found, one is enough to know whether brokers answer.
+            if !is_named && index > 0 {
+                continue;
+            }
+            let metadata = consumer.client().fetch_metadata(Some(name), WAIT).ok();
+            if metadata.is_some() {
+                self.answered = Instant::now();
+            }
+            self.silence.0.store(self.answered.elapsed() >= SILENT_AFTER, Relaxed);
+            let metadata = metadata?;
             // Below zero: the address that was configured, whose broker is not known yet.
             self.broker = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
             self.broker = self.broker.or_else(|| metadata.brokers().first().map(MetadataBroker::id));

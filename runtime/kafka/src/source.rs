@@ -14,7 +14,7 @@ use crate::context::{self, Rebalance};
 use crate::deadline::CLOSE_WAIT;
 use crate::error::{self, failed, failed_call};
 use crate::native::{ConsumerEvents, ReadError, SharedConsumer};
-use crate::presence::Presence;
+use crate::presence::{Presence, Silence};
 use crate::wake::Wake;
 
 /// A member of a consumer group, as a [`Source`]. To be used on one thread.
@@ -69,6 +69,11 @@ impl KafkaSource {
             closed: false,
             consumer,
         })
+    }
+
+    /// Whether no broker has answered for some time.
+    pub fn silence(&self) -> Silence {
+        self.presence.silence()
     }
 
     #[cold]

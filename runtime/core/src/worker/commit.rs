@@ -132,7 +132,7 @@ impl Worker {
         self.progress.committed();
         self.fresh = Amount::default();
         self.uncommitted = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
-        self.meters.add_commit(&self.lag);
+        self.meters.add_commit(self.clock.unix_ms(), &self.lag);
         self.open_since = if self.progress.is_idle() { None } else { Some(self.clock.now()) };
         ahead.map_or(Ok(()), Err)
     }

@@ -15,10 +15,10 @@ use super::{Admin, Problem};
 use crate::config::{self, Secret};
 use crate::exit::Exit;
 
-/// What a proxy adds for whomever it speaks for.
+/// Headers by which a proxy names the client that it forwards for.
 const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
 
-/// Whoever asks for a change, and may have it. No change is noted without one.
+/// Proof that whoever asks for a change may make it. No change is made without one.
 pub(super) struct Permit(pub(super) Peer);
 
 impl FromRequestParts<Admin> for Permit {
@@ -28,20 +28,30 @@ impl FromRequestParts<Admin> for Permit {
         let peer = ConnectInfo::<Peer>::from_request_parts(parts, admin).await;
         let ConnectInfo(peer) =
             peer.map_err(|missing| Problem(StatusCode::INTERNAL_SERVER_ERROR, missing.to_string()))?;
-        admin.access.check(&peer, &parts.headers)?;
-        Ok(Permit(peer))
+        match admin.access.check(&peer, &parts.headers) {
+            Ok(()) => Ok(Permit(peer)),
+            Err(problem) => {
+                admin.refusals.note(&peer, &parts.method, &parts.uri, &problem);
+                Err(problem)
+            }
+        }
     }
 }
 
-/// Before whatever is asked for, be it to look alone: see [`Access::check_host`].
+/// Comes before every request, also those that only look: see [`Access::check_host`].
 pub(super) async fn check_host(
     State(admin): State<Admin>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    admin.access.check_host(&peer, request.headers())?;
-    Ok(next.run(request).await)
+    match admin.access.check_host(&peer, request.headers()) {
+        Ok(()) => Ok(next.run(request).await),
+        Err(problem) => {
+            admin.refusals.note(&peer, request.method(), request.uri(), &problem);
+            Err(problem)
+        }
+    }
 }
 
 /// What guards an endpoint.
@@ -76,14 +86,14 @@ impl Guard {
     }
 }
 
-/// What whoever changes something has to show: one of these, or, where there is neither, that it is on this machine.
+/// What a client must show to change something: one of these or, where neither is set, that it is on this machine.
 #[derive(Clone)]
 pub(super) struct Access {
     token: Option<Secret>,
     /// Whether a client certificate that admin.tls.client-ca trusts is as good.
     client_ca: bool,
-    /// Where it listens, if nothing but the place of a request says whose it is. Where there is TLS, no page gets by
-    /// the certificate, which is not one of its own name.
+    /// Where the endpoint listens, if only the origin of a request says who is asking. With TLS no web page that took this
+    /// address for its own name gets this far: the certificate is for another name.
     open_at: Option<IpAddr>,
 }
 
@@ -150,7 +160,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     kind.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
-/// With a certificate: not by a page, as a browser shows it for whichever page asks.
+/// With a certificate, no web page may: a browser shows its owner's certificate for any page.
 fn check_page(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.contains_key(header::ORIGIN) {
         true => refuse("the request comes from a page in a browser, which shows its owner's certificate for any page"),
@@ -158,7 +168,7 @@ fn check_page(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// With nothing: from this machine itself, and neither on behalf of another nor by a page in somebody's browser.
+/// With nothing to show, only this machine itself may: not a proxy for another, nor a page in somebody's browser.
 fn check_place(peer: &Peer, headers: &HeaderMap) -> Result<(), Problem> {
     let refuse = |why: &str| {
         refuse(format!("{why}, and no admin.token is set; without one, changes are allowed on this machine alone"))
@@ -176,7 +186,7 @@ fn check_place(peer: &Peer, headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether a host is no name that somebody else can have lead elsewhere.
+/// Whether a host is one that nobody else can make resolve to this address.
 fn is_own(host: &HeaderValue, listen: IpAddr) -> bool {
     let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else {
         return false;

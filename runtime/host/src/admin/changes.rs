@@ -16,19 +16,19 @@ use crate::supervisor::Running;
 
 /// How long a plugin may take to come in.
 const UPLOAD_WITHIN: Duration = Duration::from_secs(60);
-/// Characters of who and why that are kept.
+/// How many characters of 'by' and 'why' are kept.
 const WORDS_MAX: usize = 200;
 
 pub(super) type Answer = Result<Json<Changed>, Problem>;
 
-/// What a change is told beside its address.
+/// The query of a request for a change.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Asked {
     /// Who asks, in their own words.
     pub(super) by: Option<String>,
     pub(super) why: Option<String>,
-    /// The digest that the plugin given must have, or that a rollback must bring back.
+    /// The digest that the uploaded plugin must have, or that of the version a rollback must bring back.
     pub(super) digest: Option<String>,
 }
 
@@ -47,8 +47,8 @@ impl Asked {
     }
 }
 
-/// Bounded, and on one line.
-fn words(text: &str) -> String {
+/// The text on one line, cut where it is too long.
+pub(super) fn words(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_MAX).collect::<String>().trim().to_owned()
 }
 
@@ -66,16 +66,16 @@ pub(super) async fn load(
     upload.change(move |bytes| running.pipeline().load_plugin(&app, &stage, bytes, digest.as_ref(), &asker)).await
 }
 
-/// A plugin that came in.
+/// A plugin that was uploaded.
 pub(super) struct Upload {
     bytes: Vec<u8>,
-    /// Its place among those that are held in memory.
+    /// Its place among the uploads that are held in memory.
     place: Option<OwnedSemaphorePermit>,
 }
 
 impl Upload {
-    /// Makes a change with the plugin, which has its place until the change has ended, also where whoever asked for it
-    /// is gone by then.
+    /// Makes a change with the plugin. The plugin keeps its place until the change has ended, even if the client has gone by
+    /// then.
     pub(super) async fn change(
         self,
         change: impl FnOnce(Vec<u8>) -> Result<Changed, Refusal> + Send + 'static,
@@ -89,7 +89,8 @@ impl Upload {
     }
 }
 
-/// The plugin that comes in for a stage. None of one that there is not: the refusal will name those that there are.
+/// Receives the plugin uploaded for a stage. For a stage that does not exist nothing is read; the change is then refused,
+/// naming the stages there are.
 pub(super) async fn receive(admin: &Admin, running: &Running, stage: &str, body: Body) -> Result<Upload, Problem> {
     let pipeline = running.pipeline();
     let Some(config) = pipeline.config.stages.iter().find(|config| config.name == stage) else {
@@ -144,7 +145,7 @@ pub(super) async fn set_paused<const PAUSED: bool>(
     on_own_thread(move || running.pipeline().pause(PAUSED, &asker)).await
 }
 
-/// Compiling takes its time, and a plugin that is tried out may block: no tokio thread is for that.
+/// Runs a change on a thread of its own: compiling takes long, and a plugin that is tried out may block.
 pub(super) async fn on_own_thread(change: impl FnOnce() -> Result<Changed, Refusal> + Send + 'static) -> Answer {
     let (send, receive) = oneshot::channel();
     let run = move || {

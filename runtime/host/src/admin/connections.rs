@@ -15,14 +15,18 @@ use tokio::task::AbortHandle;
 
 use super::tls::Peer;
 
-/// What the endpoint allows. Nobody scrapes every 20 seconds, so that no scrape comes just when its connection ends.
+/// How much of a request each connection holds before it is understood; a longer head is refused. Hyper's own default is 400
+/// KiB.
+const BUFFER_BYTES_MAX: usize = 16 << 10;
+
+/// What the endpoint allows. Nobody scrapes every 20 seconds, so no scrape comes just as its connection ends.
 pub(super) const BOUNDS: Bounds = Bounds { connections_max: 256, head_within: Duration::from_secs(20) };
 
-/// What strangers get of the process.
+/// What strangers may use of the process.
 pub(super) struct Bounds {
-    /// So many connections go on at a time.
+    /// The most connections at a time.
     pub(super) connections_max: usize,
-    /// How long one may take to say what it wants, at its beginning and after each answer.
+    /// How long a connection may take to send the head of a request, at its beginning and after each answer.
     pub(super) head_within: Duration,
 }
 
@@ -48,13 +52,13 @@ where
 {
     // Of this version alone: to wait for what tells versions apart has no bound.
     let mut http = Builder::new(TokioExecutor::new()).http1_only();
-    http.http1().timer(TokioTimer::new()).header_read_timeout(head_within);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(head_within).max_buf_size(BUFFER_BYTES_MAX);
     if let Err(error) = http.serve_connection(TokioIo::new(io), TowerToHyperService::new(router)).await {
         tracing::debug!("admin endpoint: a connection ended: {error}");
     }
 }
 
-/// Tasks that deal with a connection each, the oldest first.
+/// Tasks that each deal with a connection, the oldest first.
 pub(super) struct Tasks {
     max: usize,
     order: VecDeque<AbortHandle>,
@@ -65,7 +69,7 @@ impl Tasks {
         Tasks { max, order: VecDeque::new() }
     }
 
-    /// One more. Where there are too many, the oldest has had its chance, and ends.
+    /// Adds one. Where there are too many, the oldest has had its chance and is ended.
     pub(super) fn add(&mut self, task: AbortHandle) {
         self.order.retain(|task| !task.is_finished());
         if self.order.len() >= self.max
@@ -123,6 +127,16 @@ mod tests {
         assert_eq!((rest(silent), rest(slow)), (String::new(), String::new()));
         let answer = rest(kept);
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("you are 127.0.0.1"), "{answer}");
+    }
+
+    #[test]
+    fn a_head_that_does_not_end_is_not_held() {
+        let (_runtime, address) = start(Bounds { connections_max: 8, head_within: Duration::from_secs(3600) });
+        let head = |bytes| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(bytes));
+        let answer = rest(connect(address, &head(BUFFER_BYTES_MAX)));
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        let answer = rest(connect(address, &(head(BUFFER_BYTES_MAX / 2) + "\r\nConnection: close\r\n\r\n")));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod access;
 mod changes;
 mod connections;
+mod refusals;
 mod status;
 mod tls;
 mod tryouts;
@@ -23,15 +24,16 @@ use tokio::sync::Semaphore;
 use crate::app::App;
 use crate::exit::Exit;
 use crate::metrics;
-use crate::supervisor::{Running, Supervisor};
-use crate::watch::Files;
+use crate::supervisor::{Running, Supervisor, WorkerState};
+use crate::watch::{Files, Found};
 use access::Access;
 pub use access::Guard;
+pub(crate) use refusals::Refusals;
 use status::{FileStatus, PipelineStatus};
 use tls::TlsListener;
 
 const OPENAPI: &str = include_str!("openapi.json");
-/// So many plugins that come in are held in memory at a time, from their first byte to the end of the change.
+/// How many uploaded plugins are held in memory at a time, each from its first byte to the end of its change.
 const UPLOADS_MAX: usize = 2;
 
 #[derive(Clone)]
@@ -40,6 +42,7 @@ struct Admin {
     supervisor: Arc<Supervisor>,
     files: Files,
     access: Access,
+    refusals: Arc<Refusals>,
     uploads: Arc<Semaphore>,
 }
 
@@ -53,7 +56,7 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, Exit> {
     })
 }
 
-/// Serves until the runtime ends. Whoever changes something has to show what the guard asks for.
+/// Serves until the runtime ends. Clients that change something must show what the guard asks for.
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Arc<App>,
@@ -62,7 +65,8 @@ pub(crate) async fn serve(
     guard: Guard,
 ) {
     let Guard { access, certificates } = guard;
-    let admin = Admin { app, supervisor, files, access, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) };
+    let (refusals, uploads) = (Arc::default(), Arc::new(Semaphore::new(UPLOADS_MAX)));
+    let admin = Admin { app, supervisor, files, access, refusals, uploads };
     let router = router(admin);
     match certificates {
         Some(certificates) => {
@@ -103,18 +107,16 @@ fn routes() -> [(&'static str, MethodRouter<Admin>); 10] {
 }
 
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
-    match admin.supervisor.running().iter().find(|running| !running.is_ready()) {
+    match admin.why_not_ready() {
         None => (StatusCode::OK, "ready\n".to_owned()),
-        Some(running) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("pipeline '{}' is not running yet\n", running.name()))
-        }
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 
 async fn prometheus(State(admin): State<Admin>) -> impl IntoResponse {
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        metrics::render(&admin.supervisor.running(), &admin.files),
+        metrics::render(&admin.supervisor.running(), &admin.files, &admin.refusals),
     )
 }
 
@@ -135,6 +137,28 @@ async fn history(State(admin): State<Admin>, Path(pipeline): Path<String>) -> Re
 }
 
 impl Admin {
+    fn why_not_ready(&self) -> Option<String> {
+        if !self.supervisor.has_started() {
+            return Some("starting".into());
+        }
+        let running = self.supervisor.running();
+        if let Some(running) = running.iter().find(|running| !running.is_ready()) {
+            let states = running.states();
+            let reason = states.iter().find_map(|state| match state {
+                WorkerState::Unanswered { reason } => Some(reason),
+                _ => None,
+            });
+            return Some(match reason {
+                Some(reason) => format!("pipeline '{}': {reason}", running.name()),
+                None => format!("pipeline '{}' is not running yet", running.name()),
+            });
+        }
+        let runs = |name: &String| running.iter().any(|running| running.name() == name);
+        let is_idle = |found: &Found| found.refused.is_some() && !found.pipeline.as_ref().is_some_and(runs);
+        let (file, _) = self.files.list().into_iter().find(|(_, found)| is_idle(found))?;
+        Some(format!("{} is refused, and nothing runs from it; /v1/files says why", file.display()))
+    }
+
     fn pipeline(&self, name: &str) -> Result<Arc<Running>, Problem> {
         self.supervisor.find(name).ok_or_else(|| {
             let known: Vec<_> = self.supervisor.running().iter().map(|running| running.name().to_owned()).collect();

@@ -14,7 +14,7 @@ pub(super) struct PipelineStatus {
     name: String,
     delivery: crate::config::Delivery,
     ready: bool,
-    /// By request; a worker that pauses because a breaker tripped says so itself.
+    /// By request. A worker that waits because a breaker tripped says so itself.
     paused: bool,
     workers: Vec<WorkerState>,
     stages: Vec<StageStatus>,
@@ -34,19 +34,19 @@ struct StageStatus {
     digest: String,
     /// Since when this version runs.
     since: String,
-    /// Whether the version before takes over by itself should this one fail.
+    /// Whether the version before takes over by itself if this one fails.
     on_trial: bool,
     /// What a rollback would bring back.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<String>,
-    /// The digest of what the stage's file has, where that is not what runs: because of a change at run time, or because
-    /// it was refused.
+    /// The digest of what the stage's file has, if that is not what runs: because of a change at run time, or because it was
+    /// refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
     /// The latest attempt to change the stage, if it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<Entry>,
-    /// What is tried out beside it, or was last.
+    /// What is being tried out beside it, or was last.
     #[serde(skip_serializing_if = "Option::is_none")]
     candidate: Option<TryoutStatus>,
 }
@@ -58,7 +58,7 @@ pub(super) struct FileStatus {
     /// The pipeline that runs from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pipeline: Option<String>,
-    /// Why what it has now does not run.
+    /// Why what is in it now does not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
 }

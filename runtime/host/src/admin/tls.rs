@@ -22,10 +22,10 @@ use tokio_openssl::SslStream;
 
 use super::connections::Tasks;
 use crate::config::AdminTls;
+use crate::files::Stamp;
 use crate::pem;
-use crate::watch::notice::Stamp;
 
-/// So many handshakes go on at a time.
+/// The most handshakes at a time.
 const HANDSHAKES_MAX: usize = 64;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// The first byte of every TLS connection: a record of the handshake.
@@ -34,12 +34,12 @@ const HANDSHAKE: u8 = 22;
 const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n\
     {\"error\":\"this endpoint speaks TLS: ask it by https://\"}";
 
-/// Accepts connections whose handshake is done. Whoever is slow with it holds up nobody else.
+/// Accepts connections once their handshake is done. A slow one holds up nobody else.
 pub(super) struct TlsListener {
     tcp: TcpListener,
     certificates: Certificates,
     handshakes: JoinSet<Option<Secured>>,
-    /// Those that go on.
+    /// Those that are under way.
     bounded: Tasks,
 }
 
@@ -110,7 +110,7 @@ pub(super) enum Shown {
     Nothing,
     /// One that an authority of admin.tls.client-ca signed, of this name.
     Trusted(String),
-    /// One that is no good, and why.
+    /// One that is not accepted, and why.
     Refused(&'static str),
 }
 
@@ -157,7 +157,7 @@ pub(super) struct Certificates {
     files: AdminTls,
     stamps: Vec<Option<Stamp>>,
     acceptor: SslAcceptor,
-    /// What was last found to be wrong with a renewal.
+    /// What was wrong with the last renewal.
     complaint: Option<String>,
 }
 
@@ -178,8 +178,8 @@ impl Certificates {
         Ok(Certificates { acceptor: acceptor(&files)?, files, stamps, complaint: None })
     }
 
-    /// For the next connection: read anew if a file is another. If that is no good, what was there before goes on, and each
-    /// connection tries again, as the other half of a renewal may be under way.
+    /// For the next connection: read again if a file has changed. If the new files are no good, the ones before stay in use
+    /// and each connection tries again, as the other half of a renewal may be under way.
     fn current(&mut self) -> &SslAcceptor {
         if stamps(&self.files) != self.stamps {
             match Certificates::read(self.files.clone()) {

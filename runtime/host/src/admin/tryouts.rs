@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use sluicegate_core::{Conduct, FailureKind, Made, MadeOutput, NO_TIMESTAMP, Report, Role, Sample, Share};
+use sluicegate_core::{Conduct, FailureKind, Report, Role, Sample, Share};
 
 use super::access::Permit;
 use super::changes::{Answer, Asked, on_own_thread, receive};
@@ -15,11 +15,10 @@ use super::{Admin, Problem};
 use crate::app::Tryout;
 use crate::change::{Begin, parse_share, share_words, try_plugin};
 use crate::config::Time;
-use crate::dev::diff::{describe_found, show_bytes};
-use crate::dev::found::{Found, FoundOutput};
 use crate::journal::time;
+use crate::record::{Found, show_bytes};
 
-/// How long a canary runs where nothing is said.
+/// How long a canary runs by default.
 const CANARY_TIME: Duration = Duration::from_secs(600);
 
 /// What is to be tried out, and how.
@@ -98,7 +97,7 @@ pub(super) async fn stop(
     on_own_thread(move || running.pipeline().stop_tryout(&stage, &asker)).await
 }
 
-/// What was found out, with records that show it: those who may change something may see them.
+/// What was found out, with records that show it. As these are data, only clients that may change something see them.
 pub(super) async fn report(
     State(admin): State<Admin>,
     _: Permit,
@@ -136,7 +135,7 @@ pub(super) struct TryoutStatus {
     differing: Option<u64>,
     live: ConductStatus,
     candidate: ConductStatus,
-    /// Why it is no more.
+    /// Why it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<String>,
 }
@@ -167,7 +166,7 @@ struct SampleStatus {
     key: String,
     live: String,
     candidate: String,
-    /// Whether something was too long to be kept as a whole.
+    /// Whether something was too long to be kept in full.
     cut: bool,
 }
 
@@ -212,7 +211,7 @@ impl ConductStatus {
 
 impl SampleStatus {
     fn of(sample: &Sample, names: &[String]) -> Self {
-        let describe = |made| describe_found(&found(made, names));
+        let describe = |made| Found::of(made, names).describe();
         SampleStatus {
             topic: sample.partition.topic.to_string(),
             partition: sample.partition.number,
@@ -222,22 +221,5 @@ impl SampleStatus {
             candidate: describe(&sample.candidate),
             cut: sample.is_cut,
         }
-    }
-}
-
-/// As `sluicegate test` has it.
-fn found(made: &Made, names: &[String]) -> Found {
-    let output = |output: &MadeOutput| FoundOutput {
-        to: output.to.and_then(|to| names.get(to as usize).cloned()),
-        timestamp: Some(output.timestamp).filter(|timestamp| *timestamp != NO_TIMESTAMP),
-        key: output.key.clone(),
-        value: output.value.clone(),
-        headers: output.headers.clone(),
-    };
-    match made {
-        Made::Outputs(outputs) if outputs.is_empty() => Found::Drop,
-        Made::Outputs(outputs) => Found::Emit(outputs.iter().map(output).collect()),
-        Made::Failed(failure) if failure.kind == FailureKind::Rejected => Found::Reject(failure.reason.clone()),
-        Made::Failed(failure) => Found::Fail(failure.kind, failure.reason.clone()),
     }
 }

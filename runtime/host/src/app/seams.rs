@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use sluicegate_core::{Error, ErrorKind, Seams, Sink, SinkLimits, Source, Transaction};
-use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, Patience};
+use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, Patience, Silence};
 use sluicegate_local::{IdHeader, LocalSink, LocalSource, Log, SinkSettings, SourceSettings};
 
 use super::App;
@@ -16,10 +16,13 @@ const FETCH_BYTES: usize = 3 << 20;
 /// What a worker's outputs may take in librdkafka before the source has to wait.
 const SEND_BYTES: usize = 4 << 20;
 
-/// A worker's seams, and what the sink takes in one record.
+/// A worker's seams, and what is to be known of them beside.
 pub(crate) struct Connected {
     pub(crate) seams: Seams,
+    /// What the sink takes in one record.
     pub(crate) limits: SinkLimits,
+    /// Whether the source's brokers do not answer. An embedded log has none.
+    pub(crate) silence: Silence,
 }
 
 impl Connected {
@@ -40,8 +43,9 @@ impl Connected {
             (config::Source::Kafka(source), config::Sink::Kafka(sink)) => {
                 let (source, sink) = (kafka_source(config, source, index), kafka_sink(config, sink, &transactional_id));
                 let connection = sluicegate_kafka::connect(&source, &sink, patience)?;
-                let limits = connection.limits;
-                Ok(Connected::new(connection.source, connection.sink, connection.transaction, limits))
+                let (limits, silence) = (connection.limits, connection.source.silence());
+                let connected = Connected::new(connection.source, connection.sink, connection.transaction, limits);
+                Ok(Connected { silence, ..connected })
             }
             (config::Source::Local(source), config::Sink::Local(sink)) => {
                 let (log, source, partitions) = local_source(app, config, source, index)?;
@@ -60,7 +64,8 @@ impl Connected {
                     sluicegate_kafka::connect_source(&kafka_source(config, source, index), patience)?;
                 let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
                 let sink = LocalSink::open(&app.log(&sink.path)?, &local_sink(config, sink, partitions))?;
-                Ok(Connected::new(source, sink, transaction, LOCAL_LIMITS))
+                let silence = source.silence();
+                Ok(Connected { silence, ..Connected::new(source, sink, transaction, LOCAL_LIMITS) })
             }
             (config::Source::Local(source), config::Sink::Kafka(sink)) => {
                 let (_, source, partitions) = local_source(app, config, source, index)?;
@@ -78,7 +83,8 @@ impl Connected {
         transaction: impl Transaction + 'static,
         limits: SinkLimits,
     ) -> Self {
-        Connected { seams: Seams::new(Box::new(source), Box::new(sink), Box::new(transaction)), limits }
+        let seams = Seams::new(Box::new(source), Box::new(sink), Box::new(transaction));
+        Connected { seams, limits, silence: Silence::default() }
     }
 }
 

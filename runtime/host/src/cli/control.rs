@@ -27,7 +27,8 @@ pub(super) struct Endpoint {
     /// The process's admin endpoint, as a URL or as host:port.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9644", env = "SLUICEGATE_ADMIN", value_parser = url)]
     admin: String,
-    /// The token of its admin.token, if it has one; better in the environment than in a list of processes.
+    /// The token that the endpoint asks for (its admin.token), if it does. Better set in the environment: everybody on a
+    /// machine sees the arguments of its processes.
     #[arg(long, env = "SLUICEGATE_ADMIN_TOKEN", hide_env_values = true, value_parser = |text: &str| Ok::<_, String>(Secret::from(text.to_owned())))]
     token: Option<Secret>,
     #[command(flatten)]
@@ -53,10 +54,10 @@ pub(super) fn digest(text: &str) -> Result<Digest, String> {
 /// What is written into the history.
 #[derive(Args)]
 pub(super) struct Words {
-    /// Why, for the history.
+    /// Why the change is made, for the history.
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
-    /// Who, for the history.
+    /// Who makes the change, for the history.
     #[arg(long, value_name = "NAME", env = "USER")]
     by: Option<String>,
 }
@@ -67,13 +68,13 @@ pub(super) struct Load {
     pipeline: String,
     /// The stage's name.
     stage: String,
-    /// The plugin: a .wasm file on this machine, oci://…, or https://… with --digest. It is read here, and sent.
+    /// The plugin: a .wasm file on this machine, oci://…, or https://… with --digest. It is read here and uploaded.
     #[arg(required_unless_present = "configured", conflicts_with = "configured")]
     plugin: Option<PluginRef>,
-    /// Drop what was loaded at run time: run what the stage's file has.
+    /// Drop what was loaded at run time, and run the plugin that the pipeline's file names.
     #[arg(long)]
     configured: bool,
-    /// Refuse the plugin if its digest is another than this, sha256:….
+    /// Refuse the plugin unless it has this digest, sha256:….
     #[arg(long, conflicts_with = "configured", value_parser = digest)]
     digest: Option<Digest>,
     #[command(flatten)]
@@ -106,7 +107,7 @@ pub(super) struct Pause {
 
 #[derive(Args)]
 pub(super) struct Status {
-    /// The pipeline's name; all without it.
+    /// The pipeline's name; without it, all are shown.
     pipeline: Option<String>,
     #[command(flatten)]
     endpoint: Endpoint,
@@ -134,8 +135,8 @@ pub(super) fn load(options: &Load) -> Result<(), Exit> {
     endpoint.tell_change(&changed)
 }
 
-/// The bytes of a plugin that is to be sent, and the digest to send along: the asked one, or theirs, so that what arrives is
-/// what was read. Whoever gets them checks them.
+/// Reads the plugin to upload, and the digest to send with it: the one asked for, else that of the bytes. Nothing is verified
+/// here; the receiver does that.
 pub(super) fn read(plugin: &PluginRef, asked: Option<&Digest>) -> Result<(Vec<u8>, String), Exit> {
     let bytes = match plugin.file() {
         Some(file) => files::read(file, FILE_BYTES_MAX).map_err(|error| match error.kind() {

@@ -23,20 +23,20 @@ pub(super) struct DeadLetters {
 
 #[derive(Subcommand)]
 enum DeadLettersCommand {
-    /// List the dead letters that are not replayed yet.
+    /// List the dead letters that have not been replayed yet.
     List(List),
-    /// Show one dead letter whole.
+    /// Show one dead letter in full.
     Show(Show),
-    /// Run dead letters' records through the pipeline once more: what comes of them goes to its sink, each record once
-    /// however often this is run or killed. What fails again stays a dead letter.
+    /// Run the records of dead letters through the pipeline again. Their outputs go to its sink, exactly once however often
+    /// this is run or killed; a record that fails again stays a dead letter.
     Replay(ReplayOptions),
 }
 
 #[derive(Args)]
 struct Which {
-    /// The pipeline's file: it says where its dead letters are.
+    /// The pipeline's file, which says where its dead letters are.
     pipeline: PathBuf,
-    /// Only those that failed so: rejected, trap, deadline, memory, malformed, too-much-output; may be repeated.
+    /// Only those that failed in this way: rejected, trap, deadline, memory, malformed, too-much-output; may be repeated.
     #[arg(long = "failure", value_name = "KIND", value_parser = failure)]
     failures: Vec<FailureKind>,
     /// Only those of this stage.
@@ -48,7 +48,7 @@ struct Which {
     /// Only those that failed before this time.
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<i64>,
-    /// At most so many, the oldest of each partition first.
+    /// At most this many, the oldest of each partition first.
     #[arg(long, short = 'n', value_name = "COUNT")]
     limit: Option<usize>,
     /// Print JSON, one object a line.
@@ -60,7 +60,7 @@ struct Which {
 struct List {
     #[command(flatten)]
     which: Which,
-    /// Also those that are replayed.
+    /// Also those that have been replayed.
     #[arg(long)]
     all: bool,
 }
@@ -69,7 +69,7 @@ struct List {
 struct Show {
     /// The pipeline's file.
     pipeline: PathBuf,
-    /// Where the dead letter stands, as `list` names it, or where its record stood: TOPIC/PARTITION@OFFSET.
+    /// The dead letter, as `list` names it, or its record: TOPIC/PARTITION@OFFSET.
     letter: Coordinates,
     /// Print JSON.
     #[arg(long)]
@@ -83,7 +83,7 @@ struct ReplayOptions {
     /// Only these, as `list` names them.
     #[arg(value_name = "LETTER")]
     letters: Vec<Coordinates>,
-    /// Run this plugin in place of the stage's; --stage says which one where there are several.
+    /// Run this plugin in place of the stage's; --stage says which stage where there are several.
     #[arg(long, value_name = "PLUGIN.WASM")]
     with: Option<PluginRef>,
     /// Say what would be produced, and write nothing.

@@ -19,16 +19,17 @@ pub(super) struct Inspect {
     /// Also say whether this pipeline allows what the plugin asks for, and trusts who signed it.
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
-    /// The plugin's place in the pipeline, where it has several stages.
+    /// The stage that the plugin is for, where the pipeline has several.
     #[arg(long, requires = "pipeline")]
     stage: Option<String>,
-    /// The file of a public key to check the signature by; any of several will do.
+    /// A public key file to check the signature with; may be repeated, and any one of them is enough.
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
-    /// Do not even compile it: no name, version, summary and configuration, for which its `describe` runs in the sandbox.
+    /// Do not even compile it. Its name, version, summary and configuration are then not shown: they come from its
+    /// `describe`, which runs in the sandbox.
     #[arg(long)]
     no_run: bool,
-    /// Ask the registry without TLS, though it is not on this machine.
+    /// Use plain HTTP, without TLS, for a registry that is not on this machine.
     #[arg(long)]
     plain_http: bool,
     /// Print as JSON.

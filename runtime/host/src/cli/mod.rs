@@ -27,33 +27,33 @@ use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
 use crate::{app, config, demo};
 
-/// A stream processor whose logic is WebAssembly: reads Kafka topics, runs sandboxed plugins on every record, and
-/// commits an offset only after all that the record caused is durable downstream.
+/// A stream processor whose logic is WebAssembly: it reads Kafka topics, runs sandboxed plugins on every record, and commits
+/// an offset only once everything that the record caused is durable downstream.
 #[derive(Parser)]
 #[command(
     name = "sluicegate",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 cannot reach the broker or a registry, 70 a promise could not be kept."
+    after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 cannot reach the broker or a registry, 70 a promise could not be kept, 130 ended by a second signal."
 )]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// How log lines look, on standard error.
+    /// The format of log lines, which go to standard error.
     #[arg(long, global = true, value_enum, default_value_t, env = "SLUICEGATE_LOG_FORMAT")]
     log_format: LogFormat,
-    /// What to log: error, warn, info, debug, or a filter such as 'info,librdkafka=debug'; by default info, and warn where
-    /// the command itself shows what happens.
+    /// What to log: error, warn, info, debug, or a filter such as 'info,librdkafka=debug'; by default info, or warn for
+    /// commands that show what happens themselves.
     #[arg(long = "log", value_name = "FILTER", global = true, env = "SLUICEGATE_LOG")]
     log_filter: Option<String>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show everything in one process, with nothing to set up.
+    /// See it all at work in one process, with nothing to set up.
     Demo(demo::Options),
     /// Run pipelines until SIGINT or SIGTERM, then drain, commit and leave.
     Run(run::Options),
-    /// Check pipelines and their plugins; connects to no broker.
+    /// Check pipelines and their plugins, without connecting to a broker.
     Validate {
         /// Pipeline files.
         #[arg(required = true)]
@@ -62,19 +62,19 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print what a plugin is and needs, and whether a pipeline would have it.
+    /// Show what a plugin is, what it asks for, and whether a pipeline would accept it.
     Inspect(inspect::Inspect),
-    /// Write a plugin to an OCI registry.
+    /// Push a plugin to an OCI registry.
     Push(registry::Push),
     /// Fetch a plugin from an OCI registry.
     Pull(registry::Pull),
-    /// Make a key pair to sign plugins with.
+    /// Make a key pair for signing plugins.
     Keygen(trust::Keygen),
     /// Sign a plugin.
     Sign(trust::Sign),
     /// Check who signed a plugin.
     Verify(trust::Verify),
-    /// Make a new plugin project.
+    /// Create a plugin project.
     New(plugin::New),
     /// Build a plugin project into one .wasm file.
     Build(plugin::Build),
@@ -87,23 +87,23 @@ enum Command {
     Produce(records::Produce),
     /// Read a topic as JSON lines.
     Consume(records::Consume),
-    /// Find a pipeline's dead letters, look at them, and bring them back.
+    /// List a pipeline's dead letters, look at them, and replay them.
     DeadLetters(dead_letters::DeadLetters),
-    /// Let another plugin take over in a stage of a running pipeline, while records flow.
+    /// Swap the plugin of a stage in a running pipeline, while records flow.
     Load(control::Load),
-    /// Let a stage's version before take over again.
+    /// Go back to the version of a stage's plugin that ran before.
     Rollback(control::Rollback),
-    /// Run another plugin beside a stage's, compare what both make of all records, and throw its own away.
+    /// Run another plugin beside a stage's, compare the results of both, and discard its own.
     Shadow(tryouts::Shadow),
-    /// Let another plugin run for a share of the records, and for all once it has done well.
+    /// Run another plugin on a share of the records, and on all of them once it has done well.
     Canary(tryouts::Canary),
-    /// Have a running pipeline commit what is in flight and then run nothing, until 'resume'.
+    /// Pause a running pipeline: it commits what is in flight and then runs nothing until 'resume'.
     Pause(control::Pause),
-    /// Have a paused pipeline go on.
+    /// Resume a paused pipeline.
     Resume(control::Pause),
-    /// Show running pipelines, their plugins, and what differs from their files.
+    /// Show running pipelines, their plugins, and where they differ from their files.
     Status(control::Status),
-    /// Show what was changed in a running pipeline: who, when, what, why, and how it ended.
+    /// Show the changes made to a running pipeline: what, who, when, why, and how each ended.
     History(control::History),
     /// List, create and delete topics.
     Topics(topics::Topics),
@@ -115,7 +115,7 @@ enum Command {
     },
     /// Print the JSON Schema of a pipeline file.
     Schema,
-    /// Print completions for a shell.
+    /// Print the completion script for a shell.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,

@@ -11,19 +11,19 @@ use crate::registry::PluginRef;
 /// What makes a filter of `run`.
 #[derive(Args)]
 pub(super) struct Pipe {
-    /// Take standard input's lines as records, instead of the source's; each is JSON, as 'produce' takes it.
+    /// Read records from standard input instead of the source: one a line, as JSON, the way 'produce' takes them.
     #[arg(long, requires = "stdout", conflicts_with = "admin")]
     stdin: bool,
-    /// Write outputs as lines to standard output, instead of to the sink, and dead letters to standard error.
+    /// Write outputs to standard output instead of the sink, one a line, and dead letters to standard error.
     #[arg(long, requires = "stdin")]
     stdout: bool,
-    /// Lines are values as they are, not JSON.
+    /// Each line is a bare value, not JSON.
     #[arg(long, requires = "stdin")]
     raw: bool,
-    /// Run this plugin alone, with no pipeline's file: a .wasm file, or oci://registry/repository:tag.
+    /// Run this plugin alone, without a pipeline file: a .wasm file, or oci://registry/repository:tag.
     #[arg(long, requires = "stdin", conflicts_with = "pipelines")]
     plugin: Option<PluginRef>,
-    /// What that plugin is configured with, a JSON object.
+    /// The configuration of that plugin, a JSON object.
     #[arg(long, value_name = "JSON", requires = "plugin", value_parser = object)]
     config: Option<PluginConfig>,
 }

@@ -29,12 +29,12 @@ pub(super) fn compile(cache: PathBuf) -> u8 {
 pub(super) struct New {
     /// The language: rust, go, python, js, ts, c or cpp.
     language: String,
-    /// The plugin's name, and the new folder's.
+    /// The name of the plugin and of its new folder.
     name: String,
     /// Where to make the folder.
     #[arg(long, default_value = ".")]
     parent: PathBuf,
-    /// Use the SDK in this folder instead of the published one.
+    /// The SDK's folder in a checkout; needed until the SDKs are published.
     #[arg(long)]
     sdk: Option<PathBuf>,
 }
@@ -54,7 +54,7 @@ pub(super) fn new(options: &New) -> Result<(), Exit> {
 
 #[derive(Args)]
 pub(super) struct Build {
-    /// The plugin's project; or a core module (.wasm), of which the component is made.
+    /// The plugin's project, or a core module (.wasm) to make a component of.
     #[arg(default_value = ".")]
     project: PathBuf,
     /// Print as JSON.

@@ -16,11 +16,11 @@ const READ_WAIT: Duration = Duration::from_millis(100);
 #[derive(Args)]
 #[command(after_help = LINES_HELP)]
 pub(super) struct Produce {
-    /// The topic; it must be there.
+    /// The topic, which must exist.
     topic: String,
     #[command(flatten)]
     place: Place,
-    /// Each line is a value as it is, not JSON.
+    /// Each line is a bare value, not JSON.
     #[arg(long)]
     raw: bool,
 }
@@ -88,13 +88,13 @@ pub(super) struct Consume {
     topic: String,
     #[command(flatten)]
     place: Place,
-    /// Go on with records that come later, until interrupted.
+    /// Wait for records that come later, until interrupted.
     #[arg(long, short)]
     follow: bool,
-    /// Begin with what comes from now on, and follow.
+    /// Show only records that come from now on, until interrupted.
     #[arg(long)]
     latest: bool,
-    /// End after this many records.
+    /// Stop after this many records.
     #[arg(long, short = 'n')]
     max: Option<u64>,
 }

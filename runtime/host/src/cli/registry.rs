@@ -15,7 +15,7 @@ use crate::registry::{OciRef, PluginRef, Wanted};
 pub(super) struct Push {
     /// The plugin's .wasm file.
     plugin: PathBuf,
-    /// Where to: oci://registry/repository:tag.
+    /// Where to push it: oci://registry/repository:tag.
     to: PluginRef,
     #[command(flatten)]
     how: How,
@@ -23,9 +23,9 @@ pub(super) struct Push {
 
 #[derive(Args)]
 pub(super) struct Pull {
-    /// Where from: oci://registry/repository:tag or …@sha256:….
+    /// What to fetch: oci://registry/repository:tag or …@sha256:….
     from: PluginRef,
-    /// The file to write; by default the last part of the repository's name, and .wasm.
+    /// The file to write; by default the last part of the repository's name, with .wasm after it.
     #[arg(short, long)]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -34,10 +34,10 @@ pub(super) struct Pull {
 
 #[derive(Args)]
 struct How {
-    /// Ask the registry without TLS, though it is not on this machine.
+    /// Use plain HTTP, without TLS, for a registry that is not on this machine.
     #[arg(long)]
     plain_http: bool,
-    /// The largest plugin that is taken.
+    /// Refuse a plugin that is larger than this.
     #[arg(long, default_value_t = Limits::default().file_size)]
     file_size: Size,
     /// Print as JSON.

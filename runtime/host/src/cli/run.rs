@@ -9,13 +9,13 @@ use serde_json::json;
 use super::pipe::Pipe;
 use crate::admin::Guard;
 use crate::app::{App, LoadedPipeline};
-use crate::config::{self, Admin, ConfigError};
+use crate::config::{self, Admin, ConfigError, Pipeline};
 use crate::console::say;
 use crate::exit::Exit;
-use crate::journal::Journal;
 use crate::record::LINES_HELP;
 use crate::service::Service;
 use crate::state::StateFolder;
+use crate::supervisor::Ending;
 use crate::watch::Folder;
 
 #[derive(Args)]
@@ -24,15 +24,15 @@ pub(super) struct Options {
     /// Pipeline files; all run in this process.
     #[arg(required_unless_present_any = ["plugin", "config_dir"])]
     pipelines: Vec<PathBuf>,
-    /// A folder of pipeline files: each *.yaml that comes is started, changes and ends as its file does.
+    /// A folder of pipeline files: each *.yaml or *.yml is a pipeline that starts, changes and ends with its file.
     #[arg(long, value_name = "FOLDER")]
     config_dir: Option<PathBuf>,
     #[command(flatten)]
     pipe: Pipe,
     /// Where the admin endpoint listens, whatever the files say.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = config::address)]
     admin: Option<SocketAddr>,
-    /// Where changes made at run time are kept; by default in the user's folder for such things.
+    /// The folder that keeps changes made at run time; by default the user's own for such things.
     #[arg(long, value_name = "FOLDER", env = "SLUICEGATE_STATE_DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -50,17 +50,26 @@ pub(super) fn run(options: &Options) -> Result<(), Exit> {
         return options.pipe.run(&options.pipelines);
     }
     let (app, state) = (Arc::new(App::new()?), StateFolder::new(options.state_dir.as_deref()));
-    let pipelines = load(&app, &options.pipelines, |pipeline| state.journal(pipeline))?;
-    let mut admins: Vec<Admin> = pipelines.iter().filter_map(|loaded| loaded.config.admin.clone()).collect();
+    let configs = read(&options.pipelines)?;
+    let mut admins: Vec<Admin> = configs.iter().filter_map(|config| config.admin.clone()).collect();
     check_equal(&admins, options.admin.is_some())?;
     if let Some(folder) = &options.config_dir {
         admins.extend(Folder::admin(folder)?);
     }
     let named = admins.into_iter().next();
     let folder = options.config_dir.as_ref().map(|path| Folder::new(path, state.clone(), named.clone()));
+    let service = Service::open(&app, at_address(named, options.admin), folder)?;
+    let load = |config: Pipeline| app.load_with(state.journal(&config.name)?, config);
+    let pipelines = configs.into_iter().map(load).collect::<Result<Vec<_>, Exit>>()?;
     pipelines.iter().try_for_each(|pipeline| pipeline.restore(&app))?;
-    Service::start(&app, pipelines, folder, at_address(named, options.admin))?.wait()?;
-    tracing::info!("stopped: everything read is done and committed");
+    match service.start(pipelines)?.wait()? {
+        Ending::Drained => tracing::info!("stopped: everything read is done and committed"),
+        Ending::Cut => {
+            tracing::warn!(
+                "stopped: not everything read is committed; the next start goes on from the committed offsets"
+            )
+        }
+    }
     Ok(())
 }
 
@@ -91,31 +100,28 @@ fn at_address(named: Option<Admin>, given: Option<SocketAddr>) -> Option<Admin> 
     }
 }
 
-/// Loads all pipelines, each with its journal; a name must be unique in a process.
-fn load(
-    app: &App,
-    files: &[PathBuf],
-    journal_of: impl Fn(&str) -> Result<Arc<Journal>, Exit>,
-) -> Result<Vec<LoadedPipeline>, Exit> {
+/// Reads all files; a name must be unique in a process.
+fn read(files: &[PathBuf]) -> Result<Vec<Pipeline>, Exit> {
     let mut names = BTreeSet::new();
-    let mut loaded = Vec::new();
+    let mut configs = Vec::new();
     for file in files {
-        let pipeline = config::load(file)?;
-        if !names.insert(pipeline.name.clone()) {
-            let message = format!("there is another pipeline named '{}'; names are unique in a process", pipeline.name);
+        let config = config::load(file)?;
+        if !names.insert(config.name.clone()) {
+            let message = format!("there is another pipeline named '{}'; names are unique in a process", config.name);
             return Err(ConfigError::of_file(file, message).into());
         }
         // Told before a plugin is compiled.
-        Guard::of(pipeline.admin.as_ref())?;
-        loaded.push(app.load_with(journal_of(&pipeline.name)?, pipeline)?);
+        Guard::of(config.admin.as_ref())?;
+        configs.push(config);
     }
-    Ok(loaded)
+    Ok(configs)
 }
 
 /// Checks pipelines and their plugins without connecting to anything.
 pub(super) fn validate(files: &[PathBuf], json: bool) -> Result<(), Exit> {
     let app = App::new()?;
-    let loaded = load(&app, files, |_| Ok(Arc::default()))?;
+    let load = |config| app.load_with(Arc::default(), config);
+    let loaded: Vec<_> = read(files)?.into_iter().map(load).collect::<Result<_, Exit>>()?;
     if json {
         let pipelines: Vec<_> = loaded.iter().zip(files).map(|(loaded, file)| describe(loaded, file)).collect();
         return super::print_json(&pipelines);

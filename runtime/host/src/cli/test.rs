@@ -14,31 +14,30 @@ use crate::dev::case_file::{self, CaseFile, TOPIC};
 use crate::dev::cases::{self, Report};
 use crate::dev::{junit, repeat, update};
 use crate::exit::Exit;
-use crate::files;
+use crate::files::{self, Stamp, folders};
 use crate::registry::PluginRef;
-use crate::watch::notice::{Notice, Stamp, folders};
+use crate::watch::notice::{News, Notice};
 
 #[derive(Args)]
 pub(super) struct Test {
-    /// A case file, a folder of them, or a project with a folder `cases`.
+    /// A case file, a folder of case files, or a project that has a folder `cases`.
     #[arg(default_value = ".")]
     path: PathBuf,
     /// The plugin to test, whatever the files say.
     #[arg(long)]
     plugin: Option<PathBuf>,
-    /// Also check that the plugin is repeatable: run the same records in other batches, again in the same instance, in
-    /// fresh instances, and with other fixed clocks and random numbers, and name the first record of which something
-    /// else is made.
+    /// Also check that the plugin is repeatable: run the same records in other batches, again in the same instance, in fresh
+    /// instances, and with other fixed clocks and random numbers, and name the first record whose outcome differs.
     #[arg(long)]
     repeat: bool,
-    /// Write what the plugin makes of a record into its case, where that expects something else; all else in the file stays.
-    /// That a plugin crashes, or does not start, is never taken for what is expected.
+    /// Where a case expects something else, write into it what the plugin makes of its record; the rest of the file stays as
+    /// it is. A plugin that crashes or does not start changes no case.
     #[arg(long)]
     update: bool,
-    /// Run the cases again whenever they, or the plugin's file, are saved, until interrupted.
+    /// Run the cases again whenever they or the plugin's file are saved, until interrupted.
     #[arg(long)]
     watch: bool,
-    /// Also write the result to this file, as JUnit's XML.
+    /// Also write the result to this file, as JUnit XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Print as JSON.
@@ -103,7 +102,7 @@ fn watch(options: &Test, app: &App) -> Result<u8, Exit> {
                 say!("waiting for changes; Ctrl-C ends this\n");
             }
         }
-        if !notice.wait() {
+        if notice.wait() == News::End {
             return Ok(0);
         }
     }

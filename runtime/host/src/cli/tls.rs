@@ -11,10 +11,10 @@ use crate::pem;
 /// Whom to trust at an https:// endpoint, and what to show there: PEM files.
 #[derive(Args)]
 pub(super) struct Tls {
-    /// The authorities that the endpoint's certificate may come from, in PEM; by default those of the system.
+    /// The authorities that may have signed the endpoint's certificate, in PEM; by default the system's.
     #[arg(long, value_name = "FILE", env = "SLUICEGATE_ADMIN_CA")]
     ca: Option<PathBuf>,
-    /// The client certificate to show, in PEM, and after it those that lead to its authority.
+    /// The client certificate to show, in PEM, followed by those that lead to its authority.
     #[arg(long, value_name = "FILE", env = "SLUICEGATE_ADMIN_CERT", requires = "key")]
     cert: Option<PathBuf>,
     /// The private key of the client certificate, in PEM, without a passphrase.

@@ -13,7 +13,7 @@ use crate::exit::Exit;
 /// Which topics a command is about: Kafka's, or an embedded log's.
 #[derive(Args, Clone)]
 pub(super) struct Place {
-    /// Kafka's brokers, host:port.
+    /// Kafka's brokers, as host:port.
     #[arg(long, env = "SLUICEGATE_BROKERS", required_unless_present = "local", conflicts_with = "local")]
     brokers: Option<String>,
     /// The folder of an embedded log.
@@ -70,10 +70,10 @@ enum TopicsCommand {
         /// How many partitions.
         #[arg(long, default_value_t = 1)]
         partitions: u32,
-        /// On how many brokers each record is kept; Kafka only.
+        /// How many brokers keep each record; Kafka only.
         #[arg(long, default_value_t = 1)]
         replication: u32,
-        /// How long records are kept, such as 7d; without it, as the brokers say, or in an embedded log for ever.
+        /// How long records are kept, such as 7d; by default as the brokers are set, or for ever in an embedded log.
         #[arg(long, value_name = "TIME")]
         retention: Option<Time>,
         /// How much of each partition is kept, such as 1GiB.

@@ -17,7 +17,7 @@ const KEY_BYTES_MAX: u64 = 16 << 10;
 
 #[derive(Args)]
 pub(super) struct Keygen {
-    /// The name of the files: <name>.key is the secret key, <name>.pub the public one.
+    /// The name of both files: <name>.key is the secret key, <name>.pub the public one.
     name: PathBuf,
     /// Print as JSON.
     #[arg(long)]
@@ -28,7 +28,7 @@ pub(super) struct Keygen {
 pub(super) struct Sign {
     /// The plugin's .wasm file.
     plugin: PathBuf,
-    /// The file of the secret key.
+    /// The secret key's file.
     #[arg(long)]
     key: PathBuf,
     /// The file to write; by default the plugin's own.
@@ -41,12 +41,12 @@ pub(super) struct Sign {
 
 #[derive(Args)]
 pub(super) struct Verify {
-    /// The plugin: a .wasm file, or oci://registry/repository:tag, beside which cosign's signatures count too.
+    /// The plugin: a .wasm file, or oci://registry/repository:tag, where cosign's signatures count as well.
     plugin: PluginRef,
-    /// The file of a public key; any of several will do.
+    /// A public key file; may be repeated, and any one of them is enough.
     #[arg(long, required = true)]
     key: Vec<PathBuf>,
-    /// Ask the registry without TLS, though it is not on this machine.
+    /// Use plain HTTP, without TLS, for a registry that is not on this machine.
     #[arg(long)]
     plain_http: bool,
     /// Print as JSON.

@@ -8,8 +8,8 @@ use super::control::{Endpoint, Words, behind, digest, read, text};
 use crate::change::parse_share;
 use crate::config::{Digest, Time};
 use crate::console::say;
-use crate::dev::diff::Difference;
 use crate::exit::Exit;
+use crate::record::Difference;
 use crate::registry::PluginRef;
 
 /// Which stage, and with what.
@@ -19,12 +19,13 @@ struct Place {
     pipeline: String,
     /// The stage's name.
     stage: String,
-    /// The plugin: a .wasm file on this machine, oci://…, or https://… with --digest. Without it, shows what was found out.
+    /// The plugin: a .wasm file on this machine, oci://…, or https://… with --digest. Without it, what was found out is
+    /// shown.
     plugin: Option<PluginRef>,
-    /// End it: what runs goes on alone.
+    /// End it: the stage's own plugin goes on alone.
     #[arg(long, conflicts_with = "plugin")]
     stop: bool,
-    /// Refuse the plugin if its digest is another than this, sha256:….
+    /// Refuse the plugin unless it has this digest, sha256:….
     #[arg(long, conflicts_with = "stop", value_parser = digest)]
     digest: Option<Digest>,
     #[command(flatten)]
@@ -43,13 +44,13 @@ pub(super) struct Shadow {
 pub(super) struct Canary {
     #[command(flatten)]
     place: Place,
-    /// How much it is given, from 0.01% to 100%.
+    /// Its share, from 0.01% to 100%.
     #[arg(long, value_name = "PERCENT", value_parser = |text: &str| parse_share(text).map(|_| text.to_owned()))]
     share: Option<String>,
-    /// Of what: a key is the canary's or not, and so is a partition.
+    /// What the share is counted in: keys or partitions.
     #[arg(long, value_enum, default_value_t = Of::Keys)]
     of: Of,
-    /// When it is to be judged, and to run for all records if it has done well.
+    /// How long it runs before it is judged and, if it has done well, promoted.
     #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = |text: &str| text.parse::<Time>())]
     time: Time,
 }

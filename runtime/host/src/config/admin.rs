@@ -8,7 +8,7 @@ use super::check::Checked;
 use super::error::ConfigError;
 use super::origin::Origin;
 use super::pipeline::Pipeline;
-use super::quantity::address;
+use super::quantity::read_address;
 use super::secret::Secret;
 
 /// A shorter one is guessed.
@@ -19,7 +19,7 @@ const TOKEN_LENGTH_MIN: usize = 16;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Admin {
     /// The address to listen on.
-    #[serde(deserialize_with = "address")]
+    #[serde(deserialize_with = "read_address")]
     #[schemars(with = "String", extend("examples" = ["127.0.0.1:9644"]))]
     pub listen: SocketAddr,
     /// What whoever changes something has to show, as a bearer token; ${ENV} or ${file:path} keeps it out of the file.

@@ -53,6 +53,7 @@ impl Pipeline {
             commit: Commit::default(),
             batch: BatchLimits::default(),
             workers: 1,
+            workers_by_cores: false,
             budget: budget(),
             admin: None,
             trust: None,

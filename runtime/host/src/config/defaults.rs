@@ -28,8 +28,10 @@ pub(super) fn fill_in(pipeline: &mut Pipeline, root: &Node, source: &Arc<Text>) 
         sink.brokers.clone_from(&source.brokers);
     }
     if !is_said(&["workers"]) {
+        // Of these, what a container's quota of CPU time comes to.
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         pipeline.workers = cores.clamp(1, 256) as u32;
+        pipeline.workers_by_cores = true;
     }
     let id_header = match &mut pipeline.sink {
         Sink::Kafka(kafka) => &mut kafka.id_header,

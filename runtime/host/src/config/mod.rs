@@ -41,8 +41,8 @@ pub use pipeline::{
     BatchLimits, Capability, Commit, DeadLetter, Delivery, Exception, Kinds, Limits, OnFailure, Pipeline, Reload,
     Stage, Then,
 };
-pub(crate) use quantity::unix_ms;
 pub use quantity::{Digest, Size, Start, Time};
+pub(crate) use quantity::{address, unix_ms};
 pub use secret::{PluginConfig, Properties, Secret, is_secret_name};
 pub use trust::{Trust, TrustedKey};
 

@@ -41,6 +41,9 @@ pub struct Pipeline {
     #[serde(default)]
     #[schemars(range(min = 1, max = 256))]
     pub workers: u32,
+    /// Whether nothing was said of their number.
+    #[serde(skip)]
+    pub(crate) workers_by_cores: bool,
     /// Bytes in flight, per worker; the source is paused beyond it.
     #[serde(default = "budget")]
     pub budget: Size,

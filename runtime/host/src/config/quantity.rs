@@ -258,11 +258,23 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// An address to listen on.
-pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let expected = &"an IP address and port such as 127.0.0.1:9644";
-    let parse = |text: &str| text.replacen("localhost:", "127.0.0.1:", 1).parse().ok();
-    from_text(deserializer, expected, parse)
+const ADDRESS: &str = "an IP address and port such as 127.0.0.1:9644";
+
+/// An address to listen on, as files and command lines have it.
+///
+/// # Errors
+/// What is expected.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    parse_address(text.trim()).ok_or_else(|| format!("expected {ADDRESS}"))
+}
+
+/// The same, of a file.
+pub(super) fn read_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    from_text(deserializer, &ADDRESS, parse_address)
+}
+
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    text.replacen("localhost:", "127.0.0.1:", 1).parse().ok()
 }
 
 fn from_text<'de, D: Deserializer<'de>, T>(

@@ -8,7 +8,7 @@ use super::ledger::Ledger;
 use super::source::LetterSource;
 use super::writing::{Desk, LetterSink, LetterTransaction, Nothing, Preview};
 use super::{Filter, Index, Report};
-use crate::app::{App, Connected, LoadedPipeline, Outlet, dead_letter_topic};
+use crate::app::{App, Connected, LoadedPipeline, Outlet, Silence, dead_letter_topic};
 use crate::config::{Pipeline, Then};
 
 /// What to replay, and how.
@@ -64,7 +64,8 @@ impl Replay {
         let source = LetterSource::new(reader, batch, letters, Rc::clone(&desk.ledger), Arc::clone(stop));
         let Outlet { sink, transaction, limits } = outlet;
         let seams = Seams::new(Box::new(source), sink, transaction);
-        let result = pipeline.worker(Connected { seams, limits }, Delivery::ExactlyOnce)?.run(stop);
+        let connected = Connected { seams, limits, silence: Silence::default() };
+        let result = pipeline.worker(connected, Delivery::ExactlyOnce)?.run(stop);
         desk.report.end();
         let Ledger { replayed, outputs, failed, .. } = *desk.ledger.borrow();
         result.map(|_| Replayed { open, replayed, outputs, failed })

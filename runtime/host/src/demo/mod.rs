@@ -28,7 +28,7 @@ const PARTITIONS: u32 = 3;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Trades produced a second.
+    /// Trades to produce per second.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     rate: u32,
     /// End after this time, such as 10s, instead of at Ctrl-C.
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     #[arg(long)]
     folder: Option<PathBuf>,
     /// Where the admin endpoint listens; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0", value_parser = config::address)]
     admin: SocketAddr,
 }
 
@@ -48,11 +48,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Exit> {
     lay_out(&folder).map_err(|error| Exit::failed(format!("cannot set up {}: {error}", folder.display())))?;
 
     let app = Arc::new(App::new()?);
+    let service = Service::open(&app, Some(Admin::at(options.admin)), None)?;
     let pipeline = config::load(&folder.join("pipeline.yaml"))?;
     let log = app.log(&folder.join("data"))?;
     log.ensure_topic("trades", &TopicSettings { partitions: PARTITIONS, ..TopicSettings::default() })?;
-    let admin = Some(Admin::at(options.admin));
-    let service = Service::start(&app, vec![app.load(pipeline)?], None, admin)?;
+    let service = service.start(vec![app.load(pipeline)?])?;
     display::introduce(&folder, service.admin());
 
     let stop = service.stopper();
@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Exit> {
     if shown.join().is_err() {
         return Err(Exit::failed("the demo's display crashed"));
     }
-    ended
+    ended.map(drop)
 }
 
 fn lay_out(folder: &Path) -> std::io::Result<()> {

@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error};
+use serde::de::Deserializer;
 use serde_json::{Map, Value};
 use sluicegate_core::FailureKind;
 
 use crate::config::{self, Capability, ConfigError, Limits};
+pub use crate::record::Datum;
 
 /// The topic of records that do not name one.
 pub const TOPIC: &str = "test";
@@ -131,44 +130,6 @@ impl FailSpec {
             FailSpec::Malformed => FailureKind::Malformed,
             FailSpec::TooMuchOutput => FailureKind::TooMuchOutput,
         }
-    }
-}
-
-/// A key or value as a file writes it: text; null; `{ base64: … }`; or anything else, which stands for its compact JSON
-/// and is compared as JSON.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Datum {
-    /// No value, which is not an empty one.
-    #[default]
-    Null,
-    /// These bytes.
-    Bytes(Vec<u8>),
-    /// This JSON.
-    Json(Value),
-}
-
-impl Datum {
-    /// The bytes that the plugin gets.
-    pub fn bytes(&self) -> Option<Vec<u8>> {
-        match self {
-            Datum::Null => None,
-            Datum::Bytes(bytes) => Some(bytes.clone()),
-            Datum::Json(value) => Some(value.to_string().into_bytes()),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Datum {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Value::deserialize(deserializer)? {
-            Value::Null => Datum::Null,
-            Value::String(text) => Datum::Bytes(text.into_bytes()),
-            Value::Object(map) if map.len() == 1 && map.contains_key("base64") => {
-                let bytes = map["base64"].as_str().and_then(|text| STANDARD.decode(text.trim()).ok());
-                Datum::Bytes(bytes.ok_or_else(|| D::Error::custom("expected { base64: … } with legal base64"))?)
-            }
-            value => Datum::Json(value),
-        })
     }
 }
 

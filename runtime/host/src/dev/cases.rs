@@ -8,9 +8,10 @@ use serde::Serialize;
 use sluicegate_core::Transform;
 
 use super::case_file::CaseFile;
-use super::diff::{Difference, compare};
-use super::found::{self, Found};
+use super::diff::compare;
+use super::reader;
 use super::repeat::Repeat;
+use crate::record::{Difference, Found};
 
 /// What became of the cases.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -93,7 +94,7 @@ fn run_file(file: &CaseFile, transform: &mut dyn Transform) -> FileReport {
 }
 
 fn run_case(file: &CaseFile, index: usize, transform: &mut dyn Transform) -> Found {
-    match found::run(file, &found::batch(file, index..index + 1), transform) {
+    match reader::run(file, &reader::batch(file, index..index + 1), transform) {
         Ok(found) => found.into_iter().next().unwrap_or(Found::Drop),
         Err(failure) => Found::Fail(failure.kind, failure.reason),
     }

@@ -1,41 +1,9 @@
 //! What a case expects beside what the plugin made, for a person to read.
 
-use std::io::{self, Write};
-
-use anstyle::{AnsiColor, Style};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
 use serde_json::Value;
-use similar::{ChangeTag, TextDiff};
 
-use super::case_file::{Case, Datum, Expect, OutputSpec, RecordSpec};
-use super::found::{Found, FoundOutput};
-
-/// How an outcome differs from the expected one, or from an earlier one; each as lines of text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Difference {
-    /// What the case expects, or what was made of the record before.
-    pub expected: String,
-    /// What the plugin made.
-    pub found: String,
-}
-
-impl Difference {
-    /// Writes both as a diff, each line after `indent`. `legend` says what - and + stand for.
-    pub(crate) fn write(&self, out: &mut dyn Write, indent: &str, legend: &str) -> io::Result<()> {
-        writeln!(out, "{indent}{legend}")?;
-        for change in TextDiff::from_lines(&self.expected, &self.found).iter_all_changes() {
-            let (sign, style) = match change.tag() {
-                ChangeTag::Delete => ('-', AnsiColor::Red.on_default()),
-                ChangeTag::Insert => ('+', AnsiColor::Green.on_default()),
-                ChangeTag::Equal => (' ', Style::new()),
-            };
-            writeln!(out, "{indent}{style}{sign} {}{style:#}", change.value().trim_end_matches('\n'))?;
-        }
-        Ok(())
-    }
-}
+use super::case_file::{Case, Expect, OutputSpec, RecordSpec};
+use crate::record::{Datum, Difference, Found, FoundOutput, output_lines, show_bytes, show_text};
 
 /// The difference between what the case expects and what was found; none if they agree.
 pub(super) fn compare(case: &Case, found: &Found) -> Option<Difference> {
@@ -43,19 +11,9 @@ pub(super) fn compare(case: &Case, found: &Found) -> Option<Difference> {
         (Expect::Emit(expected), Found::Emit(found)) => return compare_outputs(&case.record, expected, found),
         // An empty list and a drop are one outcome.
         (Expect::Emit(expected), Found::Drop) if expected.is_empty() => return None,
-        (expect, found) => (agrees(expect, found), describe_expected(&case.record, expect), describe_found(found)),
+        (expect, found) => (agrees(expect, found), describe_expected(&case.record, expect), found.describe()),
     };
     (!agrees).then_some(Difference { expected, found: found_text })
-}
-
-/// The difference between what was made of a record at two times; none if it is the same. The words of a failure may
-/// tell of the plugin's memory or of the time that it took, and are not compared.
-pub(super) fn differ(one: &Found, other: &Found) -> Option<Difference> {
-    let same = match (one, other) {
-        (Found::Fail(one, _), Found::Fail(other, _)) => one == other,
-        (one, other) => one == other,
-    };
-    (!same).then(|| Difference { expected: describe_found(one), found: describe_found(other) })
 }
 
 fn agrees(expect: &Expect, found: &Found) -> bool {
@@ -75,19 +33,6 @@ fn describe_expected(record: &RecordSpec, expect: &Expect) -> String {
         Expect::Fail(kind) => format!("fail: {}\n", kind.kind().name()),
         Expect::Emit(outputs) => {
             outputs.iter().enumerate().map(|(index, output)| Wanted::of(record, output).describe(index)).collect()
-        }
-    }
-}
-
-/// What was made of a record, in lines.
-pub(crate) fn describe_found(found: &Found) -> String {
-    match found {
-        Found::Pass => "pass\n".into(),
-        Found::Drop => "drop\n".into(),
-        Found::Reject(reason) => format!("reject: {reason}\n"),
-        Found::Fail(kind, reason) => format!("fail: {} ({reason})\n", kind.name()),
-        Found::Emit(outputs) => {
-            outputs.iter().enumerate().map(|(index, output)| describe(index, output, None)).collect()
         }
     }
 }
@@ -136,7 +81,7 @@ impl<'a> Wanted<'a> {
 
     fn describe(&self, index: usize) -> String {
         let headers = self.headers.iter().map(|(name, value)| (show_text(name), show_datum(value)));
-        lines(index, self.to, self.timestamp, &show_datum(self.key), &show_datum(self.value), headers)
+        output_lines(index, self.to, self.timestamp, &show_datum(self.key), &show_datum(self.value), headers)
     }
 }
 
@@ -155,23 +100,7 @@ fn describe(index: usize, found: &FoundOutput, wanted: Option<&Wanted<'_>>) -> S
     });
     let key = show(wanted.map(|wanted| wanted.key), found.key.as_deref());
     let value = show(wanted.map(|wanted| wanted.value), found.value.as_deref());
-    lines(index, found.to.as_deref(), found.timestamp, &key, &value, headers)
-}
-
-fn lines(
-    index: usize,
-    to: Option<&str>,
-    timestamp: Option<i64>,
-    key: &str,
-    value: &str,
-    headers: impl Iterator<Item = (String, String)>,
-) -> String {
-    let to = to.unwrap_or("the default output");
-    let timestamp = timestamp.map_or("none".into(), |timestamp| timestamp.to_string());
-    let mut text = format!("output {} to {to}\n  key: {key}\n  value: {value}\n", index + 1);
-    headers.for_each(|(name, value)| text.push_str(&format!("  header {name}: {value}\n")));
-    text.push_str(&format!("  timestamp: {timestamp}\n"));
-    text
+    output_lines(index, found.to.as_deref(), found.timestamp, &key, &value, headers)
 }
 
 /// Whether these bytes are what is wanted: JSON as JSON, all else byte for byte.
@@ -195,17 +124,4 @@ fn show_datum(datum: &Datum) -> String {
 fn show_json(value: &Value) -> String {
     let pretty = serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string());
     pretty.replace('\n', "\n  ")
-}
-
-/// A key, a value or a header's, on one line.
-pub(crate) fn show_bytes(bytes: Option<&[u8]>) -> String {
-    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
-        None => "null".into(),
-        Some((_, Ok(text))) => show_text(text),
-        Some((bytes, Err(_))) => format!("{{ base64: {} }}", STANDARD.encode(bytes)),
-    }
-}
-
-fn show_text(text: &str) -> String {
-    format!("{text:?}")
 }

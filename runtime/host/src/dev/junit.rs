@@ -1,7 +1,7 @@
 //! A report as JUnit's XML, which build servers read.
 
 use super::cases::{CaseReport, FileReport, Report};
-use super::diff::Difference;
+use crate::record::Difference;
 
 /// The report as an XML document: a suite a file, a test a case.
 pub fn of(report: &Report) -> String {
@@ -85,8 +85,8 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::found::Found;
     use super::*;
+    use crate::record::Found;
 
     #[test]
     fn a_parser_reads_what_was_meant() {

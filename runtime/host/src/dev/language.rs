@@ -63,6 +63,17 @@ impl Language {
         }
     }
 
+    /// The folder of its SDK in a checkout.
+    pub fn sdk_folder(self) -> &'static str {
+        match self {
+            Language::Rust => "plugins/sdk/rust",
+            Language::Go => "plugins/sdk/go",
+            Language::Python => "plugins/sdk/python",
+            Language::Js | Language::Ts => "plugins/sdk/js",
+            Language::C | Language::Cpp => "plugins/sdk/c",
+        }
+    }
+
     /// The language of the project in this folder. What two languages share is told apart by neither's build.
     pub fn of(folder: &Path) -> Option<Language> {
         Language::ALL.into_iter().find(|language| folder.join(language.marker()).is_file())

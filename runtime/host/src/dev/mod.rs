@@ -4,11 +4,11 @@ pub mod build;
 pub mod case_file;
 mod case_text;
 pub mod cases;
-pub(crate) mod diff;
-pub(crate) mod found;
+mod diff;
 pub mod junit;
 pub mod language;
 pub mod live;
+mod reader;
 pub mod repeat;
 pub mod scaffold;
 #[cfg(test)]

@@ -8,8 +8,8 @@ use sluicegate_wasm::{Capability, Fixed};
 
 use super::case_file::CaseFile;
 use super::cases::Report;
-use super::diff::{Difference, differ};
-use super::found::{self, Found};
+use super::reader;
+use crate::record::{Difference, Found};
 
 /// What each record is compared with: nothing was before it, and nothing is beside it.
 const ALONE: &str = "alone in a fresh instance";
@@ -93,7 +93,8 @@ fn repeat(file: &CaseFile, load: &mut Load<'_>) -> anyhow::Result<Repeat> {
 
 fn first_difference(file: &CaseFile, way: &Way, round: &str, expected: &[Found], found: &[Found]) -> Option<Deviation> {
     let pairs = expected.iter().zip(found).enumerate();
-    let (index, difference) = pairs.filter_map(|(index, (one, other))| Some((index, differ(one, other)?))).next()?;
+    let (index, difference) =
+        pairs.filter_map(|(index, (one, other))| Some((index, Difference::between(one, other)?))).next()?;
     let hint = match way.world {
         Fixed::Usual => {
             "it remembers other records, looks at its batch, or goes by the order of a hash map made for the record: \
@@ -172,7 +173,7 @@ fn records(file: &CaseFile, way: &Way, transform: &mut dyn Transform) -> anyhow:
 }
 
 fn by_partition(file: &CaseFile, cases: Range<usize>) -> Vec<Range<usize>> {
-    let of = |case: usize| found::partition(&file.cases[case].record);
+    let of = |case: usize| reader::partition(&file.cases[case].record);
     let mut runs: Vec<Range<usize>> = Vec::new();
     for case in cases {
         match runs.last_mut() {
@@ -190,7 +191,7 @@ fn run(
     transform: &mut dyn Transform,
     into: &mut Vec<Found>,
 ) -> anyhow::Result<()> {
-    let failure = match found::run(file, &found::batch(file, cases.clone()), transform) {
+    let failure = match reader::run(file, &reader::batch(file, cases.clone()), transform) {
         Ok(found) => {
             into.extend(found);
             return Ok(());

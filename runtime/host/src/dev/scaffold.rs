@@ -141,14 +141,14 @@ pub struct NewProject<'a> {
     pub name: &'a str,
     /// The folder in which to make it.
     pub parent: &'a Path,
-    /// The SDK in a folder, instead of the published one.
+    /// The folder of the SDK for the language.
     pub sdk: Option<&'a Path>,
 }
 
 /// Makes the project and gives its folder.
 ///
 /// # Errors
-/// The name is none, the folder exists, the SDK is not there, or a file cannot be written.
+/// The name is none, the folder exists, the SDK is not given or not there, or a file cannot be written.
 pub fn create(project: NewProject<'_>) -> anyhow::Result<PathBuf> {
     let Some(language) = Language::named(project.language) else {
         bail!("there is no template for '{}'; there is one for: {}", project.language, Language::names());
@@ -209,17 +209,15 @@ fn check_name(name: &str, language: Language) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How the project names the SDK: as it is published, or by its folder.
+/// How the project names the SDK. Never by a name in a public registry, which anybody may have taken: `build` would run their code.
 fn sdk_dependency(sdk: Option<&Path>, language: Language) -> anyhow::Result<String> {
     let (major, minor) = (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"));
     let Some(sdk) = sdk else {
-        return Ok(match language {
-            Language::Rust => format!("\"{major}.{minor}\""),
-            Language::Go => String::new(),
-            Language::Python => format!("sluicegate-plugin=={major}.{minor}.*"),
-            Language::Js | Language::Ts => format!("{major}.{minor}"),
-            Language::C | Language::Cpp => "$(shell pkg-config --variable=sdk sluicegate)".to_owned(),
-        });
+        bail!(
+            "the SDKs are not published yet: --sdk FOLDER names the one for {} in a checkout of Sluicegate, {}",
+            language.name(),
+            language.sdk_folder()
+        );
     };
     let marker = language.sdk_marker();
     if !sdk.join(marker).is_file() {
@@ -252,15 +250,20 @@ mod tests {
     use crate::config;
     use crate::dev::case_file::CaseFile;
 
-    fn project<'a>(name: &'a str, parent: &'a Path) -> NewProject<'a> {
-        NewProject { language: "rust", name, parent, sdk: None }
+    fn project<'a>(name: &'a str, parent: &'a Path, sdk: &'a Path) -> NewProject<'a> {
+        NewProject { language: "rust", name, parent, sdk: Some(sdk) }
+    }
+
+    /// The SDK in this checkout.
+    fn sdk(language: Language) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(language.sdk_folder())
     }
 
     #[test]
     fn what_is_made_is_legal() {
         for language in Language::ALL {
-            let parent = tempfile::tempdir().unwrap();
-            let of = NewProject { language: language.name(), ..project("mask-accounts", parent.path()) };
+            let (parent, sdk) = (tempfile::tempdir().unwrap(), sdk(language));
+            let of = NewProject { language: language.name(), ..project("mask-accounts", parent.path(), &sdk) };
             let folder = create(of).unwrap();
             for (file, _) in flavour(language).files.iter().chain(COMMON) {
                 let text = std::fs::read_to_string(folder.join(file)).unwrap();
@@ -276,33 +279,45 @@ mod tests {
     }
 
     #[test]
+    fn no_project_takes_an_sdk_that_somebody_else_may_have_published() {
+        for language in Language::ALL {
+            let parent = tempfile::tempdir().unwrap();
+            let message =
+                create(NewProject { language: language.name(), name: "one", parent: parent.path(), sdk: None });
+            let message = message.unwrap_err().to_string();
+            assert!(message.starts_with("the SDKs are not published yet: --sdk FOLDER names"), "{message}");
+            assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
     fn a_type_is_named_as_the_plugin() {
-        let parent = tempfile::tempdir().unwrap();
-        let folder = create(project("mask-accounts", parent.path())).unwrap();
+        let (parent, sdk) = (tempfile::tempdir().unwrap(), sdk(Language::Rust));
+        let folder = create(project("mask-accounts", parent.path(), &sdk)).unwrap();
         assert!(std::fs::read_to_string(folder.join("src/lib.rs")).unwrap().contains("struct MaskAccounts"));
     }
 
     #[test]
     fn a_language_that_is_not_known_is_told_which_are() {
         let parent = tempfile::tempdir().unwrap();
-        let cobol = NewProject { language: "cobol", ..project("one", parent.path()) };
+        let cobol = NewProject { language: "cobol", name: "one", parent: parent.path(), sdk: None };
         let message = create(cobol).unwrap_err().to_string();
         assert!(message.contains("'cobol'; there is one for: rust, go, python, js, ts, c, cpp"), "{message}");
     }
 
     #[test]
     fn nothing_is_overwritten() {
-        let parent = tempfile::tempdir().unwrap();
-        create(project("one", parent.path())).unwrap();
-        let message = create(project("one", parent.path())).unwrap_err().to_string();
+        let (parent, sdk) = (tempfile::tempdir().unwrap(), sdk(Language::Rust));
+        create(project("one", parent.path(), &sdk)).unwrap();
+        let message = create(project("one", parent.path(), &sdk)).unwrap_err().to_string();
         assert!(message.ends_with("exists already; choose another name or remove it"), "{message}");
     }
 
     #[test]
     fn bad_names_are_refused() {
         for name in ["", "Big", "1st", "a b", "../up", "match", "proc_macro", &"x".repeat(65)] {
-            let parent = tempfile::tempdir().unwrap();
-            assert!(create(project(name, parent.path())).is_err(), "{name}");
+            let (parent, sdk) = (tempfile::tempdir().unwrap(), sdk(Language::Rust));
+            assert!(create(project(name, parent.path(), &sdk)).is_err(), "{name}");
             assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
         }
     }
@@ -311,11 +326,11 @@ mod tests {
     fn an_sdk_in_a_folder_becomes_a_path() {
         let parent = tempfile::tempdir().unwrap();
         let sdk = parent.path().join("sdk");
-        let missing = create(NewProject { sdk: Some(&sdk), ..project("one", parent.path()) });
+        let missing = create(project("one", parent.path(), &sdk));
         assert!(missing.unwrap_err().to_string().contains("--sdk takes the folder"));
         std::fs::create_dir(&sdk).unwrap();
         std::fs::write(sdk.join("Cargo.toml"), "").unwrap();
-        let folder = create(NewProject { sdk: Some(&sdk), ..project("one", parent.path()) }).unwrap();
+        let folder = create(project("one", parent.path(), &sdk)).unwrap();
         let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
         assert!(manifest.contains(&format!("path = {:?}", sdk.canonicalize().unwrap())), "{manifest}");
     }

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::case_file::{CaseFile, Datum, Expect, OutputSpec, RecordSpec};
+use super::case_file::{CaseFile, Expect, OutputSpec, RecordSpec};
 use super::case_text::{Begins, CaseText, Layout, Slot};
 use super::cases::{CaseReport, FileReport, Report};
 use super::diff::{compare, same};
-use super::found::{Found, FoundOutput};
 use crate::config;
 use crate::files;
+use crate::record::{Datum, Found, FoundOutput};
 
 /// A longer line is laid out over several.
 const LINE_CHARS_MAX: usize = 120;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use sluicegate_core::{Delivery, Seams, SinkLimits, Stop};
 
-use crate::app::{Connected, LoadedPipeline};
+use crate::app::{Connected, LoadedPipeline, Silence};
 use crate::exit::Exit;
 use crate::service::stop_on_signals;
 use input::Input;
@@ -40,7 +40,8 @@ pub(crate) fn run(pipeline: &LoadedPipeline, raw: bool) -> Result<(), Exit> {
     let sink = StdoutSink::new(&pipeline.config, raw);
     let seams = Seams::new(Box::new(source), Box::new(sink), Box::new(Nothing));
     // A pipe takes any.
-    let done = pipeline.worker(Connected { seams, limits: SinkLimits::NONE }, Delivery::AtLeastOnce)?.run(&stop);
+    let connected = Connected { seams, limits: SinkLimits::NONE, silence: Silence::default() };
+    let done = pipeline.worker(connected, Delivery::AtLeastOnce)?.run(&stop);
     signals.shutdown_background();
     done?;
     let tally = pipeline.meters.tally();

@@ -1,14 +1,16 @@
+//! How far the workers of a process are.
+
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::lock;
 
-/// How long workers may take to end once they were asked to; those that hang on a broker then end with the process.
+/// How long workers may take to end after a signal; those that hang on a broker then end with the process.
 pub(super) const STOP_MAX: Duration = Duration::from_secs(9);
 /// How often a worker that pauses looks whether its plugin was replaced.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How far the workers are. Wakes those that pause before they start again, and whoever waits for their end.
+/// How far the workers are. Wakes those that pause before a restart, and whoever waits for their end.
 #[derive(Default)]
 pub(super) struct Course {
     at: Mutex<At>,
@@ -19,10 +21,12 @@ pub(super) struct Course {
 pub(super) struct At {
     /// When all were asked to end.
     stopping: Option<Instant>,
-    /// Whether more pipelines may come: then their end is not the end.
+    /// Whether more pipelines may come: then the end of all workers is not the end.
     pub(super) more_may_come: bool,
     /// Threads that have not ended.
     pub(super) threads: usize,
+    /// Whether a worker ended without having committed all that it had read.
+    pub(super) is_cut: bool,
 }
 
 impl Course {
@@ -45,8 +49,13 @@ impl Course {
         lock(&self.at).stopping.is_some()
     }
 
-    /// Waits until this is so. Looks whenever something changes here and, as plugins change elsewhere, every now and then.
-    /// False: time was up first.
+    /// Whether a worker ended without having committed all that it had read.
+    pub(super) fn is_cut(&self) -> bool {
+        lock(&self.at).is_cut
+    }
+
+    /// Waits until it is so, or until time is up, and says whether it is so. Looks whenever something changes here and, as
+    /// plugins change elsewhere, every now and then.
     pub(super) fn wait_until(&self, is_so: impl Fn() -> bool, within: Duration) -> bool {
         let (since, mut at) = (Instant::now(), lock(&self.at));
         while !is_so() {
@@ -59,7 +68,7 @@ impl Course {
         true
     }
 
-    /// Waits until all threads have ended, or all were asked to end and have taken too long. Gives how many have not ended.
+    /// Waits until all threads have ended, or took too long after they were asked to. Returns how many go on.
     pub(super) fn wait(&self) -> usize {
         let mut at = lock(&self.at);
         while at.threads > 0 || at.more_may_come && at.stopping.is_none() {

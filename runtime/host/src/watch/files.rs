@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::notice::{Notice, Stamp, folders};
+use super::notice::{News, Notice};
 use super::{Pipelines, Watched, watched};
 use crate::app::{App, LoadedPipeline};
+use crate::files::{Stamp, folders};
 
 /// The files of stages that are watched.
 fn of(pipeline: &Arc<LoadedPipeline>) -> Vec<File> {
-    let file = |watched: Watched| Some(File { path: watched.config().plugin.file()?.to_owned(), stamp: None, watched });
+    let file = |watched: Watched| {
+        let path = watched.config().plugin.file()?.to_owned();
+        Some(File { path, is_new: true, stamp: None, watched })
+    };
     watched(pipeline).filter_map(file).collect()
 }
 
@@ -22,7 +26,7 @@ pub(super) fn watch(app: &App, mut pipelines: Pipelines, mut notice: Notice) {
         if changed > 0 {
             notice.observe(&files.iter().flat_map(|file| folders(&file.path)).collect());
         }
-        if !notice.wait() {
+        if notice.wait() == News::End {
             return;
         }
     }
@@ -32,8 +36,10 @@ pub(super) fn watch(app: &App, mut pipelines: Pipelines, mut notice: Notice) {
 struct File {
     watched: Watched,
     path: PathBuf,
-    /// None before the first look, which makes up for what happened between loading and watching.
-    stamp: Option<Option<Stamp>>,
+    /// Not looked at yet: the first look makes up for what happened between loading and watching.
+    is_new: bool,
+    /// None where there was no file.
+    stamp: Option<Stamp>,
 }
 
 impl AsRef<Watched> for File {
@@ -43,10 +49,11 @@ impl AsRef<Watched> for File {
 }
 
 impl File {
-    /// Has it taken up if it is another. Whether it may be.
+    /// Has the file taken up if it has changed. Whether it may have.
     fn look(&mut self, app: &App) -> bool {
-        let stamp = Some(Stamp::of(&self.path));
-        if stamp == self.stamp {
+        let stamp = Stamp::of(&self.path);
+        let is_new = std::mem::replace(&mut self.is_new, false);
+        if stamp == self.stamp && !is_new {
             return false;
         }
         self.stamp = stamp;

@@ -1,4 +1,4 @@
-//! A folder of pipelines' files: each that comes is started, each that changes is taken up, each that goes ends its pipeline.
+//! A folder of pipeline files: a new one starts its pipeline, a changed one is taken up, and one that is gone ends it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use sluicegate_core::{Error, ErrorKind};
 
-use super::notice::{News, Notice, Stamp, folders};
+use super::notice::{News, Notice};
 use crate::app::App;
 use crate::config::{self, ConfigError, Pipeline};
 use crate::exit::Exit;
+use crate::files::{Stamp, folders};
 use crate::state::StateFolder;
 use crate::supervisor::{Running, Supervisor};
 
-/// What files that are pipelines end with.
+/// The extensions of pipeline files.
 const ENDINGS: [&str; 2] = ["yaml", "yml"];
-/// How often a file is tried again that does not run as it is.
+/// How often a file that does not run is tried again.
 const TRIED_EVERY: Duration = Duration::from_secs(30);
 
 /// What came of each file of the folder at the last look. Shared.
@@ -29,7 +30,7 @@ pub(crate) struct Files(Arc<Mutex<BTreeMap<PathBuf, Found>>>);
 pub(crate) struct Found {
     /// The pipeline that runs from it.
     pub(crate) pipeline: Option<String>,
-    /// Why what it has now does not run.
+    /// Why what is in it now does not run.
     pub(crate) refused: Option<String>,
     stamp: Option<Stamp>,
     tried: Option<Instant>,
@@ -37,13 +38,36 @@ pub(crate) struct Found {
     is_final: bool,
 }
 
+/// What is to be done about a file.
+enum Step {
+    /// Nothing.
+    Leave,
+    /// Its pipeline has ended by itself, for this reason: note it, and try the file again later.
+    NoteFailure(Error),
+    /// Have what is in it now run.
+    TakeUp,
+}
+
+/// What to do about a file whose stamp is `now`; none where it cannot be read, as when a mount fails: what runs from it goes
+/// on.
+fn decide(now: Option<&Stamp>, before: Option<&Found>, failure: Option<Error>) -> Step {
+    let Some(before) = before else { return Step::TakeUp };
+    let is_another = now.is_some_and(|now| before.stamp.as_ref() != Some(now));
+    match failure {
+        _ if is_another => Step::TakeUp,
+        Some(failure) => Step::NoteFailure(failure),
+        None if now.is_some() && before.is_to_be_tried_again() => Step::TakeUp,
+        None => Step::Leave,
+    }
+}
+
 impl Found {
-    /// A file may not run for a reason outside it: its plugin comes later, a registry or a broker does not answer.
+    /// The reason why a file does not run may lie outside it: its plugin comes later, a registry or a broker does not answer.
     fn is_to_be_tried_again(&self) -> bool {
         self.refused.is_some() && !self.is_final && self.tried.is_none_or(|tried| tried.elapsed() >= TRIED_EVERY)
     }
 
-    /// Why its pipeline has ended by itself, unless that is known already.
+    /// Why its pipeline has ended by itself, unless that was noted already.
     fn failure(&self, supervisor: &Supervisor) -> Option<Error> {
         let running = self.pipeline.as_ref().filter(|_| self.refused.is_none())?;
         supervisor.find(running)?.failure()
@@ -63,7 +87,7 @@ pub(crate) struct Folder {
     path: PathBuf,
     files: Files,
     state: StateFolder,
-    /// What the process's one admin endpoint was made of.
+    /// The settings of the process's one admin endpoint.
     admin: Option<config::Admin>,
 }
 
@@ -82,18 +106,22 @@ impl Files {
         self.lock().iter().map(|(file, found)| (file.clone(), found.clone())).collect()
     }
 
+    fn note(&self, file: &Path, found: Found) {
+        self.lock().insert(file.to_owned(), found);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Found>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Folder {
-    /// The folder, and nothing of it looked at yet. `admin` is what the process's endpoint was made of, if it has one.
+    /// The folder, before any file is read. `admin` has the settings of the process's endpoint, if it has one.
     pub(crate) fn new(path: &Path, state: StateFolder, admin: Option<config::Admin>) -> Folder {
         Folder { path: path.to_owned(), files: Files::default(), state, admin }
     }
 
-    /// The admin endpoint that the first of a folder's files names that names one.
+    /// The admin endpoint of the first file in the folder that names one.
     ///
     /// # Errors
     /// The folder is not there.
@@ -110,7 +138,8 @@ impl Folder {
         self.files.clone()
     }
 
-    /// Starts what is in the folder, and follows it from now on, on a thread of its own.
+    /// Starts what is in the folder and follows it from now on, on a thread of its own. Tells the supervisor once it has looked
+    /// at all files.
     ///
     /// # Errors
     /// The machine has no thread left.
@@ -118,56 +147,56 @@ impl Folder {
         let (news, heard) = channel();
         let (app, supervisor) = (Arc::clone(app), Arc::clone(supervisor));
         let mut notice = Notice::new(news.clone(), heard);
-        // The first time at once: until then the process is not ready.
-        let mut files = self.look(&app, &supervisor);
         super::spawn("folder", move || {
+            let mut there = BTreeSet::new();
             loop {
-                notice.observe(&files.iter().flat_map(|file| folders(file)).chain([self.path.clone()]).collect());
-                if !notice.wait() {
+                match self.look(&app, &supervisor) {
+                    Ok(files) => {
+                        there = files;
+                        supervisor.set_started();
+                    }
+                    // A folder that cannot be read is not one that says that nothing is to run.
+                    Err(error) => tracing::warn!("{}: {error}; its pipelines go on", self.path.display()),
+                }
+                notice.observe(&there.iter().flat_map(|file| folders(file)).chain([self.path.clone()]).collect());
+                if notice.wait() == News::End {
                     return;
                 }
-                files = self.look(&app, &supervisor);
             }
         })?;
         Ok(Watch(news))
     }
 
-    /// Has the pipelines that run be those of the files. Which files there are.
-    fn look(&self, app: &App, supervisor: &Supervisor) -> BTreeSet<PathBuf> {
-        let there = match read(&self.path) {
-            Ok(there) => there,
-            Err(error) => {
-                // What runs goes on: a folder that cannot be read is not one that says that nothing is to run.
-                tracing::warn!("{}: {error}; its pipelines go on", self.path.display());
-                return self.files.lock().keys().cloned().collect();
-            }
-        };
-        let known = self.files.lock().clone();
-        let mut gone: BTreeMap<PathBuf, Found> = known
-            .iter()
-            .filter(|(file, _)| !there.contains(*file))
-            .map(|(file, found)| (file.clone(), found.clone()))
-            .collect();
+    /// Brings the pipelines that run in line with the files, which it returns.
+    ///
+    /// # Errors
+    /// The folder cannot be read; nothing was changed.
+    fn look(&self, app: &App, supervisor: &Supervisor) -> std::io::Result<BTreeSet<PathBuf>> {
+        let there = read(&self.path)?;
+        let mut known = self.files.lock().clone();
+        let mut gone = known.extract_if(.., |file, _| !there.contains(file)).collect();
         for file in &there {
-            let mut before = known.get(file).cloned().unwrap_or_default();
-            if let Some(failure) = before.failure(supervisor) {
-                before.is_final = !matches!(failure.kind, ErrorKind::Unreachable | ErrorKind::Config);
-                (before.refused, before.tried) = (Some(failure.message), Some(Instant::now()));
-                self.files.lock().insert(file.clone(), before.clone());
-            }
-            let stamp = Stamp::of(file);
-            if stamp.is_none() || stamp == before.stamp && !before.is_to_be_tried_again() {
-                continue;
-            }
-            let mut found =
-                Found { stamp, refused: None, tried: Some(Instant::now()), is_final: false, ..before.clone() };
-            if let Err(error) = self.take_up(app, supervisor, file, &mut found, &mut gone) {
-                found.refused = Some(error.message);
-                if found.refused != before.refused {
-                    found.tell();
+            let (before, now) = (known.get(file), Stamp::of(file));
+            match decide(now.as_ref(), before, before.and_then(|before| before.failure(supervisor))) {
+                Step::Leave => {}
+                Step::NoteFailure(failure) => {
+                    let is_final = !matches!(failure.kind, ErrorKind::Unreachable | ErrorKind::Config);
+                    let refused = Some(failure.message);
+                    let before = before.cloned().unwrap_or_default();
+                    self.files.note(file, Found { refused, tried: Some(Instant::now()), is_final, ..before });
+                }
+                Step::TakeUp => {
+                    let pipeline = before.and_then(|before| before.pipeline.clone());
+                    let mut found =
+                        Found { pipeline, refused: None, stamp: now, tried: Some(Instant::now()), is_final: false };
+                    found.refused =
+                        self.take_up(app, supervisor, file, &mut found, &mut gone).err().map(|error| error.message);
+                    if found.refused.is_some() && before.map(|before| &before.refused) != Some(&found.refused) {
+                        found.tell();
+                    }
+                    self.files.note(file, found);
                 }
             }
-            self.files.lock().insert(file.clone(), found);
         }
         for (file, found) in gone {
             self.files.lock().remove(&file);
@@ -176,10 +205,11 @@ impl Folder {
                 supervisor.remove(&running);
             }
         }
-        there
+        Ok(there)
     }
 
-    /// Has what a file has now run. `gone` are files that are not there any more: one that was renamed goes on.
+    /// Has what is in a file now run. `gone` are files that are no longer there; the pipeline of one that was renamed goes
+    /// on.
     fn take_up(
         &self,
         app: &App,
@@ -233,7 +263,7 @@ impl Folder {
         Ok(config)
     }
 
-    /// Has a pipeline that runs go on as its file now has it: with the members that it has, where that can be.
+    /// Has a running pipeline go on as its file now says: with its present group members, where possible.
     fn change(&self, app: &App, supervisor: &Supervisor, running: &Arc<Running>, config: Pipeline) -> Result<(), Exit> {
         let before = running.pipeline();
         let keeps_members = config.keeps_members_of(&before.config);
@@ -249,16 +279,68 @@ impl Folder {
     }
 }
 
-/// The pipelines' files that a folder has. Those whose names begin with a dot are somebody's in-between.
+/// The pipeline files in a folder. Names that begin with a dot are temporary files of whoever writes there.
 fn read(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let is_pipeline = path.extension().is_some_and(|end| ENDINGS.iter().any(|ending| end == *ending));
-        if is_pipeline && !is_hidden && path.is_file() {
+        if is_pipeline && !is_hidden && may_be_file(&path) {
             files.insert(path);
         }
     }
     Ok(files)
+}
+
+/// A file that cannot be read, as when a mount fails, counts as there.
+fn may_be_file(path: &Path) -> bool {
+    match path.metadata() {
+        Ok(data) => data.is_file(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_there_and_what_runs_from_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("a.yaml"), "").unwrap();
+        std::fs::write(at(".new.yaml"), "").unwrap();
+        std::fs::create_dir(at("folder.yaml")).unwrap();
+        symlink(at("nothing"), at("gone.yaml")).unwrap();
+        // No user may look at this one, be it root: it leads to itself.
+        symlink(at("loop.yml"), at("loop.yml")).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), BTreeSet::from([at("a.yaml"), at("loop.yml")]));
+
+        let known = Found { stamp: Stamp::of(&at("a.yaml")), ..Found::default() };
+        assert!(matches!(decide(Stamp::of(&at("loop.yml")).as_ref(), Some(&known), None), Step::Leave));
+        assert!(matches!(decide(None, None, None), Step::TakeUp), "it is said why it does not run");
+    }
+
+    #[test]
+    fn a_file_is_taken_up_once_and_again_when_it_is_another_or_may_run_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        std::fs::write(&path, "a").unwrap();
+        let now = Stamp::of(&path);
+        let is_taken_up = |known: &Found| matches!(decide(now.as_ref(), Some(known), None), Step::TakeUp);
+        let known = Found { stamp: now.clone(), ..Found::default() };
+        assert!(!is_taken_up(&known));
+        assert!(is_taken_up(&Found::default()), "it was another");
+        let refused = Found { refused: Some("no plugin".into()), ..known.clone() };
+        assert!(is_taken_up(&refused));
+        assert!(!is_taken_up(&Found { tried: Some(Instant::now()), ..refused.clone() }));
+        assert!(!is_taken_up(&Found { is_final: true, ..refused }));
+
+        let failure = || Some(Error::new(ErrorKind::Stopped, "it failed"));
+        assert!(matches!(decide(now.as_ref(), Some(&known), failure()), Step::NoteFailure(_)));
+        assert!(matches!(decide(now.as_ref(), Some(&Found::default()), failure()), Step::TakeUp));
+    }
 }

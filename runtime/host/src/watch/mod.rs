@@ -1,4 +1,4 @@
-//! Watches where plugins come from, and has a changed one taken up.
+//! Watches where plugins come from, and has changed ones taken up.
 
 mod files;
 mod folder;
@@ -23,7 +23,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches the files and tags of all stages that do not say otherwise.
+    /// Watches the plugin files and tags of all stages that do not turn it off.
     ///
     /// # Errors
     /// The machine has no thread left.
@@ -50,14 +50,14 @@ fn spawn(name: &str, watch: impl FnOnce() + Send + 'static) -> std::io::Result<(
     std::thread::Builder::new().name(name.into()).spawn(watch).map(drop)
 }
 
-/// The pipelines that run, which come, change and go.
+/// The running pipelines, which come, change and go.
 struct Pipelines {
     supervisor: Arc<Supervisor>,
     known: Vec<Arc<LoadedPipeline>>,
 }
 
 impl Pipelines {
-    /// Forgets what is watched of pipelines that are gone, and adds what is to be watched of those that have come.
+    /// Drops from `watched` what belongs to pipelines that are gone, and adds what `of` finds in new ones.
     fn follow<W: AsRef<Watched>>(&mut self, watched: &mut Vec<W>, of: impl Fn(&Arc<LoadedPipeline>) -> Vec<W>) {
         let now: Vec<_> = self.supervisor.running().iter().map(|running| running.pipeline()).collect();
         watched.retain(|watched| is_among(&watched.as_ref().pipeline, &now));
@@ -70,7 +70,7 @@ fn is_among(pipeline: &Arc<LoadedPipeline>, others: &[Arc<LoadedPipeline>]) -> b
     others.iter().any(|other| Arc::ptr_eq(other, pipeline))
 }
 
-/// The stages whose plugins may become others: one that is pinned is what it is.
+/// The stages whose plugins may change. A pinned one never does.
 fn watched(pipeline: &Arc<LoadedPipeline>) -> impl Iterator<Item = Watched> {
     let stages = pipeline.config.stages.iter().enumerate();
     let watched = stages.filter(|(_, stage)| stage.reload == Reload::Watch && stage.digest.is_none());
@@ -80,11 +80,11 @@ fn watched(pipeline: &Arc<LoadedPipeline>) -> impl Iterator<Item = Watched> {
     })
 }
 
-/// A stage whose plugin may become another.
+/// A stage whose plugin may change.
 struct Watched {
     pipeline: Arc<LoadedPipeline>,
     stage: usize,
-    /// The digest of what there was at the last look, or why it could not be read.
+    /// The digest found at the last look, or why nothing could be read.
     tried: Result<Digest, String>,
 }
 
@@ -93,7 +93,7 @@ impl Watched {
         &self.pipeline.config.stages[self.stage]
     }
 
-    /// Has what there is now taken up, unless it is what there was.
+    /// Has what was read taken up, unless it is the same as at the last look.
     fn take_up(&mut self, app: &App, read: Result<Fetched, String>, why: &str) {
         let tried = read.as_ref().map(|read| read.digest.clone()).map_err(Clone::clone);
         if tried != self.tried {

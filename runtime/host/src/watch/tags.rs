@@ -1,4 +1,4 @@
-//! Tags in OCI registries: asked for now and then, as registries do not tell of changes.
+//! Tags in OCI registries: looked up now and then, as registries do not report changes.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -9,7 +9,7 @@ use super::{Pipelines, Watched, watched};
 use crate::app::{App, LoadedPipeline};
 use crate::registry::PluginRef;
 
-/// How often other pipelines than those that are known are looked for.
+/// How often new pipelines are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// A stage's tag, and when it is looked up next.
@@ -28,7 +28,7 @@ fn of(pipeline: &Arc<LoadedPipeline>) -> Vec<Tag> {
     watched(pipeline).filter(is_tag).map(tag).collect()
 }
 
-/// Looks tags up, each at its interval, until it is told to end. A registry that does not answer leaves what runs.
+/// Looks up each tag at its interval, until it is told to end. If a registry does not answer, what runs goes on.
 pub(super) fn watch(app: &App, mut pipelines: Pipelines, heard: &Receiver<News>) {
     let mut tags: Vec<Tag> = Vec::new();
     loop {

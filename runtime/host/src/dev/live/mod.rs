@@ -39,10 +39,11 @@ const TITLE: Style = Style::new().bold();
 pub(crate) struct Options {
     /// The pipeline's file. Plugins whose project is the folder of their .wasm file are built whenever you save.
     pipeline: PathBuf,
-    /// The folder of a stage's project, where it is another one: what it builds becomes the stage's file. May be repeated.
+    /// The project of a stage's plugin, where that is another folder: what it builds becomes the stage's .wasm file. May be
+    /// repeated.
     #[arg(long = "source", value_name = "STAGE=FOLDER", value_parser = source)]
     sources: Vec<(String, PathBuf)>,
-    /// The most records that are shown in a second.
+    /// Show at most this many records per second.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
 }
@@ -71,7 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Exit> {
             Played::Again(sources) => sources,
             Played::Failed(sources, exit) => {
                 say!("{BAD}error{BAD:#}: {exit}\n{TITLE}waiting for a change{TITLE:#}; Ctrl-C ends this");
-                if !sources.wait() {
+                if sources.wait() == News::End {
                     return Ok(());
                 }
                 sources
@@ -119,7 +120,7 @@ impl Studio {
             Ok(follower) => follower,
             Err(error) => return Played::Over(Err(error.into())),
         };
-        let result = service.wait();
+        let result = service.wait().map(drop);
         self.display.end();
         if self.over.requested() {
             // It may be in the midst of a build, for which nobody waits any more.
@@ -157,7 +158,7 @@ impl Studio {
         let display = Arc::clone(&self.display);
         loaded.onlooker = Some(Box::new(move |seams| scene::look_on(seams, Arc::clone(&cast), Arc::clone(&display))));
         introduce(&loaded.config, sources);
-        let service = Service::start(&self.app, vec![loaded], None, admin)?;
+        let service = Service::open(&self.app, admin, None)?.start(vec![loaded])?;
         let running = Arc::clone(&service.running()[0]);
         Ok((service, running))
     }
@@ -177,7 +178,7 @@ fn make_topics(app: &App, config: &Pipeline) -> Result<(), Exit> {
 /// The pipeline as it is shown: by one worker, so that records are told in their order; with changed plugins taken up by us,
 /// who tell of it; and skipped records come by as dead letters do, which go no further.
 fn to_be_shown(config: &mut Pipeline) {
-    config.workers = 1;
+    (config.workers, config.workers_by_cores) = (1, false);
     for stage in &mut config.stages {
         if stage.plugin.file().is_some() {
             stage.reload = Reload::Off;
@@ -205,7 +206,7 @@ fn introduce(config: &Pipeline, sources: &Sources) {
 
 /// Follows what is saved, until it is over or the pipeline ended. Whether the pipeline is to be started anew.
 fn follow(sources: &mut Sources, app: &App, running: &Running, ended: &Stop) -> bool {
-    while sources.notice().wait() && !ended.requested() {
+    while sources.notice().wait() == News::Changed && !ended.requested() {
         if sources.is_pipeline_changed() {
             say!("{TITLE}the pipeline's file has changed{TITLE:#}: starting anew");
             return true;

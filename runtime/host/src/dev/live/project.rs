@@ -9,8 +9,7 @@ use crate::console::say;
 use crate::dev::build::{self, Built};
 use crate::dev::language::Language;
 use crate::exit::Exit;
-use crate::files;
-use crate::watch::notice::Stamp;
+use crate::files::{self, Stamp};
 
 const BAD: Style = AnsiColor::Red.on_default();
 /// So many files and folders of a project are looked at.

@@ -5,7 +5,8 @@ use std::sync::mpsc::{Receiver, Sender};
 use super::project::Project;
 use crate::config::{self, Pipeline};
 use crate::exit::Exit;
-use crate::watch::notice::{News, Notice, Stamp, folders};
+use crate::files::{Stamp, folders};
+use crate::watch::notice::{News, Notice};
 
 /// Everything that is followed: the pipeline's file, the plugins' projects, and the files of plugins that have none here.
 pub(super) struct Sources {
@@ -89,14 +90,14 @@ impl Sources {
         changed.collect()
     }
 
-    /// Waits until anything has changed. False: it is over.
-    pub(super) fn wait(&self) -> bool {
-        while self.notice.wait() {
+    /// Waits until anything has changed, or it is over.
+    pub(super) fn wait(&self) -> News {
+        while self.notice.wait() == News::Changed {
             let other = self.plugins.values().any(|(path, stamp)| Stamp::of(path) != *stamp);
             if other || self.is_pipeline_changed() || self.projects.iter().any(Project::has_changed) {
-                return true;
+                return News::Changed;
             }
         }
-        false
+        News::End
     }
 }

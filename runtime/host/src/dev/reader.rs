@@ -1,30 +1,12 @@
 //! What a plugin made of records, read out of the columns that it returned.
 
 use sluicegate_core::{
-    Batch, Cursor, EMIT_NONE, Entry, FailureKind, HeaderSlice, INHERIT, NO_TIMESTAMP, Outcomes, OutputLimits, PASS,
-    Partition, REJECT, Row, SinkLimits, Transform, Valid,
+    Batch, Cursor, EMIT_NONE, Entry, HeaderSlice, INHERIT, NO_TIMESTAMP, Outcomes, OutputLimits, PASS, Partition,
+    REJECT, Row, SinkLimits, Transform, Valid,
 };
 
 use super::case_file::{CaseFile, RecordSpec, TOPIC};
-
-/// What a plugin made of one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    Pass,
-    Drop,
-    Emit(Vec<FoundOutput>),
-    Reject(String),
-    Fail(FailureKind, String),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FoundOutput {
-    pub(crate) to: Option<String>,
-    pub(crate) timestamp: Option<i64>,
-    pub(crate) key: Option<Vec<u8>>,
-    pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-}
+use crate::record::{Found, FoundOutput};
 
 /// The batch of some of a file's cases, which are of one partition.
 pub(super) fn batch(file: &CaseFile, cases: std::ops::Range<usize>) -> Batch {
