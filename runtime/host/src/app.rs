@@ -166,7 +166,7 @@ impl LoadedPipeline {
 
     /// A worker over these seams, with fresh instances of the plugins.
     pub(crate) fn worker(&self, connected: Connected, delivery: Delivery) -> Result<Worker, Error> {
-        let Connected { seams, limits } = connected;
+        let Connected { seams, limits, .. } = connected;
         let config = &self.config;
         let (inbox, versions, tryout) = self.versions.enlist(limits);
         let mut stages = self.transforms(&versions, limits)?;

@@ -1,7 +1,6 @@
 //! Keeps workers going: each on a thread of its own, started again after a growing pause when it fails for a passing reason.
 //! Pipelines come, change and go while others run.
 
-
 mod course;
 mod jitter;
 mod state;

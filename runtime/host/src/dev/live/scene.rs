@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use sluicegate_core::{
     Action, Batch, Destination, Error, FailureKind, Output, Partition, Policy, Polled, Progress, Seams, Sink, Source,
-    Story,
-    Ticket,
+    Story, Ticket,
 };
 
 use super::display::{Became, Display, Shown};
