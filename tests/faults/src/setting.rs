@@ -14,8 +14,9 @@ pub const COMMIT_RECORDS: usize = 100;
 pub const BATCH_RECORDS: usize = 64;
 /// The header that carries each output's id.
 pub const ID: &str = "sluicegate-id";
-/// Longer than a machine that runs a cluster beside a fault may leave a worker without a processor: no fault is about it.
-const DEADLINE: &str = "5s";
+/// Longer than a machine that runs a cluster beside a fault may leave a worker without a processor: no fault is about it. Half of
+/// the shortest `transaction.timeout.ms` of a fault: more is refused.
+const DEADLINE: &str = "2s";
 
 /// The promise of a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
