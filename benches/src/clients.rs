@@ -96,7 +96,16 @@ pub fn flush(producer: &BaseProducer) -> Result<()> {
             return Ok(());
         }
         ensure!(result == RD_KAFKA_RESP_ERR__TIMED_OUT, "flush: {result:?}");
-        producer.poll(Duration::ZERO);
+        serve(producer);
     }
     bail!("outputs are still on their way after {WAIT:?}")
+}
+
+/// Takes all reports that are here: rdkafka's `poll` takes one of a batch at a time.
+fn serve(producer: &BaseProducer) {
+    let mut before = i32::MAX;
+    while producer.in_flight_count() < before {
+        before = producer.in_flight_count();
+        producer.poll(Duration::ZERO);
+    }
 }
