@@ -20,7 +20,6 @@ use sluicegate_local::Log;
 use sluicegate_wasm::{
     Allow, Engine, Instance, InstanceLimits, InstanceSpec, LogWindow, Plugin, PluginCounters, Topics,
 };
-use tempfile::TempDir;
 
 pub(crate) use candidates::Tryout;
 pub(crate) use dead_letters::{Outlet, dead_letter_topic};
@@ -48,7 +47,7 @@ pub const COMPILE: &str = "compile-plugin";
 pub struct App {
     engine: Engine,
     /// Where its plugins are compiled to, if that is no folder that stays; goes with it.
-    _compiled: Option<TempDir>,
+    _compiled: Option<engine::TemporaryFolder>,
     registry: Registry,
     logs: Mutex<BTreeMap<PathBuf, Log>>,
 }

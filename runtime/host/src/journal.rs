@@ -1,6 +1,7 @@
 //! What was changed in a pipeline while it ran: who did, when, why, and how it ended. Kept in a folder, so that a restart
 //! goes on with it.
 
+mod digits;
 mod entry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -267,23 +268,6 @@ impl Journal {
         };
         let Some(folder) = self.own()? else { return Ok(()) };
         keep_file(&folder.path.join(FILE), &bytes)
-    }
-}
-
-/// Digests are kept as their hexadecimal digits alone.
-mod digits {
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    use crate::config::Digest;
-
-    pub(super) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(digest.hex())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
-        let hex = String::deserialize(deserializer)?;
-        Digest::from_hex(&hex).ok_or_else(|| D::Error::custom(format!("'{hex}' is no SHA-256")))
     }
 }
 

@@ -1,10 +1,22 @@
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use sluicegate_wasm::{CompilerProgram, Engine, EngineError, EngineSettings};
-use tempfile::TempDir;
 
 use super::COMPILE;
+
+/// How often a temporary folder is deleted again: wasmtime's own thread may write a note into it meanwhile.
+const DELETIONS_MAX: usize = 20;
+
+/// A folder that is deleted when the program is done with it.
+pub(super) struct TemporaryFolder(PathBuf);
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        // What cannot be deleted at all is left to whoever cleans temporary folders.
+        let _ = (0..DELETIONS_MAX).any(|_| fs::remove_dir_all(&self.0).is_ok());
+    }
+}
 
 /// Starts the engine. What plugins are compiled to is kept in `cache_dir`, or, where that cannot be used, in a temporary
 /// folder, which is returned too, for as long as the process runs. In either case another process compiles them, and hands
@@ -12,7 +24,10 @@ use super::COMPILE;
 ///
 /// # Errors
 /// The machine does not run wasmtime.
-pub(super) fn start(cache_dir: Option<&Path>, temporary: &Path) -> Result<(Engine, Option<TempDir>), EngineError> {
+pub(super) fn start(
+    cache_dir: Option<&Path>,
+    temporary: &Path,
+) -> Result<(Engine, Option<TemporaryFolder>), EngineError> {
     let why = match cache_dir.map(|cache_dir| Engine::new(&settings(cache_dir))) {
         Some(Ok(engine)) => return Ok((engine, None)),
         Some(Err(error)) => error.to_string(),
@@ -33,10 +48,10 @@ pub(super) fn start(cache_dir: Option<&Path>, temporary: &Path) -> Result<(Engin
     }
 }
 
-fn start_in_temporary(parent: &Path) -> io::Result<(Engine, TempDir)> {
-    let folder = tempfile::Builder::new().prefix("sluicegate-").tempdir_in(parent)?;
+fn start_in_temporary(parent: &Path) -> io::Result<(Engine, TemporaryFolder)> {
+    let folder = TemporaryFolder(tempfile::Builder::new().prefix("sluicegate-").tempdir_in(parent)?.keep());
     // The engine makes it, for this user alone.
-    let engine = Engine::new(&settings(&folder.path().join("compiled"))).map_err(io::Error::other)?;
+    let engine = Engine::new(&settings(&folder.0.join("compiled"))).map_err(io::Error::other)?;
     Ok((engine, folder))
 }
 
@@ -65,8 +80,8 @@ mod tests {
         for unusable in [None, Some(file.join("cache"))] {
             let (_engine, folder) = start(unusable.as_deref(), &temporary).unwrap();
             let folder = folder.expect("a folder of its own");
-            assert_eq!(folder.path().parent(), Some(&*temporary));
-            let compiled = folder.path().join("compiled");
+            assert_eq!(folder.0.parent(), Some(&*temporary));
+            let compiled = folder.0.join("compiled");
             assert_eq!(fs::metadata(&compiled).unwrap().permissions().mode() & 0o777, 0o700);
             let compiler = settings(&compiled).compiler.unwrap();
             assert_eq!(compiler.arguments, [COMPILE.as_ref(), compiled.as_os_str()]);
