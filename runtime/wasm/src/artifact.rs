@@ -167,11 +167,11 @@ fn instead(bytes: &[u8]) -> &'static str {
 mod tests {
     use super::*;
 
-    fn read(wat: &str) -> Result<Artifact, ArtifactError> {
+    pub(super) fn read(wat: &str) -> Result<Artifact, ArtifactError> {
         Artifact::read(&wat::parse_str(wat).unwrap())
     }
 
-    fn exporting(names: &[&str]) -> String {
+    pub(super) fn exporting(names: &[&str]) -> String {
         let exports = names.iter().map(|name| format!("(export \"{name}\" (instance $i))"));
         format!("(component (instance $i) {})", exports.collect::<String>())
     }

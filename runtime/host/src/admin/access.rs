@@ -28,13 +28,9 @@ impl FromRequestParts<Admin> for Permit {
         let peer = ConnectInfo::<Peer>::from_request_parts(parts, admin).await;
         let ConnectInfo(peer) =
             peer.map_err(|missing| Problem(StatusCode::INTERNAL_SERVER_ERROR, missing.to_string()))?;
-        match admin.access.check(&peer, &parts.headers) {
-            Ok(()) => Ok(Permit(peer)),
-            Err(problem) => {
-                admin.refusals.note(&peer, &parts.method, &parts.uri, &problem);
-                Err(problem)
-            }
-        }
+        let noted = |problem: &Problem| admin.refusals.note(&peer, &parts.method, &parts.uri, problem);
+        admin.access.check(&peer, &parts.headers).inspect_err(noted)?;
+        Ok(Permit(peer))
     }
 }
 
@@ -45,13 +41,9 @@ pub(super) async fn check_host(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    match admin.access.check_host(&peer, request.headers()) {
-        Ok(()) => Ok(next.run(request).await),
-        Err(problem) => {
-            admin.refusals.note(&peer, request.method(), request.uri(), &problem);
-            Err(problem)
-        }
-    }
+    let noted = |problem: &Problem| admin.refusals.note(&peer, request.method(), request.uri(), problem);
+    admin.access.check_host(&peer, request.headers()).inspect_err(noted)?;
+    Ok(next.run(request).await)
 }
 
 /// What guards an endpoint.

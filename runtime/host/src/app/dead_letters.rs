@@ -7,7 +7,7 @@ use sluicegate_core::{Batch, Error, ErrorKind, Sink, SinkLimits, Stop, Transacti
 use sluicegate_kafka::{ClientConfig, Patience};
 use sluicegate_local::{LocalSink, LocalSource, Log, SourceSettings};
 
-use super::seams::{LOCAL_LIMITS, kafka_sink, local_sink, properties};
+use super::seams::{LOCAL_LIMITS, kafka_sink, local_sink};
 use super::{App, DRAIN};
 use crate::config::{Pipeline, Sink as SinkConfig, Source as SourceConfig};
 use crate::dead_letters::LetterReader;
@@ -32,7 +32,7 @@ impl App {
         let topic = dead_letter_topic(config)?;
         Ok(match &config.sink {
             SinkConfig::Kafka(sink) => {
-                let client = ClientConfig::of_connection(&sink.brokers, &properties(&sink.properties));
+                let client = ClientConfig::of_connection(&sink.brokers, &sink.properties.to_map());
                 let reader = sluicegate_kafka::Reader::new(&client, topic, true)?;
                 Box::new(if settled { reader.past_open_transactions(&client)? } else { reader })
             }

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use sluicegate_core::{Error, ErrorKind, Seams, Sink, SinkLimits, Source, Transaction};
 use sluicegate_kafka::{KafkaSinkConfig, KafkaSourceConfig, OnMissingOffset, Patience, Silence};
 use sluicegate_local::{IdHeader, LocalSink, LocalSource, Log, SinkSettings, SourceSettings};
@@ -147,7 +145,7 @@ pub(super) fn local_sink(config: &Pipeline, sink: &config::LocalSink, new_partit
 }
 
 fn kafka_source(config: &Pipeline, source: &config::KafkaSource, index: u32) -> KafkaSourceConfig {
-    let mut properties = properties(&source.properties);
+    let mut properties = source.properties.to_map();
     if config.workers > 1
         && let Some(id) = properties.get_mut("group.instance.id")
     {
@@ -187,13 +185,9 @@ pub(super) fn kafka_sink(config: &Pipeline, sink: &config::KafkaSink, transactio
         },
         id_header: sink.id_header.name().map(str::to_owned),
         pipeline: config.name.clone(),
-        properties: properties(&sink.properties),
+        properties: sink.properties.to_map(),
         delivery: config.delivery.into(),
         transactional_id: transactional_id.to_owned(),
         queue_bytes: SEND_BYTES,
     }
-}
-
-pub(super) fn properties(properties: &config::Properties) -> BTreeMap<String, String> {
-    properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

@@ -123,16 +123,8 @@ fn keep_first(names: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifact::tests::{exporting, read};
     use crate::artifact::{Form, Interface};
-
-    fn read(wat: &str) -> Result<Artifact, ArtifactError> {
-        Artifact::read(&wat::parse_str(wat).unwrap())
-    }
-
-    fn exporting(names: &[&str]) -> String {
-        let exports = names.iter().map(|name| format!("(export \"{name}\" (instance $i))"));
-        format!("(component (instance $i) {})", exports.collect::<String>())
-    }
 
     #[test]
     fn names_are_shown_without_control_characters() {
