@@ -78,10 +78,11 @@ impl Cluster {
             if node.runs() {
                 node.signal(Signal::Cont)?;
             } else {
-                node.start()?;
+                node.launch()?;
             }
         }
-        Ok(())
+        // One alone would wait for the others.
+        self.nodes.iter_mut().try_for_each(Node::wait_ready)
     }
 
     /// Keeps what the brokers have said in this folder.

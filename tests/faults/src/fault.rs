@@ -114,6 +114,8 @@ pub const ALL: &[Fault] = &[
     Fault::new("one-identity", "a second process with the identity of the first", group::one_identity).processes(1),
     Fault::new("rebalances", "from 1 process to 3 and back, three times", group::storm).processes(1),
     Fault::new("broker-kill", "kill -9 of a broker, then it comes back", brokers::kill).course(Course::Brokers),
+    Fault::new("brokers-kill", "kill -9 of all brokers, then they come back", brokers::kill_all)
+        .course(Course::Brokers),
     Fault::new("broker-restart", "a broker is stopped in good order, then it comes back", brokers::restart)
         .course(Course::Brokers),
     Fault::new("broker-freeze", "SIGSTOP of a broker past its session time-out, then SIGCONT", brokers::freeze)

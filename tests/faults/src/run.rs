@@ -120,10 +120,11 @@ impl Ground {
         scene.cluster.heal()?;
         scene.feed.end()?;
         watch.committed_now(DONE_WITHIN)?;
+        let held = if planned.fault.course == Course::Brokers { Some(scene.held()?) } else { None };
         let evidence = Evidence {
             run: name,
             delivery: planned.setting.delivery,
-            inputs: scene.feed.written(),
+            inputs: held.as_deref().unwrap_or_else(|| scene.feed.written()),
             gone: &scene.gone,
             samples: &watch.samples(),
             coordinators_move: planned.fault.course == Course::Brokers,

@@ -1,15 +1,16 @@
 //! Where a fault is made: all that it may lay hands on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use sluicegate_tests::client::Client;
+use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::process::Signal;
 use sluicegate_tests::random::Random;
+use sluicegate_tests::record::Record;
 use sluicegate_tests::wait::eventually;
 
 use crate::clock::Clock;
@@ -19,7 +20,7 @@ use crate::fleet::{Fleet, Number};
 use crate::frame::Api;
 use crate::network::{Caught, Way};
 use crate::run::PARTITIONS;
-use crate::setting::Setting;
+use crate::setting::{Setting, source};
 use crate::watch::Watch;
 
 /// How long outputs may take to flow once nothing hinders them.
@@ -171,6 +172,17 @@ impl Scene<'_> {
         self.journal.note(&format!("{signal:?} to process {victim}"));
         self.watch.strike();
         Ok(())
+    }
+
+    /// What the source holds in the end: all that was written, and where all brokers were killed maybe some batch twice.
+    /// Idempotence of a writer without transactions does not reach over that.
+    pub fn held(&self) -> Result<Vec<Record>> {
+        let held = self.client.consume(&source(self.name), Isolation::ReadUncommitted)?;
+        let all: HashSet<_> = held.iter().map(|record| (record.partition, &record.key, &record.value)).collect();
+        let lost = |record: &&Record| !all.contains(&(record.partition, &record.key, &record.value));
+        let lost = self.feed.written().iter().filter(lost).count();
+        ensure!(lost == 0, "{lost} acknowledged records are not in the source");
+        Ok(held)
     }
 
     /// Stops the next such request of this process, or the answer to one.

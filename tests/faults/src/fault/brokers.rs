@@ -20,6 +20,16 @@ pub(super) fn kill(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
+/// What was acknowledged is in their files, and nowhere else.
+pub(super) fn kill_all(scene: &mut Scene<'_>) -> Result<()> {
+    scene.some_progress()?;
+    (0..NODES).try_for_each(|node| scene.cluster.node(node)?.kill())?;
+    scene.journal.note("all brokers are gone");
+    scene.cluster.heal()?;
+    scene.journal.note("all brokers are back");
+    Ok(())
+}
+
 pub(super) fn restart(scene: &mut Scene<'_>) -> Result<()> {
     let node = any(scene)?;
     scene.cluster.node(node)?.stop()?;
