@@ -3,7 +3,7 @@ use std::fmt::Display;
 use crate::input::{Arrival, Expected, Fate, Input};
 use crate::invariant::Invariant;
 use crate::partition::{Partition, Partitions};
-use crate::record::{Id, Record};
+use crate::record::{Header, Id, Record};
 use crate::report::Report;
 
 /// Judges one run of one pipeline. Told what a reader sees, in the order in which it is seen.
@@ -70,7 +70,8 @@ impl Auditor {
             return self.report.add(Invariant::Content, what);
         };
         let entry = &input.entries[at];
-        if let Some(difference) = differs(&entry.due[id.index as usize].expected, place, record, entry.dead_letter) {
+        if let Some(difference) = differs(&entry.due[id.index as usize].expected, place, record, entry.story.as_deref())
+        {
             let what = || format!("{place} offset {log_offset} has {} with {difference}", said(&id));
             self.report.add(Invariant::Content, what);
         }
@@ -215,13 +216,13 @@ fn judge_repeats(source: &Partition, input: &Input, repeats_max: usize, report: 
     }
 }
 
-fn differs(expected: &Expected, place: &Partition, record: &Record, dead_letter: bool) -> Option<String> {
+fn differs(expected: &Expected, place: &Partition, record: &Record, story: Option<&[Header]>) -> Option<String> {
     if *expected.topic != *place.topic {
         return Some(format!("topic {} instead of {}", place.topic, expected.topic));
     }
     match expected.partition {
         Some(number) if number != place.number => Some(format!("partition {} instead of {number}", place.number)),
-        _ => record.difference(&expected.record, dead_letter),
+        _ => record.difference(&expected.record, story),
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::order::Order;
 use crate::partition::{Partition, Partitions};
-use crate::record::{Id, Record};
+use crate::record::{Header, Id, Record};
 
 /// What must become of an input record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,12 @@ pub enum Fate {
     /// These outputs, in the order of their index; none where a plugin drops the record or a policy skips it.
     Produced(Vec<Expected>),
     /// The record itself, with further headers after its own.
-    DeadLetter(Expected),
+    DeadLetter {
+        /// The record, where it goes to.
+        letter: Expected,
+        /// What must be among those headers: who failed on the record, and how.
+        story: Vec<Header>,
+    },
 }
 
 /// An output that must come.
@@ -43,7 +48,8 @@ pub(crate) struct Input {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) offset: u64,
-    pub(crate) dead_letter: bool,
+    /// What a dead letter must tell, if it becomes one.
+    pub(crate) story: Option<Vec<Header>>,
     pub(crate) due: Vec<Due>,
 }
 
@@ -71,12 +77,12 @@ pub(crate) struct Arrival {
 
 impl Input {
     pub(crate) fn push(&mut self, offset: u64, fate: Fate) {
-        let (dead_letter, expected) = match fate {
-            Fate::Produced(outputs) => (false, outputs),
-            Fate::DeadLetter(output) => (true, vec![output]),
+        let (story, expected) = match fate {
+            Fate::Produced(outputs) => (None, outputs),
+            Fate::DeadLetter { letter, story } => (Some(story), vec![letter]),
         };
         let due = expected.into_iter().map(|expected| Due { expected, seen: 0, place: 0 }).collect();
-        self.entries.push(Entry { offset, dead_letter, due });
+        self.entries.push(Entry { offset, story, due });
     }
 
     /// The entry that causes an output of this id.

@@ -15,12 +15,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// In what `self`, which is there, differs from `expected`; where `story` is allowed, further headers may follow.
-    pub(crate) fn difference(&self, expected: &Record, story: bool) -> Option<String> {
-        let headers = match self.headers.get(..expected.headers.len()) {
-            Some(first) if story => first,
-            _ => &self.headers,
+    /// In what `self`, which is there, differs from `expected`; where it is to tell a story, further headers follow, with these
+    /// among them.
+    pub(crate) fn difference(&self, expected: &Record, story: Option<&[Header]>) -> Option<String> {
+        let (headers, told) = match story {
+            Some(_) => self.headers.split_at(expected.headers.len().min(self.headers.len())),
+            None => (&self.headers[..], &[][..]),
         };
+        let untold = story.and_then(|story| story.iter().find(|header| !told.contains(header)));
         if self.key != expected.key {
             Some(format!("key {} instead of {}", shown(&self.key), shown(&expected.key)))
         } else if self.value != expected.value {
@@ -30,7 +32,7 @@ impl Record {
         } else if self.timestamp != expected.timestamp {
             Some(format!("timestamp {:?} instead of {:?}", self.timestamp, expected.timestamp))
         } else {
-            None
+            untold.map(|header| format!("{} where {} is to be", listed(told), listed(std::slice::from_ref(header))))
         }
     }
 }

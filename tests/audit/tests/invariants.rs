@@ -62,12 +62,28 @@ fn violates(run: Run, invariants: &[Invariant]) -> Report {
     report
 }
 
+fn dead_letter(value: &str, reason: &str) -> Fate {
+    let letter = Expected { topic: "dead".into(), ..expected(value) };
+    Fate::DeadLetter { letter, story: vec![(b"reason".to_vec(), Some(reason.into()))] }
+}
+
+#[test]
+fn wrong_blame_is_found() {
+    let mut run = Run::new(Delivery::ExactlyOnce, 0);
+    run.input(0, dead_letter("0", "trap"));
+    let mut story = record("0");
+    story.headers.push((b"reason".to_vec(), Some(b"memory".to_vec())));
+    run.auditor.output(&Partition::new("dead", 0), 0, "p/in/0/0/0", &story);
+    run.commits(1);
+    violates(run, &[Invariant::Content]);
+}
+
 #[test]
 fn a_clean_run_is_clean() {
     for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
         let mut run = Run::new(delivery, 4);
         run.input(6, Fate::Produced(vec![]));
-        run.input(9, Fate::DeadLetter(Expected { topic: "dead".into(), ..expected("9") }));
+        run.input(9, dead_letter("9", "trap"));
         run.writes(0..2).commits(2).fault().writes(2..4).commits(4);
         let mut story = record("9");
         story.headers.push((b"reason".to_vec(), Some(b"trap".to_vec())));

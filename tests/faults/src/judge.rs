@@ -167,7 +167,7 @@ mod tests {
         for input in as_stored(inputs) {
             let due = match fate("run", &input)? {
                 Fate::Produced(due) => due,
-                Fate::DeadLetter(letter) => vec![letter],
+                Fate::DeadLetter { letter, .. } => vec![letter],
             };
             for (index, due) in due.into_iter().enumerate() {
                 let outputs = topics.entry(due.topic.to_string()).or_default();

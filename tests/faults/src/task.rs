@@ -44,7 +44,10 @@ pub fn fate(run: &str, input: &Record) -> Result<Fate> {
         Some(PASS) => Fate::Produced(vec![out(output(run), upper)]),
         Some(DROP) => Fate::Produced(Vec::new()),
         // By its key, and as it came in.
-        Some(REJECT) => Fate::DeadLetter(Expected { partition: None, ..out(dead(run), input.value.as_deref()) }),
+        Some(REJECT) => Fate::DeadLetter {
+            letter: Expected { partition: None, ..out(dead(run), input.value.as_deref()) },
+            story: vec![(b"sluicegate-failure".to_vec(), Some(b"rejected".to_vec()))],
+        },
         Some(ASIDE) => Fate::Produced(vec![out(aside(run), upper)]),
         Some(SPLIT) => Fate::Produced(vec![out(output(run), first), out(aside(run), upper), out(output(run), None)]),
         other => bail!("a record asks for {other:?}: {input:?}"),
@@ -63,7 +66,7 @@ mod tests {
         assign(&mut records);
         assert!(records.iter().all(|record| record.key.is_some() || record.header(HEADER) != Some(Some(REJECT))));
         let fates = records.iter().map(|record| fate("run", record)).collect::<Result<Vec<_>>>()?;
-        let dead = fates.iter().filter(|fate| matches!(fate, Fate::DeadLetter(_))).count();
+        let dead = fates.iter().filter(|fate| matches!(fate, Fate::DeadLetter { .. })).count();
         let of = |outputs: usize| {
             fates.iter().filter(|fate| matches!(fate, Fate::Produced(all) if all.len() == outputs)).count()
         };

@@ -1,5 +1,5 @@
 use sluicegate_audit::{Expected, Fate, Record};
-use sluicegate_core::{Action, Destination, Partition};
+use sluicegate_core::{Action, Destination, FailureKind, Partition};
 
 use crate::plan::Plan;
 use crate::plugin::{Emission, Saying, fingerprint, say};
@@ -15,14 +15,26 @@ pub(crate) fn fate(plan: &Plan, source: &Partition, record: &Record) -> Fate {
             let to = |named: Option<u32>| named.map_or(Destination::Default, Destination::Named);
             Fate::Produced(outputs.into_iter().map(|output| expected(to(output.to), output.record)).collect())
         }
-        Err(Action::DeadLetter) => Fate::DeadLetter(expected(Destination::DeadLetter, record.clone())),
+        Err(failed) if failed.then == Action::DeadLetter => Fate::DeadLetter {
+            letter: expected(Destination::DeadLetter, record.clone()),
+            story: [("sluicegate-stage", failed.stage), ("sluicegate-failure", failed.kind.name())]
+                .map(|(name, value)| (name.into(), Some(value.into())))
+                .into(),
+        },
         Err(_) => Fate::Produced(Vec::new()),
     }
 }
 
-/// The outputs of a record, in the order of their index: those that leave at an earlier stage come first. Or what
-/// follows from its first failure.
-fn outputs(plan: &Plan, record: &Record) -> Result<Vec<Emission>, Action> {
+/// The first failure of a record.
+struct Failed<'a> {
+    stage: &'a str,
+    kind: FailureKind,
+    then: Action,
+}
+
+/// The outputs of a record, in the order of their index: those that leave at an earlier stage come first. Or its first
+/// failure.
+fn outputs<'a>(plan: &'a Plan, record: &Record) -> Result<Vec<Emission>, Failed<'a>> {
     let mut leaving = Vec::new();
     let mut going = vec![Emission { to: None, record: record.clone() }];
     for number in 0..plan.stages.len() {
@@ -42,7 +54,7 @@ fn outputs(plan: &Plan, record: &Record) -> Result<Vec<Emission>, Action> {
     Ok(leaving)
 }
 
-fn emissions(plan: &Plan, number: usize, record: Record) -> Result<Vec<Emission>, Action> {
+fn emissions(plan: &Plan, number: usize, record: Record) -> Result<Vec<Emission>, Failed<'_>> {
     let stage = &plan.stages[number];
     let pass = |record| Ok(vec![Emission { to: None, record }]);
     match say(fingerprint(plan.salt, number, &record), &record, stage.failing, plan.named) {
@@ -51,7 +63,7 @@ fn emissions(plan: &Plan, number: usize, record: Record) -> Result<Vec<Emission>
         Saying::Fail(kind) => match stage.policy.action(kind) {
             // Whoever runs the pipeline mends the plugin, which then passes the record.
             Action::Stop => pass(record),
-            action => Err(action),
+            then => Err(Failed { stage: &stage.name, kind, then }),
         },
     }
 }
