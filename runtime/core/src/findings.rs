@@ -89,6 +89,15 @@ impl Conduct {
         self.failures.iter().sum()
     }
 
+    /// One failure of a batch was the record's own fault. If it was too slow for the deadline, so were the calls in which it was not
+    /// alone yet: none of the batch's counts.
+    pub(crate) fn forget(&mut self, kind: FailureKind) {
+        self.failures[kind as usize] -= 1;
+        if kind == FailureKind::Deadline {
+            self.overruns = 0;
+        }
+    }
+
     pub(crate) fn add(&mut self, other: &Conduct) {
         self.records += other.records;
         self.failures.iter_mut().zip(other.failures).for_each(|(sum, count)| *sum += count);

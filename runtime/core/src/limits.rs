@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 /// The bounds on what a plugin may make of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputLimits {
@@ -6,7 +8,8 @@ pub struct OutputLimits {
     /// `limits.output-bytes-per-record`: keys, values and headers of all outputs, inherited ones included. Each header counts
     /// ten bytes extra.
     pub bytes_per_record: usize,
-    /// The sink's own bounds.
+    /// The sink's own bounds: on all that goes there, which is what is sent to a named output and, of the last stage, whatever
+    /// it passes on or emits.
     pub sink: SinkLimits,
 }
 
@@ -25,8 +28,8 @@ impl SinkLimits {
     /// Takes everything.
     pub const NONE: SinkLimits = SinkLimits { bytes: usize::MAX, before_ms: u64::MAX, after_ms: u64::MAX };
 
-    /// The earliest and the latest timestamp that it takes at `now_ms`.
-    pub(crate) fn timestamps(&self, now_ms: i64) -> (i64, i64) {
-        (now_ms.saturating_sub_unsigned(self.before_ms), now_ms.saturating_add_unsigned(self.after_ms))
+    /// The timestamps that it takes at `now_ms`, beside [`NO_TIMESTAMP`](crate::NO_TIMESTAMP).
+    pub(crate) fn timestamps(&self, now_ms: i64) -> RangeInclusive<i64> {
+        now_ms.saturating_sub_unsigned(self.before_ms)..=now_ms.saturating_add_unsigned(self.after_ms)
     }
 }

@@ -1,10 +1,10 @@
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 
 use crate::batch::{Batch, Headers, NO_TIMESTAMP};
 use crate::column::{Column, INHERIT};
 use crate::emission::{Emission, Emissions};
 use crate::failure::{Failure, FailureKind};
-use crate::limits::{OutputLimits, SinkLimits};
+use crate::limits::OutputLimits;
 
 /// The outcome that drops a record: it emits no output.
 pub const EMIT_NONE: i32 = 0;
@@ -39,18 +39,25 @@ pub struct Valid(Outcomes);
 impl Outcomes {
     /// Checks everything that the host relies on: that reading these columns beside `input` cannot go out of bounds, that there
     /// are so many named `outputs`, and that no record makes anything that `limits` do not allow at `now_ms`, in milliseconds
-    /// since the Unix epoch.
+    /// since the Unix epoch. `feeds_sink`: what goes on from here, or is passed on, goes to the sink and not to another stage,
+    /// after which it may be smaller.
     ///
     /// # Errors
     /// [`FailureKind::Malformed`] or [`FailureKind::TooMuchOutput`], with what is wrong.
-    pub fn validate(self, input: &Batch, outputs: usize, limits: &OutputLimits, now_ms: i64) -> Result<Valid, Failure> {
+    pub fn validate(
+        self,
+        input: &Batch,
+        outputs: usize,
+        limits: &OutputLimits,
+        feeds_sink: bool,
+        now_ms: i64,
+    ) -> Result<Valid, Failure> {
         let emitted = self.check_counts(input, limits)?;
-        let malformed = |reason| Failure::new(FailureKind::Malformed, reason);
-        self.check_shape(emitted, outputs).map_err(malformed)?;
-        self.check_timestamps(&limits.sink, now_ms).map_err(malformed)?;
+        self.check_shape(emitted, outputs).map_err(|reason| Failure::new(FailureKind::Malformed, reason))?;
         let valid = Valid(self);
-        if emitted > 0 {
-            valid.check_bytes(input, limits)?;
+        let timestamps = limits.sink.timestamps(now_ms);
+        if (emitted > 0 || feeds_sink) && !valid.fits_as_a_whole(input, limits, &timestamps) {
+            valid.check_each(input, limits, feeds_sink, &timestamps)?;
         }
         Ok(valid)
     }
@@ -120,61 +127,52 @@ impl Outcomes {
         self.headers.keys.validate("headers.keys", false)?;
         self.headers.values.validate("headers.values", false)
     }
-
-    /// The sink would refuse such an output, and end the pipeline.
-    fn check_timestamps(&self, limits: &SinkLimits, now_ms: i64) -> Result<(), String> {
-        let (mut least, mut most) = (i64::MAX, i64::MIN);
-        for &timestamp in &self.timestamps {
-            least = least.min(if timestamp == NO_TIMESTAMP { i64::MAX } else { timestamp });
-            most = most.max(timestamp);
-        }
-        let (earliest, latest) = limits.timestamps(now_ms);
-        if most > latest {
-            return Err(format!("timestamps: {most} is later than {latest}, the latest that the sink takes now"));
-        }
-        if least < earliest {
-            return Err(format!(
-                "timestamps: {least} is earlier than {earliest}, the earliest that the sink takes now"
-            ));
-        }
-        Ok(())
-    }
 }
 
 impl Valid {
-    fn check_bytes(&self, input: &Batch, limits: &OutputLimits) -> Result<(), Failure> {
-        let own = self.keys.data.len() + self.values.data.len() + self.headers.cost();
-        let most = limits.bytes_per_record.min(limits.sink.bytes);
-        let single = self.outcomes.iter().all(|outcome| *outcome <= 1);
-        if single && own + input.cost() <= most {
-            return Ok(()); // The whole batch, inherited bytes included, fits what one record may make.
-        }
+    /// Whether the batch with all outputs, inherited bytes included, would be allowed as those of one record. Nearly always it is.
+    fn fits_as_a_whole(&self, input: &Batch, limits: &OutputLimits, timestamps: &RangeInclusive<i64>) -> bool {
+        // All are looked at, even after one that does not fit: that can be done several at once.
+        let fit = |column: &[i64]| {
+            column.iter().fold(true, |fit, time| fit & (*time == NO_TIMESTAMP || timestamps.contains(time)))
+        };
+        let bytes = input.cost() + self.keys.data.len() + self.values.data.len() + self.headers.cost();
+        bytes <= limits.bytes_per_record.min(limits.sink.bytes)
+            && self.outcomes.iter().all(|outcome| *outcome <= 1)
+            && fit(&input.timestamps)
+            && fit(&self.timestamps)
+    }
+
+    fn check_each(
+        &self,
+        input: &Batch,
+        limits: &OutputLimits,
+        feeds_sink: bool,
+        timestamps: &RangeInclusive<i64>,
+    ) -> Result<(), Failure> {
+        let check = |emission: &Emission<'_>| match feeds_sink || emission.to.is_some() {
+            true => check_sink(emission, limits.sink.bytes, timestamps),
+            false => Ok(()),
+        };
         let mut emissions = self.emissions();
         for (row, &outcome) in input.rows().zip(&self.outcomes) {
+            if outcome == PASS {
+                check(&Emission::pass(&row))?;
+            }
             let mut total = 0usize;
             for _ in 0..outcome.max(0) {
                 let emission = emissions.next(&row);
-                let bytes = emission.bytes();
-                total = total.saturating_add(bytes);
-                if bytes > limits.sink.bytes || total > limits.bytes_per_record {
-                    return Err(too_many_bytes(bytes, total, limits));
+                check(&emission)?;
+                total = total.saturating_add(emission.bytes());
+                if total > limits.bytes_per_record {
+                    let limit = limits.bytes_per_record;
+                    let reason =
+                        format!("at least {total} bytes for one record; limits.output-bytes-per-record is {limit}");
+                    return Err(Failure::new(FailureKind::TooMuchOutput, reason));
                 }
             }
         }
         Ok(())
-    }
-
-    /// Checks that the sink takes what is passed on. Only of the last stage: after any other it may yet become smaller.
-    ///
-    /// # Errors
-    /// [`FailureKind::TooMuchOutput`].
-    pub(crate) fn check_passed(&self, input: &Batch, limits: &OutputLimits) -> Result<(), Failure> {
-        if input.cost() <= limits.sink.bytes {
-            return Ok(());
-        }
-        let passed = input.rows().zip(&self.outcomes).filter(|(_, outcome)| **outcome == PASS);
-        let largest = passed.map(|(row, _)| Emission::pass(&row).bytes()).max().unwrap_or(0);
-        if largest > limits.sink.bytes { Err(too_many_bytes(largest, largest, limits)) } else { Ok(()) }
     }
 
     /// Whether every record goes on as it came.
@@ -201,19 +199,29 @@ impl Deref for Valid {
     }
 }
 
-fn too_many_bytes(bytes: usize, total: usize, limits: &OutputLimits) -> Failure {
-    let reason = if bytes > limits.sink.bytes {
-        format!("an output of {bytes} bytes; the sink takes {} in one record", limits.sink.bytes)
+/// The sink would refuse the rest, and end the pipeline.
+fn check_sink(emission: &Emission<'_>, bytes_max: usize, timestamps: &RangeInclusive<i64>) -> Result<(), Failure> {
+    let (bytes, time) = (emission.bytes(), emission.timestamp);
+    if bytes > bytes_max {
+        let reason = format!("an output of {bytes} bytes; the sink takes {bytes_max} in one record");
+        return Err(Failure::new(FailureKind::TooMuchOutput, reason));
+    }
+    if time == NO_TIMESTAMP || timestamps.contains(&time) {
+        return Ok(());
+    }
+    let (earliest, latest) = (timestamps.start(), timestamps.end());
+    let reason = if time > *latest {
+        format!("an output's timestamp, {time}, is later than {latest}, the latest that the sink takes now")
     } else {
-        let limit = limits.bytes_per_record;
-        format!("at least {total} bytes for one record; limits.output-bytes-per-record is {limit}")
+        format!("an output's timestamp, {time}, is earlier than {earliest}, the earliest that the sink takes now")
     };
-    Failure::new(FailureKind::TooMuchOutput, reason)
+    Err(Failure::new(FailureKind::Malformed, reason))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::limits::SinkLimits;
     use proptest::prelude::*;
 
     const NOW_MS: i64 = 1_000_000;
@@ -228,25 +236,25 @@ pub(crate) mod tests {
         let limits =
             OutputLimits { outputs_per_record: u32::MAX, bytes_per_record: usize::MAX, sink: SinkLimits::NONE };
         let input = input(outcomes.outcomes.len());
-        outcomes.validate(&input, 2, &limits, NOW_MS).expect("valid outcomes")
+        outcomes.validate(&input, 2, &limits, true, NOW_MS).expect("valid outcomes")
     }
 
     fn input(records: usize) -> Batch {
         let mut batch = Batch::default();
         for offset in 0..records as u64 {
-            batch.push(offset, 0, Some(b"key"), Some(b"value"));
+            batch.push(offset, NOW_MS, Some(b"key"), Some(b"value"));
         }
         batch
     }
 
     fn kind(outcomes: &Outcomes, input: &Batch) -> Option<FailureKind> {
-        outcomes.clone().validate(input, 2, &LIMITS, NOW_MS).err().map(|failure| failure.kind)
+        outcomes.clone().validate(input, 2, &LIMITS, true, NOW_MS).err().map(|failure| failure.kind)
     }
 
     #[test]
     fn limits_count_inherited_bytes_too() {
         let mut batch = Batch::default();
-        batch.push(0, 0, None, Some(&[7; 40]));
+        batch.push(0, NOW_MS, None, Some(&[7; 40]));
         let inherit = |n: i32| Outcomes {
             outcomes: vec![n],
             keys: Column { data: vec![], lengths: vec![INHERIT; n as usize] },
@@ -258,49 +266,74 @@ pub(crate) mod tests {
         assert_eq!(kind(&inherit(4), &batch), Some(FailureKind::TooMuchOutput));
     }
 
+    /// What is wrong with records of these timestamps, whose outcomes are these.
+    fn refusal(
+        times: &[i64],
+        outcomes: Outcomes,
+        feeds_sink: bool,
+        limits: &OutputLimits,
+        now_ms: i64,
+    ) -> Option<Failure> {
+        let mut batch = input(times.len());
+        batch.timestamps = times.to_vec();
+        outcomes.validate(&batch, 2, limits, feeds_sink, now_ms).err()
+    }
+
+    fn inheriting(outputs: usize) -> Outcomes {
+        let inherited = Column { data: vec![], lengths: vec![INHERIT; outputs] };
+        Outcomes { outcomes: vec![1; outputs], keys: inherited.clone(), values: inherited, ..Outcomes::default() }
+    }
+
     #[test]
-    fn timestamps_that_the_sink_refuses_are_malformed() {
-        let of = |timestamps: &[i64], limits: &OutputLimits, now_ms: i64| {
-            let inherited = Column { data: vec![], lengths: vec![INHERIT; timestamps.len()] };
-            let outcomes = Outcomes {
-                outcomes: vec![1; timestamps.len()],
-                timestamps: timestamps.to_vec(),
-                keys: inherited.clone(),
-                values: inherited,
-                ..Outcomes::default()
-            };
-            let result = outcomes.validate(&input(timestamps.len()), 2, limits, now_ms);
-            result.map(drop).map_err(|failure| (failure.kind, failure.reason))
+    fn timestamps_that_the_sink_refuses_are_malformed_wherever_they_come_from() {
+        let pass = |records: usize| Outcomes { outcomes: vec![PASS; records], ..Outcomes::default() };
+        let ways = |times: &[i64], feeds_sink: bool, limits: &OutputLimits, now_ms: i64| {
+            let set = Outcomes { timestamps: times.to_vec(), ..inheriting(times.len()) };
+            let routed = Outcomes { to: vec![1; times.len()], ..inheriting(times.len()) };
+            let own = vec![now_ms; times.len()];
+            [(&*own, set), (times, inheriting(times.len())), (times, pass(times.len())), (times, routed)]
+                .map(|(records, outcomes)| refusal(records, outcomes, feeds_sink, limits, now_ms))
         };
-        assert_eq!(of(&[NOW_MS - 1000, NO_TIMESTAMP, NOW_MS + 10], &LIMITS, NOW_MS), Ok(()));
-        assert_eq!(of(&[NO_TIMESTAMP], &LIMITS, NOW_MS), Ok(()));
+        let fine = [NOW_MS - 1000, NO_TIMESTAMP, NOW_MS + 10];
+        assert_eq!(ways(&fine, true, &LIMITS, NOW_MS), [const { None }; 4]);
         for (bad, word) in [(NOW_MS + 11, "later"), (NOW_MS - 1001, "earlier"), (i64::MAX, "later"), (-1, "earlier")] {
-            let (kind, reason) = of(&[NOW_MS, bad], &LIMITS, NOW_MS).unwrap_err();
-            assert!(
-                kind == FailureKind::Malformed && reason.contains(word) && reason.contains(&bad.to_string()),
-                "{reason}"
-            );
+            for refused in ways(&[NOW_MS, bad], true, &LIMITS, NOW_MS) {
+                let Failure { kind, reason } = refused.expect("a refusal");
+                let told = reason.contains(word) && reason.contains(&bad.to_string());
+                assert!(kind == FailureKind::Malformed && told, "{reason}");
+            }
+            // Another stage may set another, but for what leaves the pipeline here.
+            let early = ways(&[NOW_MS, bad], false, &LIMITS, NOW_MS).map(|refused| refused.is_some());
+            assert_eq!(early, [false, false, false, true]);
         }
         let any = OutputLimits { sink: SinkLimits::NONE, ..LIMITS };
-        for now_ms in [0, i64::MAX, i64::MIN] {
-            assert_eq!(of(&[i64::MAX, i64::MIN + 1, NO_TIMESTAMP], &any, now_ms), Ok(()));
+        for now_ms in [0, i64::MAX, i64::MIN + 1] {
+            assert_eq!(ways(&[i64::MAX, i64::MIN + 1, NO_TIMESTAMP], true, &any, now_ms), [const { None }; 4]);
         }
     }
 
     #[test]
-    fn what_is_passed_on_has_to_fit_the_sink() {
+    fn what_goes_to_the_sink_has_to_fit_it() {
         let mut batch = Batch::default();
         for length in [20, 60, 20] {
-            batch.push(0, 0, None, Some(&[7; 60][..length]));
+            batch.push(0, NOW_MS, None, Some(&[7; 60][..length]));
         }
-        let check = |outcomes: [i32; 3]| {
-            let reasons = vec![String::new(); outcomes.iter().filter(|outcome| **outcome == REJECT).count()];
-            let outcomes = valid(Outcomes { outcomes: outcomes.to_vec(), reasons, ..Outcomes::default() });
-            outcomes.check_passed(&batch, &LIMITS).err().map(|failure| failure.kind)
+        let limits = OutputLimits { sink: SinkLimits { bytes: 48, ..SinkLimits::NONE }, ..LIMITS };
+        let check = |outcomes: Outcomes, feeds_sink| {
+            outcomes.validate(&batch, 2, &limits, feeds_sink, NOW_MS).err().map(|failure| failure.kind)
         };
-        assert_eq!(check([PASS, PASS, PASS]), Some(FailureKind::TooMuchOutput));
-        assert_eq!(check([PASS, EMIT_NONE, PASS]), None);
-        assert_eq!(check([PASS, REJECT, PASS]), None);
+        let only = |outcomes: [i32; 3]| {
+            let reasons = vec![String::new(); outcomes.iter().filter(|outcome| **outcome == REJECT).count()];
+            Outcomes { outcomes: outcomes.to_vec(), reasons, ..Outcomes::default() }
+        };
+        let too_much = Some(FailureKind::TooMuchOutput);
+        assert_eq!(check(only([PASS, PASS, PASS]), true), too_much);
+        assert_eq!(check(only([PASS, PASS, PASS]), false), None);
+        assert_eq!(check(only([PASS, EMIT_NONE, PASS]), true), None);
+        assert_eq!(check(only([PASS, REJECT, PASS]), true), None);
+        assert_eq!((check(inheriting(3), true), check(inheriting(3), false)), (too_much, None));
+        let routed = Outcomes { to: vec![-1, 1, -1], ..inheriting(3) };
+        assert_eq!(check(routed, false), too_much);
     }
 
     #[test]
@@ -317,7 +350,7 @@ pub(crate) mod tests {
             ..Outcomes::default()
         };
         let mut batch = Batch::default();
-        batch.push(0, 0, None, None);
+        batch.push(0, NOW_MS, None, None);
         assert_eq!(kind(&emit(empty(4)), &batch), None);
         assert_eq!(kind(&emit(empty(5)), &batch), Some(FailureKind::TooMuchOutput));
         batch.headers = empty(5);
@@ -361,7 +394,7 @@ pub(crate) mod tests {
             let rejected = outcomes.iter().filter(|outcome| **outcome == REJECT).count();
             let reasons = vec![String::new(); rejected];
             let hostile = Outcomes { outcomes, reasons, to, timestamps: vec![], keys, values, headers };
-            if let Ok(valid) = hostile.validate(&batch, 2, &LIMITS, NOW_MS) {
+            if let Ok(valid) = hostile.validate(&batch, 2, &LIMITS, true, NOW_MS) {
                 let mut emissions = valid.emissions();
                 for (row, outcome) in batch.rows().zip(&valid.outcomes) {
                     for _ in 0..(*outcome).max(0) {

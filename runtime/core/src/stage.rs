@@ -130,6 +130,10 @@ impl Stage {
         &self.terms.policy
     }
 
+    pub(crate) fn limits(&self) -> &OutputLimits {
+        &self.terms.limits
+    }
+
     pub(crate) fn transform(&self) -> &dyn Transform {
         self.live.transform()
     }

@@ -191,7 +191,11 @@ impl Worker {
                 result => result?,
             }
         }
-        self.finish()
+        match self.finish() {
+            // What is undone is read by the worker that goes on over these seams.
+            Err(error) if error.kind == ErrorKind::Rewind && !stop.requested() => self.rewind(error),
+            result => result,
+        }
     }
 
     fn turn(&mut self) -> Result<(), Error> {

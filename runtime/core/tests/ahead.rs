@@ -44,6 +44,17 @@ fn no_partition_waits_for_the_end_of_anothers_backlog() {
     }
 }
 
+/// What waits has memory beside the budget, and more so where there are many partitions.
+#[test]
+fn no_more_waits_than_a_commit_has_time_to_run() {
+    let batches = (0..60).map(|batch| Event::Records(batch % 20, vec!["a"])).collect();
+    let (result, world, _) = run_committing(1, 0, batches);
+    result.unwrap();
+    let world = world.borrow();
+    let waiting = world.read.iter().zip(&world.committed).map(|(read, done)| read - *done as u64);
+    assert_eq!(waiting.max(), Some(8));
+}
+
 #[test]
 fn where_nothing_waits_a_transaction_is_committed_sooner() {
     let batch = |value| Event::Records(0, vec![value]);

@@ -145,6 +145,21 @@ fn what_both_fail_on_is_nobodys_failure() {
     assert_eq!((findings.report().candidate.failed(), findings.report().live.failed()), (0, 0));
 }
 
+/// Halving makes many slow calls of one such record, with a canary as without.
+#[test]
+fn what_both_hang_on_ends_no_candidate() {
+    let all = Share { points: 10_000, of_keys: true };
+    for role in [Role::Shadow, Role::Canary(all)] {
+        let findings = Arc::new(Findings::default());
+        let batches = (0..2).map(|_| Event::Records(0, vec!["a", "b", "c", "hang", "d"]));
+        let script = [try_out("2", false, role, &findings)].into_iter().chain(batches).collect();
+        run("1", 0, script).0.unwrap();
+        let report = findings.report();
+        assert_eq!((report.ended, report.candidate.records), (None, 10), "{role:?}");
+        assert!(role == Role::Shadow || report.candidate.overruns + report.live.overruns == 0, "{role:?}");
+    }
+}
+
 #[test]
 fn a_canary_that_fails_on_everything_ends_within_its_batch_and_loses_nothing() {
     let findings = Arc::new(Findings::default());

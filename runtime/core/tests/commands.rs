@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use script::{Event, RETIRED, Stamp, run, tell};
+use script::{Event, RETIRED, Stamp, run, run_refused_at_its_end, tell};
 use sluicegate_core::*;
 
 fn second() -> Command {
@@ -108,6 +108,15 @@ fn another_worker_goes_on_over_the_same_seams_with_what_waited() {
     heirs.sort();
     assert_eq!(heirs, ["b.heir", "c.heir", "trap.heir"], "nothing that was read is lost, and nothing is done twice");
     assert_eq!(world.aborted, 0);
+}
+
+/// Or else one change of the group would cause another.
+#[test]
+fn a_group_between_two_generations_does_not_end_a_handover() {
+    let script = vec![Event::Records(0, vec!["a"]), tell(|| Command::HandOver), Event::Records(1, vec!["b"])];
+    let (result, world) = run_refused_at_its_end(ErrorKind::Rewind, script);
+    result.unwrap();
+    assert_eq!((world.borrow().aborted, world.borrow().committed.len()), (1, 0));
 }
 
 #[test]

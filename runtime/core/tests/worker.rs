@@ -159,6 +159,17 @@ fn a_slow_plugin_leaves_turns_to_the_group_and_to_other_partitions() {
     assert_eq!(tally.records_in, 18);
 }
 
+/// Half of a batch may be to blame, and each of its records needs an instance of its own.
+#[test]
+fn so_does_a_plugin_that_is_slow_to_start_again() {
+    let world = Rc::new(World { renewal_ms: 600, ..World::default() });
+    let rule = Rule { retries: 0, backoff: Duration::ZERO, then: Action::Skip };
+    let traps = (0..20).map(|offset| (offset, "trap")).chain([(20, "a")]).collect();
+    let events = vec![Event::Records(traps), Event::Of(1, vec![(0, "d")])];
+    run_by(&world, Delivery::ExactlyOnce, rule, 1, events).0.unwrap();
+    assert_eq!(*world.written.borrow(), ["D@0.0", "A@20.0"]);
+}
+
 #[test]
 fn a_plugin_is_given_no_more_at_once_than_it_takes() {
     for (rows_max, calls) in [(2, 3), (5, 1), (1, 5), (0, 5)] {
@@ -180,6 +191,18 @@ fn a_record_that_is_passed_on_and_too_large_for_the_sink_is_its_policys_matter()
         assert_eq!(*world.written.borrow(), ["pass1@0.0", "pass2@2.0"]);
         assert_eq!((tally.skipped, world.committed.borrow().len()), (1, 1));
     }
+}
+
+/// One record of a device with a wrong clock is not to end the pipeline.
+#[test]
+fn a_record_whose_own_timestamp_the_sink_refuses_is_a_dead_letter_without_one() {
+    let world = Rc::new(World { latest: Some(6), ..World::default() });
+    let events = vec![records(&["pass", "a", "drop"])];
+    run(&world, Delivery::ExactlyOnce, Action::DeadLetter, 1, events).0.unwrap();
+    let written = world.written.borrow();
+    assert!(written.iter().all(|line| line.contains("malformed an output's timestamp, 7, is later than 6")));
+    assert!(written[0].starts_with("dead:pass@0") && written[1].starts_with("dead:a@1"), "{written:?}");
+    assert_eq!(*world.timestamps.borrow(), [NO_TIMESTAMP; 2]);
 }
 
 #[test]

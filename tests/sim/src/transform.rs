@@ -127,6 +127,8 @@ impl Transform for SimTransform {
     }
 
     fn renew(&mut self) -> Result<(), Error> {
+        // Instantiation and configuration are the plugin's code too.
+        self.world.pass(self.plan().deadline / 4);
         self.world.step(&self.seat, Step::Renew)
     }
 

@@ -91,6 +91,9 @@ impl Trying {
         if self.is_canary() {
             let (live, canary) = conducts(input.len(), result);
             self.findings.add(&live, &canary);
+            if result.failed().iter().any(|(row, _)| result.split.makers.get(*row) == Some(&Maker::LiveAfterCanary)) {
+                self.live.forgive();
+            }
             return true;
         }
         self.shadow.clear();
@@ -98,6 +101,10 @@ impl Trying {
         if let Err(error) = self.live.run(terms, input, &mut self.shadow, clock) {
             self.findings.end(error.message);
             return false;
+        }
+        if self.shadow.failed.iter().any(|(row, _)| result.failed().binary_search_by_key(row, |(row, _)| *row).is_ok())
+        {
+            self.live.forgive();
         }
         let records = input.len() as u64;
         self.findings.add(&conduct(records, &result.live), &conduct(records, &self.shadow));
@@ -126,12 +133,12 @@ fn conducts(records: usize, result: &StageResult) -> (Conduct, Conduct) {
     }
     let mut on_canarys_share = Vec::new();
     for (row, failure) in result.failed().iter().filter(|(row, _)| makers[*row] != Maker::Live) {
-        of_live.failures[failure.kind as usize] -= 1;
+        of_live.forget(failure.kind);
         on_canarys_share.push(*row);
     }
     for (place, failure) in &canary.failed {
         if on_canarys_share.binary_search(&given[*place]).is_ok() {
-            of_canary.failures[failure.kind as usize] -= 1;
+            of_canary.forget(failure.kind);
         }
     }
     (of_live, of_canary)

@@ -12,8 +12,8 @@ use super::{Ran, Terms};
 
 /// After calls that took this long in total, the worker attends to its group, its commit and its commands before the next.
 pub const TURN_MAX: Duration = Duration::from_secs(1);
-/// How long a candidate, which leaves no turns, may hold a worker up: with all of its failed calls together, and with one batch
-/// before a further call.
+/// How long a candidate, which leaves no turns, may hold a worker up: with one batch before a further call, and with its failed
+/// calls and the fresh instances after them since the last batch with a record that the live plugin failed on too.
 const LOST_MAX: Duration = Duration::from_secs(5);
 
 /// One live instance, and what was learned of it.
@@ -26,7 +26,7 @@ pub(super) struct Live {
     failures: u32,
     /// A candidate's records are not tried again, and its time is limited.
     is_candidate: bool,
-    /// How long its failed calls took.
+    /// How long a candidate's failed calls took, and the fresh instances after them.
     lost: Duration,
     slice: Batch,
 }
@@ -66,6 +66,11 @@ impl Live {
         self.failures = 0;
     }
 
+    /// What was lost until now is not this candidate's fault.
+    pub(super) fn forgive(&mut self) {
+        self.lost = Duration::ZERO;
+    }
+
     /// Lays out how a batch of so many records is to be run.
     pub(super) fn plan(&self, len: usize, part: &mut Part) {
         self.pace.split(len, self.transform.rows_max(), &mut part.todo);
@@ -101,9 +106,9 @@ impl Live {
                 }
                 Err(failure) => failure,
             };
-            self.check_lost(terms, &failure)?;
             let was_used = std::mem::take(&mut self.is_used);
-            self.transform.renew().map_err(|error| error.within(&format!("stage '{}'", terms.name)))?;
+            self.renew(terms, part, clock)?;
+            self.check_lost(terms, &failure)?;
             match self.next(terms, failure.kind, rows.len(), was_used, part.retries) {
                 Next::Halves => {
                     let middle = rows.start + rows.len() / 2;
@@ -168,11 +173,17 @@ impl Live {
         }
         self.pace.learn(terms.deadline, batch.len(), took);
         self.is_used = true;
-        let outcomes = outcomes.validate(batch, terms.outputs, &terms.limits, clock.unix_ms())?;
-        if terms.feeds_sink {
-            outcomes.check_passed(batch, &terms.limits)?;
-        }
-        Ok(outcomes)
+        outcomes.validate(batch, terms.outputs, &terms.limits, terms.feeds_sink, clock.unix_ms())
+    }
+
+    /// Puts a fresh instance in the place of one that failed. Its time is the plugin's: instantiation and configuration are its code.
+    fn renew(&mut self, terms: &Terms, part: &mut Part, clock: &dyn Clock) -> Result<(), Error> {
+        let start = clock.now();
+        let renewed = self.transform.renew().map_err(|error| error.within(&format!("stage '{}'", terms.name)));
+        let took = clock.now().saturating_sub(start);
+        part.took += took;
+        self.lost += took;
+        renewed
     }
 
     /// Tells a broken plugin from a few bad records.

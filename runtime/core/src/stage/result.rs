@@ -25,7 +25,7 @@ pub(super) struct Part {
     pub(super) todo: Vec<Range<usize>>,
     /// How often the next one, a record that failed alone, was tried again.
     pub(super) retries: u32,
-    /// The time in calls.
+    /// The time in calls, and for a fresh instance after each that failed.
     pub(super) took: Duration,
     /// Calls that took longer than the deadline.
     pub(super) overruns: u64,

@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::seams::{Clock, Source};
 use crate::stage::Ran;
 
-/// As many batches as are run in the hundredth of a second or two that a commit takes.
+/// As many batches as are run in the hundredth of a second or two that a commit takes. No more wait than that: each holds its
+/// input, and whatever came of it, beside the budget.
 const BATCHES_MAX: usize = 8;
 
 /// The parts of a worker that take no part in a commit.
@@ -31,7 +32,10 @@ impl Worker {
     pub(super) fn commit_outputs(&mut self, meanwhile: Meanwhile) -> (Result<(), Error>, Option<Error>) {
         let Worker { source, chain, clock, parked, lag, transaction, progress, .. } = self;
         let (source, clock) = (&mut **source, &**clock);
-        let left = if meanwhile == Meanwhile::RunAhead { BATCHES_MAX } else { 0 };
+        let left = match meanwhile {
+            Meanwhile::RunAhead => BATCHES_MAX.saturating_sub(parked.len()),
+            Meanwhile::Wait => 0,
+        };
         let mut ahead = Ahead { source, chain, clock, parked, lag, left, error: None };
         let committed = transaction.commit_while(&progress.ends(), &mut || ahead.go_on());
         (committed, ahead.error)
@@ -49,7 +53,7 @@ impl Ahead<'_> {
             self.left = 0;
             false
         });
-        self.left -= usize::from(ran);
+        self.left = self.left.saturating_sub(usize::from(ran));
         ran
     }
 
@@ -62,7 +66,7 @@ impl Ahead<'_> {
         let ran = self.chain.run(&batch, &mut passage, self.clock)?;
         if ran != Ran::Done {
             // Slow, or in trouble: the commit is not to wait for more of it.
-            self.left = 1;
+            self.left = 0;
         }
         let mut due = self.clock.now();
         if let Ran::RetryAfter(wait) = ran {

@@ -1,6 +1,7 @@
 //! What came of a batch, on its way to the sink.
 
 use super::Worker;
+use crate::batch::NO_TIMESTAMP;
 use crate::chain::FailedRecord;
 use crate::error::{Error, ErrorKind};
 use crate::letter::Story;
@@ -69,7 +70,8 @@ impl Worker {
         let mut rows = self.batch.rows().enumerate();
         for failed in self.passage.failed() {
             self.meters.add_failure(failed.stage, failed.failure.kind);
-            if self.chain.stage(failed.stage).policy().action(failed.failure.kind) == Action::Skip {
+            let stage = self.chain.stage(failed.stage);
+            if stage.policy().action(failed.failure.kind) == Action::Skip {
                 tally.skipped += 1;
                 continue;
             }
@@ -77,13 +79,16 @@ impl Worker {
                 continue;
             };
             let story = self.story(failed).into_headers();
+            // Its own, unless that would be refused here too.
+            let taken = stage.limits().sink.timestamps(self.clock.unix_ms()).contains(&record.timestamp);
+            let timestamp = if taken { record.timestamp } else { NO_TIMESTAMP };
             self.sink.write(
                 &Output {
                     to: Destination::DeadLetter,
                     source: &self.batch.partition,
                     offset: record.offset,
                     index: 0,
-                    timestamp: record.timestamp,
+                    timestamp,
                     key: record.key,
                     value: record.value,
                     headers: record.headers,

@@ -13,6 +13,10 @@ use sluicegate_core::*;
 pub(crate) struct World {
     pub(crate) input: RefCell<VecDeque<Event>>,
     pub(crate) written: RefCell<Vec<String>>,
+    /// The timestamp of each.
+    pub(crate) timestamps: RefCell<Vec<i64>>,
+    /// The latest timestamp that the sink takes, where there is one. Now is 0, and records have 7.
+    pub(crate) latest: Option<u64>,
     pub(crate) committed: RefCell<Vec<String>>,
     pub(crate) aborts: Cell<usize>,
     pub(crate) released: Cell<usize>,
@@ -20,6 +24,8 @@ pub(crate) struct World {
     pub(crate) unacknowledged: RefCell<Vec<Ticket>>,
     pub(crate) now_ms: Cell<u64>,
     pub(crate) renewals: Cell<usize>,
+    /// How long each takes.
+    pub(crate) renewal_ms: u64,
     /// Values that the instance has kept since it was renewed.
     pub(crate) kept: Cell<usize>,
     pub(crate) calls: Cell<usize>,
@@ -169,6 +175,7 @@ impl Transform for FakeTransform {
 
     fn renew(&mut self) -> Result<(), Error> {
         self.0.renewals.set(self.0.renewals.get() + 1);
+        self.0.now_ms.set(self.0.now_ms.get() + self.0.renewal_ms);
         self.0.kept.set(0);
         Ok(())
     }
@@ -200,6 +207,7 @@ impl Sink for FakeSink {
             }
         };
         self.0.written.borrow_mut().push(line);
+        self.0.timestamps.borrow_mut().push(output.timestamp);
         self.0.unacknowledged.borrow_mut().push(ticket);
         Ok(())
     }
@@ -278,7 +286,7 @@ pub(crate) fn run_by(
     let limits = OutputLimits {
         outputs_per_record: 10,
         bytes_per_record: 1 << 20,
-        sink: SinkLimits { bytes: 1 << 20, ..SinkLimits::NONE },
+        sink: SinkLimits { bytes: 1 << 20, after_ms: world.latest.unwrap_or(u64::MAX), ..SinkLimits::NONE },
     };
     let stage = |number: usize| {
         let transform = Box::new(FakeTransform(Rc::clone(world), Identity::default()));

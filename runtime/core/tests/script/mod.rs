@@ -112,7 +112,8 @@ thread_local! {
     static TAKEN: Cell<Duration> = Cell::default();
 }
 
-/// Puts its version behind each value; traps on `trap`, if it does not know better. Version `slow` takes 600 ms a record.
+/// Puts its version behind each value; traps on `trap`, if it does not know better, and takes a second to fail on `hang`. Version
+/// `slow` takes 600 ms a record.
 pub(crate) struct Stamp {
     identity: Identity,
     knows_traps: bool,
@@ -136,6 +137,10 @@ impl Transform for Stamp {
             let value = std::str::from_utf8(row.value.unwrap_or_default()).unwrap();
             if value == "trap" && !self.knows_traps {
                 return Err(Failure::new(FailureKind::Trap, "boom"));
+            }
+            if value == "hang" {
+                TAKEN.set(TAKEN.get() + Duration::from_secs(1));
+                return Err(Failure::new(FailureKind::Deadline, "too slow"));
             }
             outcomes.outcomes.push(1);
             outcomes.keys.lengths.push(INHERIT);
@@ -245,6 +250,14 @@ pub(crate) fn run_refused(kind: ErrorKind, script: Vec<Event>) -> Error {
     shared.borrow_mut().refusal = Some(kind);
     let commit = CommitEvery { records: 1, ..NEVER };
     run_shared(shared, commit, &["1"], 0, script, |worker| worker).0.unwrap_err()
+}
+
+/// The same, where there is none before a worker's end.
+pub(crate) fn run_refused_at_its_end(kind: ErrorKind, script: Vec<Event>) -> (Result<(), Error>, Shared) {
+    let shared = Shared::default();
+    shared.borrow_mut().refusal = Some(kind);
+    let (result, shared, _) = run_shared(shared, NEVER, &["1"], 0, script, |worker| worker);
+    (result, shared)
 }
 
 /// The same, with a commit at this interval.

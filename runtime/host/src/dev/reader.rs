@@ -42,7 +42,7 @@ pub(super) fn run(
     };
     let mut outcomes = Outcomes::default();
     transform.process(batch, &mut outcomes)?;
-    let outcomes = outcomes.validate(batch, file.outputs.len(), &limits, 0)?;
+    let outcomes = outcomes.validate(batch, file.outputs.len(), &limits, true, 0)?;
     let mut reader = Reader::new(&outcomes, &file.outputs);
     Ok(batch.rows().zip(&outcomes.outcomes).map(|(row, outcome)| reader.next(&row, *outcome)).collect())
 }

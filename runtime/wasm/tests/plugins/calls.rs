@@ -22,7 +22,7 @@ fn a_batch_in_one_call() {
     let mut outcomes = Outcomes::default();
     for _ in 0..3 {
         hostile.process(&input, &mut outcomes).unwrap();
-        let outcomes = std::mem::take(&mut outcomes).validate(&input, 2, &LIMITS, 0).unwrap();
+        let outcomes = std::mem::take(&mut outcomes).validate(&input, 2, &LIMITS, true, 0).unwrap();
         assert_eq!(outcomes.outcomes, [1, 0, PASS, REJECT, 1]);
         assert_eq!(outcomes.reasons, ["not\\nthis one"]);
         assert_eq!((&outcomes.values.data[..], &outcomes.values.lengths[..]), (&b"ABC"[..], &[3, 0][..]));
@@ -40,7 +40,7 @@ fn a_record_a_call() {
     input.push_header(b"\xff", Some(b"v"));
     let mut outcomes = Outcomes::default();
     single.process(&input, &mut outcomes).unwrap();
-    let outcomes = outcomes.validate(&input, 2, &LIMITS, 0).unwrap();
+    let outcomes = outcomes.validate(&input, 2, &LIMITS, true, 0).unwrap();
     assert_eq!(outcomes.outcomes, [1, 0, PASS, REJECT, 1, 2, 1]);
     assert_eq!(outcomes.reasons, ["trades[3]@3"]);
     assert_eq!(outcomes.to, [-1, 1, -1, 0, -1]);

@@ -15,7 +15,7 @@ fn failure(instance: &mut Instance, value: &str) -> Failure {
     let mut outcomes = Outcomes::default();
     let limits = InstanceLimits::default().output;
     let result = instance.process(&input, &mut outcomes);
-    let result = result.and_then(|()| std::mem::take(&mut outcomes).validate(&input, 2, &limits, 0));
+    let result = result.and_then(|()| std::mem::take(&mut outcomes).validate(&input, 2, &limits, true, 0));
     let failure = result.expect_err(value);
     instance.renew().unwrap();
     instance.process(&batch(&["fine again"]), &mut outcomes).unwrap();

@@ -23,7 +23,7 @@ fn started(spec: InstanceSpec) -> Instance {
 fn outcomes(instance: &mut Instance, input: &Batch) -> Outcomes {
     let mut outcomes = Outcomes::default();
     instance.process(input, &mut outcomes).unwrap();
-    outcomes.clone().validate(input, 2, &LIMITS, 0).unwrap();
+    outcomes.clone().validate(input, 2, &LIMITS, true, 0).unwrap();
     outcomes
 }
 
@@ -101,7 +101,7 @@ fn failure(instance: &mut Instance, value: &str) -> Failure {
     let input = batch(&[value]);
     let mut made = Outcomes::default();
     let limits = InstanceLimits::default().output;
-    let result = instance.process(&input, &mut made).and_then(|()| made.validate(&input, 2, &limits, 0));
+    let result = instance.process(&input, &mut made).and_then(|()| made.validate(&input, 2, &limits, true, 0));
     let failure = result.expect_err(value);
     instance.renew().unwrap();
     assert_eq!(outcomes(instance, &batch(&["fine again"])).values.data, b"fine again", "after {value}");
