@@ -30,7 +30,7 @@ fn filter() -> Result<()> {
 
 #[test]
 fn redact() -> Result<()> {
-    passes("redact", 19)
+    passes("redact", 20)
 }
 
 #[test]

@@ -36,7 +36,7 @@ struct Redact {
     fields: Option<Fields>,
     patterns: Option<Patterns>,
     mask: Mask,
-    /// Where the fields of the record at hand lie; kept for its memory.
+    /// Where the fields of the record at hand lie, and then what its patterns match; kept for its memory.
     spans: Vec<Range<usize>>,
     /// The value with its fields masked, before the patterns; kept for its memory.
     text: Vec<u8>,
@@ -94,7 +94,7 @@ impl Redact {
         };
         self.text.clear();
         self.mask.fields(value, &self.spans, &mut self.text);
-        Ok(fields + patterns.mask(&self.text, &self.mask, self.fields.is_some(), into)?)
+        Ok(fields + patterns.mask(&self.text, &self.mask, self.fields.is_some(), &mut self.spans, into)?)
     }
 }
 
@@ -137,6 +137,21 @@ mod tests {
         assert_eq!(redact(config, r#"{"card":-41.5e1,"t":[true]}"#).unwrap(), r#"{"card":"***","t":["***"]}"#);
         assert_eq!(redact(config, "card 41, not JSON").unwrap(), "card ***, not JSON");
         assert!(matches!(redact(config, r#"{"b": 1}"#), Err(Outcome::Reject(reason)) if reason.contains("pattern")));
+    }
+
+    #[test]
+    fn what_any_pattern_matches_is_masked() {
+        let config = r#"{"patterns": ["\\b\\d{4}", "\\b\\d{16}\\b", "11 \\w+"]}"#;
+        assert_eq!(redact(config, "card 4111111111111111").unwrap(), "card ***");
+        assert_eq!(redact(config, "card 4111111111111111 visa, pin 1234").unwrap(), "card ***, pin ***");
+        assert_eq!(redact(config, r#"{"card": 4111111111111111}"#).unwrap(), r#"{"card": "***"}"#);
+        assert_eq!(redact(r#"{"patterns": ["a", "b"]}"#, "ab").unwrap(), "******");
+    }
+
+    #[test]
+    fn a_match_that_ends_beyond_a_masked_number_is_not_left() {
+        let config = r#"{"patterns": ["1|2, 3"]}"#;
+        assert!(matches!(redact(config, "[12, 3]"), Err(Outcome::Reject(_))));
     }
 
     #[test]

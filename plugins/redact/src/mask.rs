@@ -1,7 +1,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use regex::bytes::{Match, Regex};
+use regex::bytes::Regex;
 use serde::de::IgnoredAny;
 use sluicegate_plugin::{Buffer, Error};
 
@@ -45,8 +45,9 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Regular expressions, as one.
-pub(crate) struct Patterns(Regex);
+/// Regular expressions. Each has its own matches: in one expression of them all, a short match would hide a longer one
+/// that begins at the same place.
+pub(crate) struct Patterns(Vec<Regex>);
 
 impl Patterns {
     /// None if there is none.
@@ -54,20 +55,15 @@ impl Patterns {
         if patterns.is_empty() {
             return Ok(None);
         }
-        for pattern in patterns {
-            // Alone first, for an error that shows what was written.
-            Regex::new(pattern)?;
-        }
-        let any: Vec<String> = patterns.iter().map(|pattern| format!("(?:{pattern})")).collect();
-        Ok(Some(Patterns(Regex::new(&any.join("|"))?)))
+        Ok(Some(Patterns(patterns.iter().map(|pattern| Regex::new(pattern)).collect::<Result<_, _>>()?)))
     }
 
     /// Whether there is anything to mask. A match of nothing counts too: this is a first look, and a cheap one.
     pub(crate) fn match_any(&self, text: &[u8]) -> bool {
-        self.0.is_match(text)
+        self.0.iter().any(|pattern| pattern.is_match(text))
     }
 
-    /// Appends `text` to `into`, with what matches masked, and gives the number of masks.
+    /// Appends `text` to `into`, with what matches masked, and gives the number of masks. `spans` is room for matches.
     ///
     /// In JSON, a number, true, false or null that matches in part is masked as a whole, by a string: what was JSON
     /// stays JSON, or is refused.
@@ -76,18 +72,20 @@ impl Patterns {
         text: &[u8],
         mask: &Mask,
         known_json: bool,
+        spans: &mut Vec<Range<usize>>,
         into: &mut Buffer<'_>,
     ) -> Result<u64, Broken> {
+        self.find(text, spans);
         let json = known_json || is_json(text);
         let (mut copied, mut masks) = (0, 0);
         let mut quotes = Quotes { text, at: 0, within: false };
-        for found in self.0.find_iter(text).filter(|found| !found.is_empty()) {
-            // Part of a number that is masked already.
-            if found.start() < copied {
+        for span in spans {
+            // Without what lies in a number that is masked already.
+            let found = span.start.max(copied)..span.end;
+            if found.is_empty() {
                 continue;
             }
-            let (span, with) =
-                if json { json_span(text, &found, &mut quotes, mask) } else { (found.range(), &*mask.plain) };
+            let (span, with) = if json { json_span(text, found, &mut quotes, mask) } else { (found, &*mask.plain) };
             into.extend_from_slice(&text[copied..span.start]);
             into.extend_from_slice(with);
             copied = span.end;
@@ -96,6 +94,21 @@ impl Patterns {
         into.extend_from_slice(&text[copied..]);
         if json && masks > 0 && !is_json(into) { Err(Broken) } else { Ok(masks) }
     }
+
+    /// What any of them matches, in order; matches that overlap are one.
+    fn find(&self, text: &[u8], spans: &mut Vec<Range<usize>>) {
+        spans.clear();
+        let found = self.0.iter().flat_map(|pattern| pattern.find_iter(text));
+        spans.extend(found.map(|found| found.range()).filter(|span| !span.is_empty()));
+        spans.sort_unstable_by_key(|span| span.start);
+        spans.dedup_by(|next, span| {
+            let overlaps = next.start < span.end;
+            if overlaps {
+                span.end = span.end.max(next.end);
+            }
+            overlaps
+        });
+    }
 }
 
 fn is_json(text: &[u8]) -> bool {
@@ -103,15 +116,20 @@ fn is_json(text: &[u8]) -> bool {
 }
 
 /// What to replace for a match in JSON text, and by what.
-fn json_span<'m>(text: &[u8], found: &Match<'_>, quotes: &mut Quotes<'_>, mask: &'m Mask) -> (Range<usize>, &'m [u8]) {
-    if quotes.around(found.start()) {
-        return (found.range(), mask.within_string());
+fn json_span<'m>(
+    text: &[u8],
+    found: Range<usize>,
+    quotes: &mut Quotes<'_>,
+    mask: &'m Mask,
+) -> (Range<usize>, &'m [u8]) {
+    if quotes.around(found.start) {
+        return (found, mask.within_string());
     }
     let is_bare = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
-    let before = text[..found.start()].iter().rev().take_while(is_bare).count();
-    let after = text[found.start()..].iter().take_while(is_bare).count();
-    let bare = found.start() - before..found.start() + after;
-    if found.end() <= bare.end { (bare, &mask.json) } else { (found.range(), mask.within_string()) }
+    let before = text[..found.start].iter().rev().take_while(is_bare).count();
+    let after = text[found.start..].iter().take_while(is_bare).count();
+    let bare = found.start - before..found.start + after;
+    if found.end <= bare.end { (bare, &mask.json) } else { (found, mask.within_string()) }
 }
 
 /// Tells whether a place in JSON text is within a string; asked for places in order.
