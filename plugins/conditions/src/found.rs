@@ -97,7 +97,8 @@ impl Number {
     pub fn compare(self, other: Number) -> Ordering {
         match (self, other) {
             (Number::Integer(a), Number::Integer(b)) => a.cmp(&b),
-            (a, b) => a.as_double().total_cmp(&b.as_double()),
+            // Zero has two signs, and either equals the other.
+            (a, b) => a.as_double().partial_cmp(&b.as_double()).unwrap_or(Ordering::Equal),
         }
     }
 }
@@ -123,6 +124,8 @@ mod tests {
         assert_eq!(compare("10", "10.0"), Ordering::Equal);
         assert_eq!(compare("1e3", "999.5"), Ordering::Greater);
         assert_eq!(compare("-2", "-1"), Ordering::Less);
+        assert_eq!(compare("-0.0", "0"), Ordering::Equal);
+        assert_eq!(compare("0.0", "-0.0"), Ordering::Equal);
         assert!(Number::parse("NaN").is_none() && Number::parse("x").is_none() && Number::parse("").is_none());
     }
 }
