@@ -33,9 +33,8 @@ pub(crate) fn classify(error: &wasmtime::Error, state: &mut State, limits: &Inst
         );
         return Failure::new(FailureKind::TooMuchOutput, reason);
     }
-    if let Some(bytes) = state.limits.refused_bytes {
-        let reason = format!("asked for {} bytes of memory; limits.memory is {}", bytes, limits.memory_bytes);
-        return Failure::new(FailureKind::Memory, with(reason, words));
+    if let Some(refusal) = state.limits.refusal {
+        return Failure::new(FailureKind::Memory, with(refusal.to_string(), words));
     }
     match trap {
         Some(trap) => Failure::new(FailureKind::Trap, with(name(*trap), words)),

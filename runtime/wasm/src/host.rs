@@ -55,7 +55,7 @@ impl State {
     /// Begins a call: its log lines belong to this partition, and what went wrong before no longer explains anything.
     pub(crate) fn begin(&mut self, partition: &Partition) {
         self.log.begin(partition);
-        self.limits.refused_bytes = None;
+        self.limits.refusal = None;
     }
 
     /// Writes into the log what the plugin wrote to standard error.

@@ -12,30 +12,50 @@ pub(crate) struct Limits {
     memory_bytes_max: usize,
     memory_bytes: usize,
     table_elements: usize,
-    /// How many bytes the plugin would have had, if it was refused any since the last call began.
-    pub(crate) refused_bytes: Option<usize>,
+    /// By how much memory grew last: that is taken back if it fails to.
+    growth_bytes: usize,
+    /// Why the plugin was refused memory last, if it was since the last call began.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// Why a plugin does not get the memory that it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// All its memories together would have more than the stage grants.
+    #[error("asked for {bytes} bytes of memory; limits.memory is {max}")]
+    Limit { bytes: usize, max: usize },
+    /// One of its memories would be larger than it says it ever is.
+    #[error("asked for {bytes} bytes in a memory whose own maximum is {max}")]
+    OwnMaximum { bytes: usize, max: usize },
+    /// The machine has no more.
+    #[error("asked for {bytes} bytes of memory, which the machine does not have")]
+    Machine { bytes: usize },
 }
 
 impl Limits {
     pub(crate) fn new(memory_bytes_max: usize) -> Self {
-        Limits { memory_bytes_max, memory_bytes: 0, table_elements: 0, refused_bytes: None }
+        Limits { memory_bytes_max, memory_bytes: 0, table_elements: 0, growth_bytes: 0, refusal: None }
     }
 }
 
 impl ResourceLimiter for Limits {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
-        if total > self.memory_bytes_max {
-            self.refused_bytes = Some(total);
-            return Ok(false);
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let growth = desired.saturating_sub(current);
+        let total = self.memory_bytes.saturating_add(growth);
+        if let Some(max) = maximum.filter(|max| desired > *max) {
+            self.refusal = Some(Refusal::OwnMaximum { bytes: desired, max });
+        } else if total > self.memory_bytes_max {
+            self.refusal = Some(Refusal::Limit { bytes: total, max: self.memory_bytes_max });
+        } else {
+            (self.memory_bytes, self.growth_bytes) = (total, growth);
+            return Ok(true);
         }
-        self.memory_bytes = total;
-        Ok(true)
+        Ok(false)
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        // Beyond the memory's own maximum, or the machine has no more.
-        self.refused_bytes.get_or_insert(self.memory_bytes);
+        self.refusal = Some(Refusal::Machine { bytes: self.memory_bytes });
+        self.memory_bytes -= std::mem::take(&mut self.growth_bytes);
         Ok(())
     }
 
@@ -70,7 +90,20 @@ mod tests {
         let mut limits = Limits::new(100);
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(0, 50, None).unwrap());
-        assert_eq!(limits.refused_bytes, Some(110));
+        assert_eq!(limits.refusal, Some(Refusal::Limit { bytes: 110, max: 100 }));
         assert!(limits.memory_growing(60, 100, None).unwrap());
+    }
+
+    #[test]
+    fn what_a_memory_does_not_get_is_left_to_others() {
+        let mut limits = Limits::new(100);
+        for _ in 0..2 {
+            assert!(!limits.memory_growing(0, 60, Some(50)).unwrap());
+            assert_eq!(limits.refusal, Some(Refusal::OwnMaximum { bytes: 60, max: 50 }));
+            assert!(limits.memory_growing(0, 80, None).unwrap());
+            limits.memory_grow_failed(wasmtime::format_err!("no more")).unwrap();
+            assert_eq!(limits.refusal, Some(Refusal::Machine { bytes: 80 }));
+        }
+        assert!(limits.memory_growing(0, 100, Some(100)).unwrap());
     }
 }
