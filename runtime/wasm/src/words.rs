@@ -11,7 +11,8 @@ pub fn clean(line: &str, bytes_max: usize) -> String {
             let _ = write!(clean, "… ({} bytes more)", line.len() - at);
             break;
         }
-        let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let turns =
+            matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if char.is_control() || turns {
             clean.extend(char.escape_default());
         } else {
@@ -33,7 +34,7 @@ mod tests {
 
     #[test]
     fn a_line_stays_one_harmless_line() {
-        assert_eq!(clean("a\nERROR b\u{1b}[2J\u{202e}c", 99), "a\\nERROR b\\u{1b}[2J\\u{202e}c");
+        assert_eq!(clean("a\nERROR b\u{1b}[2J\u{202e}c\u{61c}", 99), "a\\nERROR b\\u{1b}[2J\\u{202e}c\\u{61c}");
         assert_eq!(clean(&"ä".repeat(9), 4), "ää… (14 bytes more)");
     }
 
