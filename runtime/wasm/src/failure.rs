@@ -52,7 +52,7 @@ pub(crate) fn classify(error: &wasmtime::Error, state: &mut State, limits: &Inst
 /// The same for what an instance does before its first batch, when it has more time.
 pub(crate) fn classify_start(error: &wasmtime::Error, state: &mut State, limits: &InstanceLimits) -> Failure {
     let failure = classify(error, state, limits);
-    if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) && limits.deadline < START_TIME_MIN {
+    if failure.kind == FailureKind::Deadline && limits.deadline < START_TIME_MIN {
         let reason = format!("not done after {START_TIME_MIN:?}, which a start gets where limits.deadline is shorter");
         return Failure::new(FailureKind::Deadline, reason);
     }

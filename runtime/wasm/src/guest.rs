@@ -72,11 +72,10 @@ pub(crate) struct Broken {
 
 impl Guest {
     pub(crate) fn start(linked: &Linked, limits: &InstanceLimits, setting: Setting) -> Result<Guest, Broken> {
-        let start_time = limits.deadline.max(START_TIME_MIN);
         let mut store = Store::new(linked.pre.engine(), State::new(limits, setting));
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(START_FUEL);
-        store.set_epoch_deadline(ticks(start_time));
+        store.set_epoch_deadline(ticks(limits.start_time()));
         let guest = linked.pre.instantiate(&mut store).and_then(|instance| {
             let common = linked.common.load(&mut store, &instance)?;
             let calls = match &linked.calls {
@@ -91,7 +90,7 @@ impl Guest {
                 common,
                 calls,
                 deadline_ticks: ticks(limits.deadline),
-                start_ticks: ticks(start_time),
+                start_ticks: ticks(limits.start_time()),
             }),
             Err(error) => Err(Broken { error, state: Box::new(store.into_data()) }),
         }
@@ -120,7 +119,7 @@ impl Guest {
     }
 
     fn call_process(&mut self, batch: &Batch, limits: &InstanceLimits) -> wasmtime::Result<Outcomes> {
-        self.store.data_mut().begin(&batch.partition);
+        self.store.data_mut().begin(&batch.partition, limits.deadline);
         let outcomes = match &self.calls {
             Calls::Batched(guest) => {
                 self.store.set_hostcall_fuel(fuel(batch.len(), limits));

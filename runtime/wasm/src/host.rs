@@ -9,6 +9,7 @@ pub(crate) mod stderr;
 pub(crate) mod wasi;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluicegate_core::Partition;
 use wasmtime::component::{HasSelf, Linker};
@@ -47,14 +48,16 @@ impl State {
             limits: Limits::new(limits.memory_bytes),
             log: Logger::new(setting.labels, setting.log, limits.log_lines_per_second),
             counters: Counters::new(setting.counters),
-            shell: Shell::new(limits.deadline, setting.allow),
+            shell: Shell::new(limits.start_time(), setting.allow),
             seed: setting.seed,
         }
     }
 
-    /// Begins a call: its log lines belong to this partition, and what went wrong before no longer explains anything.
-    pub(crate) fn begin(&mut self, partition: &Partition) {
+    /// Begins a call: its log lines belong to this partition, it waits no longer than its deadline, and what went wrong
+    /// before no longer explains anything.
+    pub(crate) fn begin(&mut self, partition: &Partition, deadline: Duration) {
         self.log.begin(partition);
+        self.shell.wait_max = deadline;
         self.limits.refusal = None;
     }
 

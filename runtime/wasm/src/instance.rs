@@ -8,7 +8,7 @@ use sluicegate_core::{
 use crate::allow::Allow;
 use crate::artifact::Interface;
 use crate::failure::{classify, classify_start};
-use crate::guest::{self, Broken};
+use crate::guest::{self, Broken, START_TIME_MIN};
 use crate::host::log::{Labels, LogWindow};
 use crate::host::metrics::PluginCounters;
 use crate::host::{Setting, seed};
@@ -31,6 +31,13 @@ pub struct InstanceLimits {
     pub output: OutputLimits,
     /// Lines in the log, of all instances that share a [`LogWindow`]; more are counted, not written.
     pub log_lines_per_second: u32,
+}
+
+impl InstanceLimits {
+    /// How long starting an instance may take, and configuring it.
+    pub(crate) fn start_time(&self) -> Duration {
+        self.deadline.max(START_TIME_MIN)
+    }
 }
 
 impl Default for InstanceLimits {

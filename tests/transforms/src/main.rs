@@ -12,6 +12,7 @@ fn main() {
         Ok("panic") => panic!("no start"),
         Ok("return") => return,
         Ok("loop") => spin(),
+        Ok("nap") => std::thread::sleep(Duration::from_millis(400)),
         _ => {}
     }
     on_record_written(transform);

@@ -10,6 +10,7 @@ use super::guest::State;
 use super::memory;
 use super::payload::{Output, topic_of};
 use super::work::NoRecord;
+use crate::engine::ticks;
 
 const TRANSFORM: &str = "redpanda_transform";
 const SCHEMAS: &str = "redpanda_schema_registry";
@@ -51,10 +52,10 @@ async fn read_batch_header(mut caller: Caller<'_, State>, into: HeadAddresses) -
     let handover = Arc::clone(&caller.data().handover);
     let work = poll_fn(|_| handover.take()).await;
 
-    let deadline = caller.data().deadline_ticks;
-    caller.as_context_mut().set_epoch_deadline(deadline);
+    let deadline = caller.data().deadline;
+    caller.as_context_mut().set_epoch_deadline(ticks(deadline));
     let (memory, state) = memory::split(&mut caller);
-    state.host.begin(&work.partition);
+    state.host.begin(&work.partition, deadline);
     let head = work.head();
     state.work = Some(work);
     let (base, count, epoch, attributes, delta, base_time, max_time, producer, producer_epoch, sequence) = into;

@@ -1,7 +1,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sluicegate_core::{Batch, Outcomes};
 use wasmtime::{ExternType, InstancePre, Linker, Memory, Module, Store, bail};
@@ -10,7 +10,7 @@ use super::work::{Handover, Work};
 use super::world::World;
 use super::{abi, wasi};
 use crate::engine::{Engine, ticks};
-use crate::guest::{Broken, START_TIME_MIN, fuel};
+use crate::guest::{Broken, fuel};
 use crate::host::{self, Setting};
 use crate::instance::InstanceLimits;
 
@@ -54,7 +54,7 @@ pub(super) struct State {
     pub(super) memory: Option<Memory>,
     pub(super) started: Instant,
     /// For each batch.
-    pub(super) deadline_ticks: u64,
+    pub(super) deadline: Duration,
 }
 
 /// One live transform. Its `_start` never returns: it asks for batch after batch. So it runs on a stack of its own, which
@@ -82,9 +82,9 @@ impl Guest {
             record_time_ms: None,
             memory: None,
             started: Instant::now(),
-            deadline_ticks: ticks(limits.deadline),
+            deadline: limits.deadline,
         };
-        let start_ticks = ticks(limits.deadline.max(START_TIME_MIN));
+        let start_ticks = ticks(limits.start_time());
         let mut guest = Guest { run: Box::pin(run(linked.pre.clone(), state, start_ticks)), handover };
         match guest.resume() {
             Poll::Pending => Ok(guest),

@@ -141,6 +141,15 @@ fn a_start_that_is_late_is_tried_again_where_an_earlier_one_was_not() {
     assert_eq!(start(spec("\"panic\"")).unwrap_err().kind, ErrorKind::Config);
 }
 
+/// A start has more time than a call, for its waits too.
+#[test]
+fn a_plugin_may_wait_longer_before_its_first_batch() {
+    let limits = limits(Duration::from_millis(50));
+    let spec = InstanceSpec { limits, allow: Allow::of([Capability::Clock]), ..spec("\"nap\"") };
+    let failure = started("hostile", spec).process(&batch(&["sleep"]), &mut Outcomes::default()).unwrap_err();
+    assert_eq!(failure.to_string(), "deadline: the call took longer than limits.deadline, 50ms");
+}
+
 #[test]
 fn a_plugin_that_does_not_fit_its_memory_does_not_start() {
     let limits = InstanceLimits { memory_bytes: 64 << 10, ..limits(PATIENT) };

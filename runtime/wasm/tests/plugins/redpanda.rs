@@ -129,10 +129,11 @@ fn every_way_to_fail_has_its_kind_and_its_reason() {
     assert!(failure(&mut instance, "error").reason.contains("not this one"));
 }
 
+/// By the deadline; at a start, which sleeps a little longer here, by the time that a start has.
 #[test]
 fn a_wait_by_the_machines_clock_is_bounded() {
-    let allow = Allow::of([Capability::Clock]);
-    let mut instance = started(InstanceSpec { limits: limits(Duration::from_millis(300)), allow, ..spec("{}") });
+    let (allow, limits) = (Allow::of([Capability::Clock]), limits(Duration::from_millis(300)));
+    let mut instance = started(InstanceSpec { limits, allow, ..spec(r#"{ "START": "nap" }"#) });
     assert_eq!(failure(&mut instance, "wait").kind, FailureKind::Deadline);
 }
 

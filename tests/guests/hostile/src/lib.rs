@@ -25,6 +25,7 @@ impl lifecycle::Guest for Hostile {
             "\"refuse\"" => Err(format!("no\nway with {outputs:?}")),
             "\"panic\"" => panic!("cannot be configured"),
             "\"loop\"" => spin(),
+            "\"nap\"" => Ok(std::thread::sleep(std::time::Duration::from_millis(150))),
             "\"greedy\"" => Ok(drop(black_box(Vec::<u8>::with_capacity(256 << 20)))),
             _ => Ok(()),
         }
