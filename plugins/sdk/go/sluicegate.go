@@ -142,7 +142,7 @@ type counter struct {
 }
 
 // Count adds to the stage's counter plugin_<name>: at most 64 of a-z0-9_, and 32 names a plugin. It crosses the boundary
-// once a batch, and counts a batch once however often it has to be run.
+// once a batch, after its last record; a batch that is run again after that counts again.
 func Count(name string, by uint64) {
 	for i := range counts {
 		if counts[i].name == name {

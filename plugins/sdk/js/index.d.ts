@@ -181,5 +181,5 @@ export declare const log: {
 };
 
 /** Adds to the stage's counter `plugin_<name>`: at most 64 of a-z0-9_, and 32 names a plugin. It crosses the boundary once a
- * batch, and counts a batch once however often it has to be run. */
+ * batch, after its last record; a batch that is run again after that counts again. */
 export declare function count(name: string, by?: number): void;

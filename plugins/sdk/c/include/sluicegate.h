@@ -180,7 +180,8 @@ typedef enum { SG_TRACE, SG_DEBUG, SG_INFO, SG_WARN, SG_ERROR } sg_level;
 void sg_log(sg_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 // Adds to the stage's counter `plugin_<name>`: at most 64 of a-z0-9_, and 32 names a plugin. Crosses the boundary once a
-// batch, and counts a batch once however often it has to be run. `name` has to stay as it is: a literal.
+// batch, after its last record; a batch that is run again after that counts again. `name` has to stay as it is: a
+// literal.
 void sg_count(const char *name, uint64_t by);
 
 // Fails the record, with these words and the place in the source as the reason. assert() does the same.

@@ -7,7 +7,7 @@ thread_local! {
 
 /// Adds to the stage's counter `plugin_<name>`. A name is at most 64 of `a-z0-9_`, and a plugin has at most 32.
 ///
-/// Counts cross the boundary once a batch, when it has succeeded: a batch that fails and is run again counts once.
+/// Counts cross the boundary once a batch, after its last record; a batch that is run again after that counts again.
 pub fn count(name: &'static str, by: u64) {
     COUNTS.with_borrow_mut(|counts| match counts.iter_mut().find(|(known, _)| *known == name) {
         Some((_, sum)) => *sum += by,

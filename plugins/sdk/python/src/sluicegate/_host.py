@@ -40,7 +40,7 @@ _counts: dict[str, int] = {}
 
 def count(name: str, by: int = 1) -> None:
     """Adds to the stage's counter `plugin_<name>`: at most 64 of a-z0-9_, and 32 names a plugin. It crosses the boundary once
-    a batch, and counts a batch once however often it has to be run."""
+    a batch, after its last record; a batch that is run again after that counts again."""
     _counts[name] = _counts.get(name, 0) + by
 
 
