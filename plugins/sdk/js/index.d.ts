@@ -83,7 +83,7 @@ export interface Record {
    * anew. */
   random(): Random;
   /** An output that goes on in this record's place: to be returned, alone or in an array. What is not said, or undefined, is as
-   * in the record. */
+   * in the record. Throws a TypeError for a name that no output has. */
   emit(fields?: Fields): Output;
 }
 

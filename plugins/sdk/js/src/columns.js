@@ -32,7 +32,7 @@ export function processBatch(process, columns) {
       outcomes[index] = 0;
     } else if (outcome instanceof Reject) {
       outcomes[index] = -2;
-      reasons.push(outcome.message);
+      reasons.push(outcome.message.toWellFormed());
     } else {
       outcomes[index] = addAll(outcome, outputs);
     }

@@ -25,7 +25,7 @@ export function component(plugin, lines) {
           process = plugin.configure(config, outputs);
         } catch (error) {
           // What is thrown as a text is the error of the interface, and anything else a trap.
-          if (error instanceof ConfigError) throw error.message;
+          if (error instanceof ConfigError) throw error.message.toWellFormed();
           fail(error, lines());
         }
       },

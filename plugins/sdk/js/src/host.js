@@ -12,7 +12,8 @@ export function bind(imports) {
   runtime = imports;
 }
 
-const level = (name) => (line) => runtime.log(name, String(line));
+// The boundary takes no half of a surrogate pair.
+const level = (name) => (line) => runtime.log(name, String(line).toWellFormed());
 
 export const log = {
   trace: level("trace"),
@@ -29,7 +30,7 @@ export function count(name, by = 1) {
 }
 
 export function flushCounts() {
-  for (const [name, by] of counts) runtime.count(name, by);
+  for (const [name, by] of counts) runtime.count(String(name).toWellFormed(), by);
   counts.clear();
 }
 

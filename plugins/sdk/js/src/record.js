@@ -9,6 +9,8 @@ export const DROP = Symbol("DROP");
 /** The timestamp that the boundary writes for none. */
 export const NO_TIMESTAMP = -(2 ** 63);
 
+const FIELDS = new Set(["key", "value", "headers", "timestamp", "to"]);
+
 /** A record's header. Its name is kept as bytes, as Kafka does not promise UTF-8. */
 export class Header {
   constructor(nameBytes, value) {
@@ -101,6 +103,9 @@ export class Record {
   }
 
   emit(fields = {}) {
+    for (const name in fields) {
+      if (!FIELDS.has(name)) throw new TypeError(`an output has no ${name}: it has ${[...FIELDS].join(", ")}`);
+    }
     return new Output(fields);
   }
 }

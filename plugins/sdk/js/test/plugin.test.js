@@ -5,7 +5,7 @@ import { processBatch } from "../src/columns.js";
 import { schemaOf, withDefaults } from "../src/config.js";
 import { explain } from "../src/place.js";
 import { Outputs } from "../src/plugin.js";
-import { DEFAULT, DROP, PASS, plugin, reject } from "../src/index.js";
+import { DEFAULT, DROP, PASS, log, plugin, reject } from "../src/index.js";
 
 const bytes = (text) => new TextEncoder().encode(text);
 const text = (data) => new TextDecoder().decode(data);
@@ -55,6 +55,13 @@ test("a rejection may be thrown", () => {
   assert.deepEqual([...made.outcomes], [1, -2, -2]);
   assert.match(made.reasons[0], /^the value is not JSON: /);
   assert.equal(made.reasons[1], "the value is not UTF-8 text");
+});
+
+test("half of a surrogate pair crosses nowhere", (t) => {
+  assert.deepEqual(run(() => reject("\ud83d!"), ["x"]).reasons, ["\ufffd!"]);
+  const said = t.mock.method(console, "log", () => {});
+  log.info("\ud83d!");
+  assert.deepEqual(said.mock.calls[0].arguments, ["info: \ufffd!"]);
 });
 
 test("any other exception goes on", () => {
@@ -131,6 +138,7 @@ test("what is no outcome, or no value, is named", () => {
     [() => [PASS], "an array with Symbol(PASS) in it"],
     [(record) => record.emit({ value: { a: 1 } }), "not an object (Object); JSON.stringify"],
     [(record) => record.emit({ value: 5 }), "a text, bytes or null, not 5"],
+    [(record) => record.emit({ header: [] }), "an output has no header: it has key, value, headers"],
   ];
   for (const [process, words] of refused) {
     assert.throws(() => run(process, ["x"]), (error) => error instanceof TypeError && error.message.includes(words));
