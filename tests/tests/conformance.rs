@@ -50,6 +50,7 @@ fn conforms(language: &str, source: &str) -> Result<()> {
     passes_all_cases(&plugin, &write_large_cases(scratch.path())?)?;
     panics_tell_words_and_place(&plugin, source, scratch.path())?;
     configurations_are_judged(&plugin, source)?;
+    gives_up_what_it_drops(&plugin, scratch.path())?;
     has_memory_for_every_record(&plugin)?;
     is_named_and_counts(&plugin, language)
 }
@@ -184,6 +185,15 @@ sink: {{ local: {{ path: data, topic: out, outputs: {{ large: large }} }} }}
 dead-letter: {{ topic: dead }}
 "
     )
+}
+
+/// One instance has room for what many records allocate one after the other.
+fn gives_up_what_it_drops(plugin: &Path, scratch: &Path) -> Result<()> {
+    let file = scratch.join("dropped.yaml");
+    let case = json!({ "record": { "value": "emit\nfill 2000000\ndrop" }, "expect": "drop" });
+    let limits = json!({ "memory": "64MiB", "deadline": "10s", "compile-time": "10m" });
+    fs::write(&file, json!({ "limits": limits, "cases": vec![case; 200] }).to_string())?;
+    passes_all_cases(plugin, &file)
 }
 
 /// Whatever an instance keeps of the records before, none of them alone in its batch fails for it: they emit more than fits.

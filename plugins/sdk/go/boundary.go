@@ -115,24 +115,31 @@ func realloc(old, oldSize, align, size uint32) uint32 {
 func freeArguments() { arena.used, arena.full = 0, nil }
 
 var pacer = struct {
-	sample         []metrics.Sample
-	collected      uint64
-	records, bytes int
+	sample []metrics.Sample
+	// How many bytes had been allocated when it last collected, and when it last looked.
+	collected, looked uint64
+	// What came since it last looked, and after how many records it looks again.
+	records, bytes, lookAfter uint64
 }{sample: []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}}
 
-// pace collects garbage when enough has come together since it last did.
+// pace collects garbage when enough has come together since it last did. It looks again when half of what is left until
+// then should be gone, by what the last records allocated.
 func pace(record *Record) {
 	pacer.records++
-	pacer.bytes += len(record.value) + len(record.key)
-	if pacer.records < lookAfterRecords && pacer.bytes < lookAfterBytes {
+	pacer.bytes += uint64(len(record.value) + len(record.key))
+	if pacer.records < pacer.lookAfter && pacer.bytes < lookAfterBytes {
 		return
 	}
-	pacer.records, pacer.bytes = 0, 0
 	metrics.Read(pacer.sample)
-	if allocated := pacer.sample[0].Value.Uint64(); allocated-pacer.collected > collectAfterBytes {
+	allocated := pacer.sample[0].Value.Uint64()
+	if allocated-pacer.collected > collectAfterBytes {
 		pacer.collected = allocated
 		runtime.GC()
 	}
+	each := max((allocated-pacer.looked)/pacer.records, 1)
+	left := collectAfterBytes - (allocated - pacer.collected)
+	pacer.lookAfter = min(left/each/2, lookAfterRecords)
+	pacer.looked, pacer.records, pacer.bytes = allocated, 0, 0
 }
 
 // ---- describe, configure, process ----
