@@ -186,16 +186,21 @@ func (w *writer) takeBackHeaders() {
 
 // close ends a record, before which there were so many outputs.
 func (w *writer) close(outcome Outcome, before int) {
-	if outcome.code == emitted {
-		w.outcomes = append(w.outcomes, int32(w.outputs-before))
-		return
-	}
-	if w.outputs > before {
+	if outcome.code != emitted && w.outputs > before {
 		w.takeBack(before)
 	}
-	w.outcomes = append(w.outcomes, outcome.code)
-	if outcome.code == rejected {
+	switch outcome.code {
+	case dropped:
+		w.outcomes = append(w.outcomes, 0)
+	case passed:
+		w.outcomes = append(w.outcomes, -1)
+	case emitted:
+		w.outcomes = append(w.outcomes, int32(w.outputs-before))
+	case rejected:
+		w.outcomes = append(w.outcomes, -2)
 		w.reasons = append(w.reasons, valid(outcome.reason))
+	default:
+		panic("process returned no outcome")
 	}
 }
 

@@ -18,6 +18,7 @@ package sluicegate
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,7 +52,11 @@ func Export[C any](about About, configure func(config C, outputs Outputs) (Proce
 		if err := decoder.Decode(&config); err != nil {
 			return nil, fmt.Errorf("%s", strings.TrimPrefix(err.Error(), "json: "))
 		}
-		return configure(config, outputs)
+		process, err := configure(config, outputs)
+		if process == nil && err == nil {
+			err = errors.New("configure returned no Process")
+		}
+		return process, err
 	}
 }
 
@@ -88,17 +93,18 @@ func (o Outputs) Named(name string) (Destination, error) {
 // Names are all names, in the pipeline's order.
 func (o Outputs) Names() []string { return slices.Clone(o.names) }
 
-// Outcome is what becomes of a record: Pass, Drop, what Reject gives, or what the Done of an Output or a Split gives.
+// Outcome is what becomes of a record: Pass, Drop, what Reject gives, or what the Done of an Output or a Split gives. The
+// zero Outcome is none of these, and fails the record.
 type Outcome struct {
 	code   int32
 	reason string
 }
 
 const (
-	dropped  = 0
-	emitted  = 1
-	passed   = -1
-	rejected = -2
+	dropped = iota + 1
+	passed
+	emitted
+	rejected
 )
 
 var (

@@ -37,10 +37,11 @@ func TestConfigurationIsDecodedStrictly(t *testing.T) {
 		}
 		return nil, nil
 	})
-	if _, err := exported.configure(`{"Above":3}`, Outputs{}); err != nil {
+	_, err := exported.configure(`{"Above":3}`, Outputs{})
+	if err == nil || err.Error() != "configure returned no Process" {
 		t.Error(err)
 	}
-	_, err := exported.configure(`{"Above":3,"below":1}`, Outputs{})
+	_, err = exported.configure(`{"Above":3,"below":1}`, Outputs{})
 	if err == nil || !strings.Contains(err.Error(), `unknown field "below"`) {
 		t.Error(err)
 	}
@@ -76,7 +77,7 @@ func TestColumnsStayEmptyWhereAllIsInherited(t *testing.T) {
 		w.close(outcome, before)
 	}
 	w.finish()
-	if !slices.Equal(w.outcomes, []int32{1, rejected, 1}) || !slices.Equal(w.values.lengths, []int32{1, 1}) {
+	if !slices.Equal(w.outcomes, []int32{1, -2, 1}) || !slices.Equal(w.values.lengths, []int32{1, 1}) {
 		t.Error(w.outcomes, w.values.lengths)
 	}
 	if !slices.Equal(w.keys.lengths, []int32{inherit, inherit}) || string(w.values.data) != "xx" {
@@ -85,6 +86,15 @@ func TestColumnsStayEmptyWhereAllIsInherited(t *testing.T) {
 	if len(w.headerNames.lengths) != 0 {
 		t.Error(w.headerNames.lengths)
 	}
+}
+
+func TestAnOutcomeThatWasNotSetDropsNothing(t *testing.T) {
+	defer func() {
+		if panicked := recover(); panicked != "process returned no outcome" {
+			t.Error(panicked)
+		}
+	}()
+	new(writer).close(Outcome{}, 0)
 }
 
 func TestAValueIsWrittenInPlace(t *testing.T) {
