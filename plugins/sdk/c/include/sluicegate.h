@@ -137,6 +137,7 @@ typedef struct sg_error sg_error;
 // byte behind them.
 sg_bytes sg_config_text(const sg_config *config, const char *key, sg_bytes otherwise);
 int64_t sg_config_integer(const sg_config *config, const char *key, int64_t otherwise);
+// 1000.0 and 1e3 are integers too, as in JSON Schema; panics where the number is no integer of 64 bits.
 double sg_config_number(const sg_config *config, const char *key, double otherwise);
 bool sg_config_flag(const sg_config *config, const char *key, bool otherwise);
 // The whole of it as JSON, for a parser of your own.

@@ -159,11 +159,17 @@ static bool number(const sg_config *of, const char *key, char *text, size_t size
 }
 
 int64_t sg_config_integer(const sg_config *of, const char *key, int64_t otherwise) {
-  char text[64], *end;
+  const double exact_below = 9007199254740992;
+  char text[512], *end;
   if (!number(of, key, text, sizeof text)) return otherwise;
   errno = 0;
-  long long value = strtoll(text, &end, 10);
-  return *end || errno ? otherwise : value;
+  long long integer = strtoll(text, &end, 10);
+  if (*end == 0 && errno == 0) return integer;
+  // To JSON Schema, 1000.0 and 1e3 are integers too.
+  double value = strtod(text, NULL);
+  bool is_exact = value > -exact_below && value < exact_below && value == (double)(int64_t)value;
+  if (!is_exact) sg_panic("%s: %s is no 64-bit integer", key, text);
+  return (int64_t)value;
 }
 
 double sg_config_number(const sg_config *of, const char *key, double otherwise) {
