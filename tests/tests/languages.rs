@@ -65,6 +65,74 @@ fn without_an_sdk() -> Result<()> {
     Ok(())
 }
 
+/// A plugin in C with a mistake for each letter that a value begins with, and a number of its configuration.
+const MISTAKES: &str = r#"
+#include <sluicegate.h>
+#include <stdio.h>
+
+static int64_t number;
+
+static bool configure(const sg_config *config, sg_error *error) {
+  (void)error;
+  number = sg_config_integer(config, "number", 7);
+  return true;
+}
+
+static sg_outcome process(const sg_record *record) {
+  char text[32];
+  switch (record->value.data[0]) {
+    case 'e':
+      snprintf(text, sizeof text, "%lld", (long long)number);
+      sg_emit();
+      sg_set_value(sg_text(text));
+      return SG_EMIT;
+    case 's':
+      sg_set_value(sg_text("stray"));
+      return SG_EMIT;
+    case 'u':
+      sg_reject("not returned");
+      return SG_PASS;
+    case 'b':
+      return SG_REJECT;
+    default:
+      return (sg_outcome)0;
+  }
+}
+
+SLUICEGATE_PLUGIN(
+  .name = "mistakes",
+  .config_schema = "{\"properties\":{\"number\":{\"type\":\"integer\"}}}",
+  .configure = configure,
+  .process = process)
+"#;
+
+#[test]
+fn mistakes_in_c_fail_their_own_records() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let sdk = sdk("c");
+    let new = ["new".as_ref(), "c".as_ref(), "mistakes".as_ref(), "--sdk".as_ref(), sdk.as_os_str()];
+    let made = sluicegate(new)?.folder(parent.path()).run()?;
+    ensure!(made.code == Some(0), "{made:?}");
+    let project = parent.path().join("mistakes");
+    std::fs::write(project.join("plugin.c"), MISTAKES)?;
+    build(&project)?;
+    let run = |config: &str, lines: &str| {
+        let args = ["run", "--stdin", "--stdout", "--raw", "--plugin", "mistakes.wasm", "--config", config];
+        sluicegate(args)?.folder(&project).input(lines).spawn()?.wait(TEST_WITHIN)
+    };
+
+    let ran = run(r#"{"number": 1e3}"#, "emit\nstray\nnone\nunreturned\nbare\nemit\n")?;
+    ensure!(ran.code == Some(1) && ran.stdout == "1000\nunreturned\n1000\n", "{ran:?}");
+    for reason in ["sg_emit begins an output", "process returned 0, which is no outcome", "rejected without a reason"] {
+        ensure!(ran.stderr.contains(reason), "no '{reason}' in {}", ran.stderr);
+    }
+
+    let refused = run(r#"{"number": 18446744073709551615}"#, "emit\n")?;
+    ensure!(refused.code == Some(2), "{refused:?}");
+    ensure!(refused.stderr.contains("number: 18446744073709551615 is no 64-bit integer"), "{refused:?}");
+    Ok(())
+}
+
 fn from_nothing(language: &str) -> Result<()> {
     let parent = tempfile::tempdir()?;
     let sdk = sdk(language);

@@ -97,11 +97,12 @@ double sg_next_f64(sg_random *random);
 
 // ---- What becomes of it ---------------------------------------------------------------------------------------------
 
+// Zero is none of these, and fails the record.
 typedef enum {
-  SG_DROP,   // nothing is produced; the record counts as done
-  SG_PASS,   // it goes on as it came
-  SG_EMIT,   // what was begun by sg_emit goes on in its place; without any, it is dropped
-  SG_REJECT, // the stage's failure policy decides; return sg_reject(…), which gives the reason
+  SG_DROP = 1, // nothing is produced; the record counts as done
+  SG_PASS,     // it goes on as it came
+  SG_EMIT,     // what was begun by sg_emit goes on in its place; without any, it is dropped
+  SG_REJECT,   // the stage's failure policy decides; return sg_reject(…), which gives the reason
 } sg_outcome;
 
 // SG_REJECT with a reason, in the manner of printf; cut after 1,023 bytes.
@@ -136,8 +137,8 @@ typedef struct sg_error sg_error;
 // types before the plugin starts. Keys below others have a dot between: "limits.above". Texts are UTF-8, with a zero
 // byte behind them.
 sg_bytes sg_config_text(const sg_config *config, const char *key, sg_bytes otherwise);
-int64_t sg_config_integer(const sg_config *config, const char *key, int64_t otherwise);
 // 1000.0 and 1e3 are integers too, as in JSON Schema; panics where the number is no integer of 64 bits.
+int64_t sg_config_integer(const sg_config *config, const char *key, int64_t otherwise);
 double sg_config_number(const sg_config *config, const char *key, double otherwise);
 bool sg_config_flag(const sg_config *config, const char *key, bool otherwise);
 // The whole of it as JSON, for a parser of your own.

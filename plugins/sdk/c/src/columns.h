@@ -38,8 +38,7 @@ extern const sg_record *sg_this_record;
 // ---- The columns that go back (output.c): lazy, as an output writes only into those it differs in. ----
 
 void sg_begin_batch(void);
-size_t sg_outputs(void);
-void sg_close(sg_outcome outcome, size_t outputs_before);
+void sg_close(sg_outcome outcome);
 void sg_finish_batch(sg_outcomes *outcomes);
 
 // Where the headers of records begin (record.c).

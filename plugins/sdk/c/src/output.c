@@ -10,8 +10,8 @@
 typedef struct { uint8_t *data; size_t size, capacity; } buffer;
 typedef struct { buffer data, lengths; } column;
 
-// How many outputs there are so far; the last is the current one.
-static size_t outputs;
+// How many outputs there are so far, and how many of them are of records before. The last is the current one.
+static size_t outputs, before;
 static buffer outcomes, reasons, reason_ends, reason_list, to, timestamps, header_counts;
 static column keys, values, header_names, header_values;
 // What sg_reject said last.
@@ -63,9 +63,13 @@ static void push_bytes(column *into, sg_bytes bytes) {
   else push(into, 0);
 }
 
+static void check_begun(void) {
+  if (outputs == before) sg_panic("sg_emit begins an output, and comes first");
+}
+
 // Brings a column to the entry of the current output, without it.
 static void reach(column *of) {
-  if (outputs == 0 || !sg_this_record) sg_panic("sg_emit begins an output, and comes first");
+  check_begun();
   if (count_s32(&of->lengths) == outputs) pop(of);
   fill_s32(&of->lengths, outputs - 1, SG_INHERIT);
 }
@@ -77,10 +81,8 @@ void sg_begin_batch(void) {
                    &keys.data, &keys.lengths, &values.data, &values.lengths, &header_names.data,
                    &header_names.lengths, &header_values.data, &header_values.lengths};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) all[i]->size = 0;
-  outputs = 0;
+  outputs = before = 0;
 }
-
-size_t sg_outputs(void) { return outputs; }
 
 static void take_back_headers(void) {
   for (int32_t count = *last_s32(&header_counts); count > 0; count--) { pop(&header_names); pop(&header_values); }
@@ -91,8 +93,8 @@ static void shorten(buffer *list, size_t size) {
   if (list->size > size) list->size = size;
 }
 
-// Undoes all but the first `before` outputs. Only ever the current record's.
-static void take_back(size_t before) {
+// Undoes the current record's outputs.
+static void take_back(void) {
   outputs = before;
   shorten(&to, before * sizeof(int32_t));
   shorten(&timestamps, before * sizeof(int64_t));
@@ -106,16 +108,16 @@ static void close_rejected(void) {
   size_t size = strlen(words);
   memcpy(grow(&reasons, size), words, size);
   memcpy(grow(&reason_ends, sizeof reasons.size), &reasons.size, sizeof reasons.size);
-  reason[0] = 0;
 }
 
-void sg_close(sg_outcome outcome, size_t before) {
+void sg_close(sg_outcome outcome) {
   static const int32_t codes[] = {[SG_DROP] = 0, [SG_PASS] = -1, [SG_REJECT] = -2};
-  if ((unsigned)outcome > SG_REJECT) sg_panic("process returned %d, which is no outcome", (int)outcome);
-  if (outcome == SG_EMIT) { push_s32(&outcomes, (int32_t)(outputs - before)); return; }
-  if (outputs > before) take_back(before);
-  push_s32(&outcomes, codes[outcome]);
+  if (outcome < SG_DROP || outcome > SG_REJECT) sg_panic("process returned %d, which is no outcome", (int)outcome);
+  if (outcome != SG_EMIT && outputs > before) take_back();
+  push_s32(&outcomes, outcome == SG_EMIT ? (int32_t)(outputs - before) : codes[outcome]);
   if (outcome == SG_REJECT) close_rejected();
+  before = outputs;
+  reason[0] = 0;
 }
 
 static sg_list_s32 list(const buffer *of) {
@@ -183,7 +185,7 @@ uint8_t *sg_write_value(size_t size) {
 }
 
 void sg_set_output(sg_output output) {
-  if (outputs == 0) sg_panic("sg_emit begins an output, and comes first");
+  check_begun();
   shorten(&to, (outputs - 1) * sizeof(int32_t));
   fill_s32(&to, outputs - 1, SG_DEFAULT_OUTPUT);
   push_s32(&to, output);
@@ -199,14 +201,14 @@ static void inherit_timestamps(void) {
 }
 
 void sg_set_timestamp(int64_t timestamp) {
-  if (outputs == 0) sg_panic("sg_emit begins an output, and comes first");
+  check_begun();
   if (timestamps.size == 0) inherit_timestamps();
   timestamps.size -= sizeof timestamp;
   push_s64(&timestamps, timestamp);
 }
 
 void sg_clear_headers(void) {
-  if (outputs == 0) sg_panic("sg_emit begins an output, and comes first");
+  check_begun();
   if (count_s32(&header_counts) == outputs) take_back_headers();
   fill_s32(&header_counts, outputs - 1, SG_INHERIT);
   push_s32(&header_counts, 0);
@@ -219,7 +221,8 @@ static void push_header(sg_bytes name, sg_bytes value) {
 }
 
 void sg_add_header(sg_bytes name, sg_bytes value) {
-  if (count_s32(&header_counts) < outputs || outputs == 0) {
+  check_begun();
+  if (count_s32(&header_counts) < outputs) {
     sg_clear_headers();
     sg_header inherited;
     for (sg_headers at = sg_headers_of(sg_this_record); sg_next_header(&at, &inherited);) {

@@ -79,8 +79,7 @@ EXPORT("sluicegate:plugin/batch-transform@0.1.0#process") void *sg_process(sg_ba
     record.key = next(&batch->keys, i, &key_at);
     record.value = next(&batch->values, i, &value_at);
     sg_this_record = &record;
-    size_t before = sg_outputs();
-    sg_close(sluicegate_plugin.process(&record), before);
+    sg_close(sluicegate_plugin.process(&record));
   }
   sg_this_record = NULL;
   sg_flush_counts();
