@@ -34,6 +34,13 @@ pub trait Source {
     /// The worker ends; a new one starts from the committed offsets.
     fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error>;
 
+    /// As [`Source::poll`], but reads nothing and does not wait. Called in its place while there is no room for more, so
+    /// that the group does not wait as long as the sink does.
+    ///
+    /// # Errors
+    /// As of [`Source::poll`].
+    fn attend(&mut self) -> Result<Polled, Error>;
+
     /// Replaces `batch` by the next consecutive records of one partition, if there are any here already, and says whether there
     /// are. Called during a commit: nothing that the group asks is answered meanwhile. A source may always say no.
     ///

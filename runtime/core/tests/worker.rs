@@ -252,3 +252,29 @@ fn a_worker_that_goes_back_again_and_again_is_to_be_replaced() {
     assert_eq!(result.unwrap_err().kind, ErrorKind::Rewind);
     assert_eq!(world.rewinds.get(), 5);
 }
+
+/// A record of more than half the budget.
+fn large(offset: u64) -> Event {
+    Event::Records(vec![(offset, format!("pass{}", "0".repeat(600 << 10)).leak())])
+}
+
+#[test]
+fn a_group_does_not_wait_for_a_sink_that_does_not_answer() {
+    for (lost, kind) in [(false, Some(ErrorKind::Retry)), (true, None)] {
+        let world = Rc::new(World { acks_max: Some(0), ..World::default() });
+        let events = vec![large(0), large(1), Event::Revoke { lost }];
+        let (result, _) = run(&world, Delivery::AtLeastOnce, Action::Stop, 1, events);
+        // It leaves once its drain is over, or at once where nothing is left to finish.
+        assert_eq!(result.err().map(|error| error.kind), kind);
+        assert!(world.now_ms.get() <= 200, "{} ms", world.now_ms.get());
+        assert!(world.committed.borrow().is_empty());
+    }
+}
+
+#[test]
+fn acknowledgements_make_room_without_a_commit_each() {
+    let world = Rc::new(World { acks_max: Some(1), ..World::default() });
+    let (result, _) = run(&world, Delivery::AtLeastOnce, Action::Stop, 1, (0..10).map(large).collect());
+    result.unwrap();
+    assert_eq!(*world.committed.borrow(), ["in[0]=10 after 10"]);
+}

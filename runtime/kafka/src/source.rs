@@ -120,8 +120,8 @@ impl KafkaSource {
         }
     }
 
-    /// Answers what the group asks; `Some` where the worker has to finish first.
-    fn rebalance(&mut self) -> Result<Option<Polled>, Error> {
+    /// Answers what the group asks, unless the worker has to finish first.
+    fn rebalance(&mut self) -> Result<Polled, Error> {
         loop {
             if self.unanswered.is_none() {
                 self.unanswered = self.consumer.context().next_rebalance();
@@ -133,7 +133,7 @@ impl KafkaSource {
                 }
             }
             match &self.unanswered {
-                None => return Ok(None),
+                None => return Ok(Polled::Idle),
                 Some(Rebalance::Assign(partitions)) => {
                     // Should that fail, it is still to be answered.
                     let partitions = partitions.clone();
@@ -142,7 +142,7 @@ impl KafkaSource {
                 }
                 Some(Rebalance::Revoke(_)) if self.partitions.is_empty() => drop(self.release()?),
                 Some(Rebalance::Revoke(_)) => {
-                    return Ok(Some(Polled::Revoked { lost: self.consumer.assignment_lost() }));
+                    return Ok(Polled::Revoked { lost: self.consumer.assignment_lost() });
                 }
             }
         }
@@ -269,15 +269,11 @@ impl Source for KafkaSource {
         if !self.topics.is_empty() {
             self.subscribe()?;
         }
-        if let Some(topic) = self.presence.check(&self.consumer)? {
-            self.begin_anew(&topic)?;
-        }
         let mut end = None;
         loop {
-            self.wake.lower();
-            self.serve()?;
-            if let Some(revoked) = self.rebalance()? {
-                return Ok(revoked);
+            let polled = self.attend()?;
+            if polled != Polled::Idle {
+                return Ok(polled);
             }
             if self.read(batch)? {
                 return Ok(Polled::Batch);
@@ -292,6 +288,15 @@ impl Source for KafkaSource {
         // Should a queue ever fail to call, it is looked at all the same.
         self.partitions.iter().for_each(|assigned| assigned.queue.set_ready());
         Ok(Polled::Idle)
+    }
+
+    fn attend(&mut self) -> Result<Polled, Error> {
+        if let Some(topic) = self.presence.check(&self.consumer)? {
+            self.begin_anew(&topic)?;
+        }
+        self.wake.lower();
+        self.serve()?;
+        self.rebalance()
     }
 
     fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {

@@ -183,6 +183,10 @@ impl Source for LocalSource {
         }
     }
 
+    fn attend(&mut self) -> Result<Polled, Error> {
+        Ok(Polled::Idle)
+    }
+
     fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         batch.clear();
         Ok(false)

@@ -107,16 +107,12 @@ impl SimSource {
 impl Source for SimSource {
     fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
         batch.clear();
+        let polled = self.attend()?;
+        if polled != Polled::Idle {
+            return Ok(polled);
+        }
         let world = Rc::clone(&self.world);
-        world.step(&self.seat, Step::Poll)?;
         let state = &mut *world.state();
-        if state.faults.are_over() && state.is_done(&world.plan) {
-            self.seat.stop.request();
-        }
-        if let Some(revoked) = self.revoke(state) {
-            state.trace.say(state.now, Some(&self.seat), || format!("{revoked:?}: {:?}", self.revoked));
-            return Ok(revoked);
-        }
         self.take_over(state);
         if !self.read(batch, state) {
             state.advance(&world.plan, state.now + wait);
@@ -127,6 +123,18 @@ impl Source for SimSource {
         self.measure(state);
         state.trace.say(state.now, Some(&self.seat), || format!("reads {} {:?}", batch.partition, batch.offsets));
         Ok(Polled::Batch)
+    }
+
+    fn attend(&mut self) -> Result<Polled, Error> {
+        let world = Rc::clone(&self.world);
+        world.step(&self.seat, Step::Poll)?;
+        let state = &mut *world.state();
+        if state.faults.are_over() && state.is_done(&world.plan) {
+            self.seat.stop.request();
+        }
+        let Some(revoked) = self.revoke(state) else { return Ok(Polled::Idle) };
+        state.trace.say(state.now, Some(&self.seat), || format!("{revoked:?}: {:?}", self.revoked));
+        Ok(revoked)
     }
 
     fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {

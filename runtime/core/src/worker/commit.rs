@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Delivery, WAIT_MAX, Worker, WorkerSettings};
 use crate::error::{Error, ErrorKind};
+use crate::seams::Polled;
 
 /// At least once, a commit's worth is committed in so many parts: while one is being acknowledged the next is written, and a
 /// crash repeats both at most.
@@ -92,15 +93,19 @@ impl Worker {
         if self.settings.delivery == Delivery::ExactlyOnce {
             return self.commit(Meanwhile::RunAhead);
         }
+        // The sink may take minutes: neither the group nor whoever commands waits for it.
+        if let Polled::Revoked { lost } = self.source.attend()? {
+            return self.revoke(lost);
+        }
+        self.obey()?;
         self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
         self.progress.reached();
-        // It is acknowledged little by little, and not each bit is worth a commit.
+        // It is acknowledged little by little, and not each bit is worth a commit: where the budget or a batch's age is the
+        // limit, acknowledgements alone make room.
+        let WorkerSettings { commit, .. } = &self.settings;
         let waiting = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
-        if self.commit_is_due() || !self.settings.commit.is_reached(waiting, PARTS) {
-            self.commit(Meanwhile::RunAhead)
-        } else {
-            Ok(())
-        }
+        let is_worth_it = commit.is_reached(self.uncommitted, 1) && !commit.is_reached(waiting, PARTS);
+        if self.commit_is_due() || is_worth_it { self.commit(Meanwhile::RunAhead) } else { Ok(()) }
     }
 
     pub(super) fn commit(&mut self, meanwhile: Meanwhile) -> Result<(), Error> {

@@ -22,6 +22,8 @@ pub(crate) struct World {
     pub(crate) released: Cell<usize>,
     pub(crate) closed: Cell<bool>,
     pub(crate) unacknowledged: RefCell<Vec<Ticket>>,
+    /// The most outputs that are acknowledged at once, where not all are.
+    pub(crate) acks_max: Option<usize>,
     pub(crate) now_ms: Cell<u64>,
     pub(crate) renewals: Cell<usize>,
     /// How long each takes.
@@ -89,6 +91,14 @@ impl Source for FakeSource {
         (batch.end, batch.log_end) = (self.0.batch_end, self.0.log_end);
         records.iter().for_each(|(offset, value)| batch.push(*offset, 7, Some(b"k"), Some(value.as_bytes())));
         Ok(Polled::Batch)
+    }
+
+    fn attend(&mut self) -> Result<Polled, Error> {
+        let mut input = self.0.input.borrow_mut();
+        let Some(Event::Revoke { lost }) = input.front() else { return Ok(Polled::Idle) };
+        let revoked = Polled::Revoked { lost: *lost };
+        input.pop_front();
+        Ok(revoked)
     }
 
     fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
@@ -217,7 +227,10 @@ impl Sink for FakeSink {
     fn acknowledged(&mut self, progress: &mut Progress, wait: Duration) -> Result<(), Error> {
         // Acknowledges only when waited for, so that a commit without a wait would be seen.
         if wait > Duration::ZERO {
-            self.0.unacknowledged.borrow_mut().drain(..).for_each(|ticket| progress.acknowledge(ticket, 1));
+            let mut waiting = self.0.unacknowledged.borrow_mut();
+            let acks = self.0.acks_max.unwrap_or(usize::MAX).min(waiting.len());
+            waiting.drain(..acks).for_each(|ticket| progress.acknowledge(ticket, 1));
+            assert!(self.0.now_ms.get() < 60_000, "the worker waits for ever");
             self.0.now_ms.set(self.0.now_ms.get() + 1);
         }
         Ok(())

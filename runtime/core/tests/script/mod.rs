@@ -73,6 +73,10 @@ impl Source for Script {
         Ok(Polled::Idle)
     }
 
+    fn attend(&mut self) -> Result<Polled, Error> {
+        Ok(Polled::Idle)
+    }
+
     fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         batch.clear();
         let world = &mut *self.0.borrow_mut();

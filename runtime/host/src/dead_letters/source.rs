@@ -138,6 +138,10 @@ impl Source for LetterSource {
         Ok(Polled::Idle)
     }
 
+    fn attend(&mut self) -> Result<Polled, Error> {
+        Ok(Polled::Idle)
+    }
+
     fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         batch.clear();
         Ok(false)

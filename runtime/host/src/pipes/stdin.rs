@@ -148,6 +148,10 @@ impl Source for StdinSource {
         Ok(if self.fill(batch)? { Polled::Batch } else { Polled::Idle })
     }
 
+    fn attend(&mut self) -> Result<Polled, Error> {
+        Ok(Polled::Idle)
+    }
+
     fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         batch.clear();
         Ok(false)

@@ -28,6 +28,10 @@ impl Patch for CommitBeforeWrite {
                 Ok(polled)
             }
 
+            fn attend(&mut self) -> Result<Polled, Error> {
+                self.0.attend()
+            }
+
             fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
                 let is_ready = self.0.ready(batch)?;
                 self.commit(batch);
@@ -70,6 +74,10 @@ impl Patch for NothingReadAgain {
         impl Source for Bad {
             fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error> {
                 self.0.poll(batch, wait)
+            }
+
+            fn attend(&mut self) -> Result<Polled, Error> {
+                self.0.attend()
             }
 
             fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {

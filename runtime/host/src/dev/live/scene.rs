@@ -144,6 +144,10 @@ impl Source for SeenSource {
         Ok(polled)
     }
 
+    fn attend(&mut self) -> Result<Polled, Error> {
+        self.inner.attend()
+    }
+
     fn ready(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         let is_ready = self.inner.ready(batch)?;
         if is_ready {
