@@ -234,7 +234,7 @@ fn the_embedded_log_keeps_and_replays_letters_too() -> Result<()> {
         "
 name: embedded
 source: {{ local: {{ path: data, topics: [in] }} }}
-stages: [{{ name: victim, plugin: {} }}]
+stages: [{{ name: victim, plugin: {}, on-failure: {{ breaker: 2 }} }}]
 sink: {{ local: {{ path: data, topic: out }} }}
 dead-letter: {{ topic: dead }}
 workers: 1
@@ -245,32 +245,34 @@ workers: 1
     let local = ["--local", data.to_str().context("UTF-8")?];
     let run = |args: &[&str], input: &str| done(sluicegate(args.iter().chain(&local))?.input(input).run()?);
     run(&["topics", "create", "in"], "")?;
-    run(&["produce", "in", "--raw"], "a\nreject b\ntrap c\n")?;
+    run(&["produce", "in", "--raw"], "a\nreject b\ntrap c\nd\ntrap e\n")?;
     let admin = free_address()?;
     let mut running = pipeline.start(admin)?;
     running.wait_ready(admin, DONE_WITHIN)?;
     eventually(DONE_WITHIN, "the records", || {
         let status: Value = serde_json::from_str(&http::get(admin, "/v1/pipelines")?.body)?;
-        Ok((status[0]["records_in"] == 3).then_some(()))
+        Ok((status[0]["records_in"] == 5).then_some(()))
     })?;
     running.end()?;
 
     let found = list(&pipeline, &[])?;
-    assert_eq!(found.len(), 2);
+    assert_eq!(found.len(), 3);
+    // The same plugin fails again, on as many in a row as its breaker counts: all are tried.
+    assert_eq!(summary(replay(&pipeline, &[])?)?["failed_again"], 3);
     let with = ["--with", uppercase.to_str().context("UTF-8")?];
     let told = summary(replay(&pipeline, &[&with[..], &["--failure", "trap"]].concat())?)?;
-    assert_eq!((&told["replayed"], &told["outputs"]), (&1.into(), &1.into()), "{told}");
+    assert_eq!((&told["replayed"], &told["outputs"]), (&2.into(), &2.into()), "{told}");
     assert_eq!(summary(replay(&pipeline, &with)?)?["replayed"], 1);
     assert_eq!(summary(replay(&pipeline, &with)?)?["open"], 0);
     let seen = run(&["consume", "out"], "")?;
     let values: Vec<_> = lines(seen)?.iter().map(|line| line["value"].clone()).collect();
-    assert_eq!(values, ["A", "TRAP C", "REJECT B"]);
+    assert_eq!(values, ["A", "D", "TRAP C", "TRAP E", "REJECT B"]);
 
     // Back into the source topic, without a promise: what `list` prints is what `produce` takes.
     let records: String = found.iter().map(|letter| format!("{}\n", letter["record"])).collect();
     run(&["produce", "in"], &records)?;
     let values: Vec<_> = lines(run(&["consume", "in"], "")?)?.iter().map(|line| line["value"].clone()).collect();
-    assert_eq!(values, ["a", "reject b", "trap c", "reject b", "trap c"]);
+    assert_eq!(values, ["a", "reject b", "trap c", "d", "trap e", "reject b", "trap c", "trap e"]);
     Ok(())
 }
 

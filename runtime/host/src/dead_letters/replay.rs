@@ -99,6 +99,7 @@ pub(crate) fn for_replay(mut config: Pipeline) -> Pipeline {
         let on_failure = &mut stage.on_failure;
         on_failure.then = Some(Then::DeadLetter);
         on_failure.kinds.iter_mut().for_each(|exception| exception.then = None);
+        on_failure.breaker = u32::MAX;
     }
     config
 }
