@@ -4,6 +4,7 @@ mod candidates;
 mod dead_letters;
 mod engine;
 mod plugins;
+mod schema;
 mod seams;
 mod versions;
 

@@ -1,9 +1,9 @@
 //! From a stage's `plugin:` to a plugin: fetched, found to be the one that was meant, and only then compiled.
 
-use jsonschema::error::ValidationErrorKind;
 use sluicegate_wasm::{LoadOptions, Plugin};
 
 use super::App;
+use super::schema::check_config;
 use crate::config::{self, ConfigError, Limits, Pipeline};
 use crate::exit::Exit;
 use crate::journal::Journal;
@@ -205,34 +205,4 @@ fn check_lock(pipeline: &Pipeline, stage: &config::Stage, from: Option<&PluginRe
 /// An error at a key of a stage's.
 pub(super) fn refuse(stage: &config::Stage, path: &[&str], message: impl std::fmt::Display) -> ConfigError {
     stage.origin.error(path, format!("stage '{}': {message}", stage.name))
-}
-
-/// Checks a stage's configuration against what its plugin says it takes.
-fn check_config(schema: &str, stage: &config::Stage, from: Option<&PluginRef>) -> Result<(), ConfigError> {
-    let broken = |what: &str, error: &dyn std::fmt::Display| {
-        refuse(
-            stage,
-            &["plugin"],
-            format!("the plugin's config-schema is no {what}: {error}; its author has to mend it"),
-        )
-    };
-    let schema = serde_json::from_str(schema).map_err(|error| broken("JSON", &error))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|error| broken("JSON Schema", &error))?;
-    let config = serde_json::Value::Object(stage.config.object().clone());
-    let Some(error) = validator.iter_errors(&config).next() else {
-        return Ok(());
-    };
-    let pointer = error.instance_path().as_str().to_owned();
-    let mut path: Vec<String> = vec!["config".into()];
-    path.extend(pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")));
-    let key = path.join(".");
-    if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
-        path.extend(unexpected.first().cloned());
-    }
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    // The value itself may be a secret: masked.
-    let message = format!("{key} does not fit the plugin: {}", error.masked());
-    let error = stage.origin.error(&path, format!("stage '{}': {message}", stage.name));
-    let plugin = from.map_or_else(|| "<plugin>".to_owned(), PluginRef::to_string);
-    Err(error.with_hint(format!("'sluicegate inspect {plugin}' shows what it takes")))
 }
