@@ -64,7 +64,7 @@ pub(crate) struct Version {
     pub(crate) number: u64,
     /// When it took over.
     pub(crate) since: SystemTime,
-    /// Until when it is on trial; none if there is nothing to go back to.
+    /// Until when it is on trial; none if there is nothing to go back to, or nobody has just put it here.
     trial: Option<Instant>,
 }
 
@@ -138,14 +138,27 @@ impl LoadedPipeline {
         self.versions.roster().stages[stage].earlier.last().cloned()
     }
 
-    /// Has a plugin take over in a stage. First every worker's instance of it is made and configured, on this thread;
-    /// then all workers are told at once. If anything fails, nothing has changed.
+    /// Has a plugin take over in a stage, on trial. First every worker's instance of it is made and configured, on this
+    /// thread; then all workers are told at once. If anything fails, nothing has changed.
     ///
     /// # Errors
     /// The plugin does not start, or refuses its configuration.
     pub(crate) fn swap(&self, _: &Turn<'_>, stage: usize, plugin: &Plugin) -> Result<Swapped, Error> {
+        self.take_over(stage, plugin, Some(Instant::now() + TRIAL))
+    }
+
+    /// The same for what ran there before a restart, or before the pipeline's file changed. It is not on trial: what it would
+    /// go back to is what somebody has replaced by it.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn reinstate(&self, _: &Turn<'_>, stage: usize, plugin: &Plugin) -> Result<Swapped, Error> {
+        self.take_over(stage, plugin, None)
+    }
+
+    fn take_over(&self, stage: usize, plugin: &Plugin, trial: Option<Instant>) -> Result<Swapped, Error> {
         let round = self.exchange(stage, plugin, |stage, number| {
-            let new = Version::new(plugin.clone(), number, Some(Instant::now() + TRIAL));
+            let new = Version::new(plugin.clone(), number, trial);
             stage.earlier.retain(|version| version.digest != new.digest);
             let before = std::mem::replace(&mut stage.current, new);
             let digest = before.digest.clone();

@@ -59,7 +59,7 @@ impl LoadedPipeline {
         let stage = &self.config.stages[index];
         let bytes = self.journal.plugin(&change.digest, stage.limits.file_size.0).map_err(Refusal::Unfit)?;
         let plugin = app.plugin_for(&self.config, stage, None, bytes)?;
-        self.swap(turn, index, &plugin).map_err(|error| Refusal::Unfit(error.message))
+        self.reinstate(turn, index, &plugin).map_err(|error| Refusal::Unfit(error.message))
     }
 
     /// To run the file's plugin instead is for a person to decide: it does something else than what was asked for last.
