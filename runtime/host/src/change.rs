@@ -168,9 +168,9 @@ impl LoadedPipeline {
         let turn = self.turn()?;
         let changed = self.is_paused() != paused;
         let behind = self.set_paused(&turn, paused);
-        let mut note = None;
+        // Kept even if it was so already: that may not have been written.
+        let note = self.journal.keep_paused(paused).err().map(|error| forgotten(&error));
         if changed {
-            note = self.journal.keep_paused(paused).err().map(|error| forgotten(&error));
             let action = if paused { Action::Pause } else { Action::Resume };
             self.journal.note(&self.config.name, self.entry(action, None, None, asker));
         }
@@ -223,8 +223,8 @@ impl LoadedPipeline {
             Refusal::Unfit(format!("stage '{}': {}", self.config.stages[index].name, error.message))
         };
         let swapped = self.swap(turn, index, plugin).map_err(unfit)?;
-        let kept =
-            self.journal.keep_plugin(bytes).map_err(|error| forgotten(&error)).and_then(|()| self.keep(turn, index));
+        self.journal.keep_plugin(bytes);
+        let kept = self.keep(turn, index);
         self.journal.forget_plugins_but(self.digests());
         Ok(Changed { note: kept.err(), ..self.changed(index, swapped) })
     }

@@ -10,6 +10,8 @@ const LINKS_MAX: usize = 16;
 
 use tempfile::NamedTempFile;
 
+use crate::config::folder_of;
+
 /// Reads a file of `bytes_max` bytes at most.
 ///
 /// # Errors
@@ -49,6 +51,8 @@ pub(crate) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
+    // With its name. Some file systems sync no folders, and it is no worse there than it can be.
+    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
     Ok(())
 }
 
@@ -65,8 +69,7 @@ fn readable(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
 }
 
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)
+    tempfile::Builder::new().prefix(".writing-").tempfile_in(folder_of(path))
 }
 
 /// All folders on the way to a file: it may be replaced, and any link before it.
@@ -74,7 +77,7 @@ pub(crate) fn folders(file: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     let mut at = file.to_owned();
     for _ in 0..LINKS_MAX {
-        let folder = crate::config::folder_of(&at);
+        let folder = folder_of(&at);
         let link = std::fs::read_link(&at);
         folders.push(folder.clone());
         match link {

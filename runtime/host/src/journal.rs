@@ -15,6 +15,7 @@ use crate::config::Digest;
 use crate::files;
 use crate::state::PipelineFolder;
 
+use entry::shortened;
 pub(crate) use entry::{Action, Ended, Entry, time};
 
 /// So much of the history is kept.
@@ -22,6 +23,7 @@ const ENTRIES_MAX: usize = 200;
 /// The longest file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const FILE: &str = "state.json";
+const NO_FOLDER: &str = "there is no state folder";
 
 /// The changes of one pipeline. Shared; changes are made one at a time, in turn.
 #[derive(Default)]
@@ -30,6 +32,8 @@ pub(crate) struct Journal {
     /// Held while `kept` is changed and written, so that files come in the order of changes. Whoever only looks at `kept` waits
     /// for no disk.
     writing: Mutex<()>,
+    /// Plugins that are not in the folder: there is none, or it takes no more.
+    held: Mutex<BTreeMap<Digest, Vec<u8>>>,
     counts: Mutex<BTreeMap<(Action, Ended), u64>>,
     folder: Option<PipelineFolder>,
     turn: Mutex<()>,
@@ -112,7 +116,7 @@ impl Journal {
     }
 
     /// Notes a change, or an attempt, and logs it.
-    pub(crate) fn note(&self, pipeline: &str, entry: Entry) {
+    pub(crate) fn note(&self, pipeline: &str, mut entry: Entry) {
         let (action, stage) = (entry.action.name(), entry.stage.as_deref().unwrap_or_default());
         let (digest, who) = (entry.digest.as_deref().unwrap_or_default(), &entry.who);
         let why = entry.why.as_deref().unwrap_or_default();
@@ -121,6 +125,7 @@ impl Journal {
             Some(reason) => tracing::warn!(pipeline, stage, digest, who, why, "{action}: refused: {reason}"),
         }
         *lock(&self.counts).entry((entry.action, entry.ended)).or_default() += 1;
+        entry.shorten();
         let kept = self.update(|kept| {
             kept.history.push_back(entry);
             while kept.history.len() > ENTRIES_MAX {
@@ -144,10 +149,11 @@ impl Journal {
         last.filter(|entry| entry.ended == Ended::Refused).cloned()
     }
 
-    /// Why the latest change of the pipeline's file was refused, if it was.
-    pub(crate) fn last_file_refusal(&self) -> Option<String> {
+    /// Whether the latest change of the pipeline's file was refused for this reason.
+    pub(crate) fn is_last_file_refusal(&self, reason: &str) -> bool {
         let kept = lock(&self.kept);
-        kept.history.iter().rev().find(|entry| entry.action == Action::Configure)?.reason.clone()
+        let last = kept.history.iter().rev().find(|entry| entry.action == Action::Configure);
+        last.is_some_and(|entry| entry.reason == Some(shortened(reason)))
     }
 
     /// How often each kind of change was made or refused since the start.
@@ -160,18 +166,17 @@ impl Journal {
         lock(&self.kept).stages.get(stage).cloned()
     }
 
-    /// Keeps, or forgets, what a stage was asked to run.
+    /// Keeps, or forgets, what a stage was asked to run, whose plugin is kept already.
     ///
     /// # Errors
-    /// The folder is not writable: a restart will not know.
+    /// It, or its plugin, cannot be written: a restart will not know.
     pub(crate) fn keep(&self, stage: &str, change: Option<RunTimeChange>) -> Result<(), String> {
-        if self.run_time_change(stage) == change {
-            return Ok(());
-        }
+        let written = change.as_ref().map_or(Ok(()), |change| self.write_held(&change.digest));
         self.update(|kept| match change {
             Some(change) => drop(kept.stages.insert(stage.to_owned(), change)),
             None => drop(kept.stages.remove(stage)),
-        })
+        })?;
+        written
     }
 
     /// Whether the pipeline was paused.
@@ -182,9 +187,10 @@ impl Journal {
     /// Keeps whether the pipeline is paused.
     ///
     /// # Errors
-    /// The folder is not writable: a restart will not know.
+    /// There is no folder, or it is not writable: a restart will not know.
     pub(crate) fn keep_paused(&self, paused: bool) -> Result<(), String> {
-        self.update(|kept| kept.paused = paused)
+        self.update(|kept| kept.paused = paused)?;
+        if paused && self.folder.is_none() { Err(NO_FOLDER.into()) } else { Ok(()) }
     }
 
     /// The candidate that was tried out, if there is one.
@@ -200,19 +206,12 @@ impl Journal {
         self.update(|kept| kept.candidate = candidate)
     }
 
-    /// Keeps the bytes of a plugin, by their digest.
-    ///
-    /// # Errors
-    /// The folder is not writable.
-    pub(crate) fn keep_plugin(&self, bytes: &[u8]) -> Result<(), String> {
+    /// Keeps the bytes of a plugin, by their digest: in memory where they cannot be written.
+    pub(crate) fn keep_plugin(&self, bytes: &[u8]) {
         let digest = Digest::of(bytes);
-        let Some(file) = self.plugin_file(&digest) else {
-            return Ok(());
-        };
-        if self.plugin(&digest, bytes.len() as u64).is_ok() {
-            return Ok(());
+        if self.plugin(&digest, bytes.len() as u64).is_err() && self.write_plugin(&digest, bytes).is_err() {
+            lock(&self.held).insert(digest, bytes.to_owned());
         }
-        self.own()?.map_or(Ok(()), |_| keep_file(&file, bytes))
     }
 
     /// The bytes of a plugin that was kept.
@@ -220,7 +219,10 @@ impl Journal {
     /// # Errors
     /// They are not there, or are others.
     pub(crate) fn plugin(&self, digest: &Digest, bytes_max: u64) -> Result<Vec<u8>, String> {
-        let file = self.plugin_file(digest).ok_or("there is no state folder")?;
+        if let Some(bytes) = lock(&self.held).get(digest) {
+            return Ok(bytes.clone());
+        }
+        let file = self.plugin_file(digest).ok_or(NO_FOLDER)?;
         let bytes = files::read(&file, bytes_max).map_err(|error| format!("{}: {error}", file.display()))?;
         if Digest::of(&bytes) != *digest {
             return Err(format!("{} has other bytes than its name says", file.display()));
@@ -235,8 +237,9 @@ impl Journal {
 
     /// Removes all plugins but those of these digests and of the changes that are kept.
     pub(crate) fn forget_plugins_but(&self, mut digests: BTreeSet<Digest>) {
-        let Ok(Some(folder)) = self.own() else { return };
         digests.extend(lock(&self.kept).stages.values().map(|change| change.digest.clone()));
+        lock(&self.held).retain(|digest, _| digests.contains(digest));
+        let Ok(Some(folder)) = self.own() else { return };
         let files = std::fs::read_dir(folder.path.join("plugins")).into_iter().flatten().flatten();
         for file in files.map(|entry| entry.path()) {
             let digest = file.file_stem().and_then(|stem| Digest::from_hex(stem.to_str()?));
@@ -258,15 +261,39 @@ impl Journal {
         Some(self.folder.as_ref()?.path.join("plugins").join(format!("{}.wasm", digest.hex())))
     }
 
+    /// Writes a plugin that could not be written before: there may be room by now.
+    fn write_held(&self, digest: &Digest) -> Result<(), String> {
+        let mut held = lock(&self.held);
+        match held.get(digest) {
+            Some(bytes) => self.write_plugin(digest, bytes)?,
+            None if self.is_written(digest) => {}
+            None => return Err("its plugin is not kept".into()),
+        }
+        held.remove(digest);
+        Ok(())
+    }
+
+    fn write_plugin(&self, digest: &Digest, bytes: &[u8]) -> Result<(), String> {
+        self.own()?;
+        keep_file(&self.plugin_file(digest).ok_or(NO_FOLDER)?, bytes)
+    }
+
+    fn is_written(&self, digest: &Digest) -> bool {
+        self.plugin_file(digest).is_some_and(|file| file.is_file())
+    }
+
     /// Changes what is kept, and writes it.
     fn update(&self, change: impl FnOnce(&mut Kept)) -> Result<(), String> {
         let _in_order = lock(&self.writing);
-        let bytes = {
+        let mut kept = {
             let mut kept = lock(&self.kept);
             change(&mut kept);
-            serde_json::to_vec_pretty(&*kept).map_err(|error| error.to_string())?
+            kept.clone()
         };
         let Some(folder) = self.own()? else { return Ok(()) };
+        // A start would fail over a plugin that is not there.
+        kept.stages.retain(|_, change| self.is_written(&change.digest));
+        let bytes = serde_json::to_vec_pretty(&kept).map_err(|error| error.to_string())?;
         keep_file(&folder.path.join(FILE), &bytes)
     }
 }
@@ -281,111 +308,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use super::*;
-    use crate::state::Claims;
-
-    fn open(parent: &Path) -> Result<Journal, Broken> {
-        Journal::open(PipelineFolder::new(parent.join("p"), &Claims::default()))
-    }
-
-    fn entry(number: usize, ended: Ended) -> Entry {
-        Entry {
-            time: time(SystemTime::UNIX_EPOCH),
-            action: Action::Load,
-            stage: Some("s".into()),
-            digest: Some(number.to_string()),
-            before: None,
-            who: "me".into(),
-            why: None,
-            ended,
-            reason: (ended == Ended::Refused).then(|| "no".into()),
-        }
-    }
-
-    #[test]
-    fn what_is_kept_is_there_after_a_restart_and_bounded() {
-        let (folder, claims) = (tempfile::tempdir().unwrap(), Claims::default());
-        let open = || Journal::open(PipelineFolder::new(folder.path().join("p"), &claims)).unwrap();
-        let journal = open();
-        let change = RunTimeChange { digest: Digest::of(b"d"), file: Digest::of(b"f") };
-        journal.keep("s", Some(change.clone())).unwrap();
-        journal.keep_paused(true).unwrap();
-        (0..ENTRIES_MAX + 5).for_each(|number| journal.note("p", entry(number, Ended::Done)));
-        assert!(journal.last_refusal("s").is_none());
-        journal.note("p", entry(0, Ended::Refused));
-        let again = open();
-        assert_eq!((again.run_time_change("s"), again.is_paused()), (Some(change), true));
-        assert_eq!(again.history().len(), ENTRIES_MAX);
-        assert_eq!(again.last_refusal("s").unwrap().reason.as_deref(), Some("no"));
-        again.keep("s", None).unwrap();
-        assert_eq!(open().run_time_change("s"), None);
-    }
-
-    /// As where the folder's volume hangs: here, where a pipe has the name of the lock, which nobody opens at the other end.
-    #[test]
-    fn whoever_looks_waits_for_no_disk() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = std::sync::Arc::new(open(folder.path()).unwrap());
-        let pipe = folder.path().join("p/lock");
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let (writer, looker) = (journal.clone(), journal.clone());
-        let writing = std::thread::spawn(move || writer.note("p", entry(0, Ended::Refused)));
-        let (send, seen) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            while looker.last_refusal("s").is_none() {
-                std::thread::yield_now();
-            }
-            send.send(()).unwrap();
-        });
-        seen.recv_timeout(std::time::Duration::from_secs(60)).expect("an answer");
-        assert!(!writing.is_finished());
-        drop(std::fs::File::open(&pipe).unwrap());
-        writing.join().unwrap();
-    }
-
-    #[test]
-    fn kept_plugins_are_what_their_digests_say() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = open(folder.path()).unwrap();
-        let digest = Digest::of(b"wasm");
-        assert!(journal.plugin(&digest, 100).is_err());
-        journal.keep_plugin(b"wasm").unwrap();
-        assert_eq!(journal.plugin(&digest, 100).unwrap(), b"wasm");
-        assert!(journal.plugin(&digest, 3).unwrap_err().contains("longer than 3 bytes"));
-        std::fs::write(folder.path().join(format!("p/plugins/{}.wasm", digest.hex())), "other").unwrap();
-        assert!(journal.plugin(&digest, 100).unwrap_err().contains("other bytes"));
-        journal.keep_plugin(b"wasm").unwrap();
-        assert_eq!(journal.plugin(&digest, 100).unwrap(), b"wasm", "what is damaged is kept once more");
-        journal.forget_plugins_but(BTreeSet::new());
-        assert!(journal.plugin(&digest, 100).unwrap_err().contains("No such file"));
-    }
-
-    #[test]
-    fn a_damaged_file_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("p")).unwrap();
-        std::fs::write(folder.path().join("p/state.json"), "{").unwrap();
-        let broken = open(folder.path()).err().unwrap();
-        assert!(matches!(broken, Broken::Content(error) if error.contains("remove it to forget")));
-        // Nor is one that cannot be read taken for one that is not there.
-        std::fs::remove_file(folder.path().join("p/state.json")).unwrap();
-        std::fs::create_dir(folder.path().join("p/state.json")).unwrap();
-        assert!(matches!(open(folder.path()).err().unwrap(), Broken::Content(_)));
-    }
-
-    #[test]
-    fn what_a_later_release_has_kept_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = open(folder.path()).unwrap();
-        journal.note("p", entry(0, Ended::Done));
-        drop(journal);
-        let file = folder.path().join("p/state.json");
-        let text = std::fs::read_to_string(&file).unwrap();
-        std::fs::write(&file, text.replace("\"load\"", "\"swap-halves\"").replacen('{', "{\"new\": 1,", 1)).unwrap();
-        let history = open(folder.path()).unwrap().history();
-        assert_eq!(history.iter().map(|entry| entry.action).collect::<Vec<_>>(), [Action::Other]);
-    }
-}
+mod tests;

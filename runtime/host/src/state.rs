@@ -6,24 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::exit::Exit;
 use crate::journal::{Broken, Journal};
 
-/// Where what is changed at run time is kept over a restart.
-#[derive(Clone, Debug)]
+/// Where what is changed at run time is kept over a restart. Clones are one.
+#[derive(Clone)]
 pub(crate) struct StateFolder {
     path: Option<PathBuf>,
-    claims: Claims,
+    /// By pipeline. When one was removed and comes again, its last worker may still hang, or its last change be under way.
+    journals: Arc<Mutex<BTreeMap<String, Weak<Journal>>>>,
 }
 
-/// The folders of pipelines that this process may change. Clones are one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Claims(Arc<Mutex<BTreeMap<PathBuf, Weak<File>>>>);
-
 /// A pipeline's folder. Every process of the pipeline may read it; only the first that asks may change it, until it ends.
-#[derive(Debug)]
 pub(crate) struct PipelineFolder {
     pub(crate) path: PathBuf,
-    claims: Claims,
     /// The operating system frees it when a process ends, however it ends.
-    lock: Mutex<Option<Arc<File>>>,
+    lock: Mutex<Option<File>>,
 }
 
 const LOCK: &str = "lock";
@@ -38,33 +33,43 @@ impl StateFolder {
         if path.is_none() {
             tracing::warn!("no folder is known for changes made at run time: a restart forgets them; give --state-dir");
         }
-        StateFolder { path, claims: Claims::default() }
+        StateFolder { path, journals: Arc::default() }
     }
 
-    /// The journal of the pipeline of this name, which is about to be loaded.
+    /// The journal of the pipeline of this name, which is about to be loaded. There is only one in a process at a time.
     ///
     /// # Errors
     /// What is kept cannot be read, or makes no sense.
     pub(crate) fn journal(&self, pipeline: &str) -> Result<Arc<Journal>, Exit> {
-        let Some(path) = &self.path else { return Ok(Arc::default()) };
-        let folder = PipelineFolder::new(path.join(pipeline), &self.claims);
+        let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(journal) = journals.get(pipeline).and_then(Weak::upgrade) {
+            return Ok(journal);
+        }
+        let journal = Arc::new(self.open(pipeline)?);
+        journals.insert(pipeline.to_owned(), Arc::downgrade(&journal));
+        Ok(journal)
+    }
+
+    fn open(&self, pipeline: &str) -> Result<Journal, Exit> {
+        let Some(path) = &self.path else { return Ok(Journal::default()) };
+        let folder = PipelineFolder::new(path.join(pipeline));
         if let Err(why) = folder.take() {
             tracing::warn!(%pipeline, "{why}; a restart forgets what is changed in this process");
         }
         match Journal::open(folder) {
-            Ok(journal) => Ok(Arc::new(journal)),
+            Ok(journal) => Ok(journal),
             Err(Broken::Content(error)) => Err(Exit::usage(error)),
             Err(Broken::Folder(error)) => {
                 tracing::warn!("{error}; a restart forgets changes made at run time");
-                Ok(Arc::default())
+                Ok(Journal::default())
             }
         }
     }
 }
 
 impl PipelineFolder {
-    pub(crate) fn new(path: PathBuf, claims: &Claims) -> Self {
-        PipelineFolder { path, claims: claims.clone(), lock: Mutex::default() }
+    pub(crate) fn new(path: PathBuf) -> Self {
+        PipelineFolder { path, lock: Mutex::default() }
     }
 
     /// Asks for the right to change it, unless this process has that already: another that had it may have ended by now.
@@ -74,26 +79,13 @@ impl PipelineFolder {
     pub(crate) fn take(&self) -> Result<(), String> {
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
-            *held = Some(self.claims.claim(&self.path)?);
+            *held = Some(lock(&self.path)?);
         }
         Ok(())
     }
 }
 
-impl Claims {
-    /// Locks a pipeline's folder, and makes it where there is none. This process may hold the lock already: when a pipeline was
-    /// removed and comes again, its last worker may still hang, or its last change still be under way.
-    fn claim(&self, path: &Path) -> Result<Arc<File>, String> {
-        let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = match claimed.get(path).and_then(Weak::upgrade) {
-            Some(file) => file,
-            None => Arc::new(lock(path)?),
-        };
-        claimed.insert(path.to_owned(), Arc::downgrade(&file));
-        Ok(file)
-    }
-}
-
+/// Locks a pipeline's folder, and makes it where there is none.
 fn lock(folder: &Path) -> Result<File, String> {
     let failed = |error: std::io::Error| format!("state folder {}: {error}", folder.display());
     std::fs::create_dir_all(folder).map_err(failed)?;
@@ -122,18 +114,27 @@ mod tests {
     #[test]
     fn one_process_at_a_time_changes_a_pipelines_folder() {
         let folder = tempfile::tempdir().unwrap();
-        // Locks are of open files, so that what has its own claims is as good as another process.
-        let (here, elsewhere) = (Claims::default(), Claims::default());
-        let of = |pipeline: &str, claims: &Claims| PipelineFolder::new(folder.path().join(pipeline), claims);
-        let (first, second, other) = (of("p", &here), of("p", &here.clone()), of("p", &elsewhere));
+        // Locks are of open files, so that another of these is as good as another process.
+        let of = |pipeline: &str| PipelineFolder::new(folder.path().join(pipeline));
+        let (first, other) = (of("p"), of("p"));
         first.take().unwrap();
-        second.take().unwrap();
+        first.take().unwrap();
         assert!(other.take().unwrap_err().contains("--state-dir"));
-        of("q", &elsewhere).take().unwrap();
+        of("q").take().unwrap();
         drop(first);
-        assert!(other.take().is_err(), "the second has it still");
-        drop(second);
         other.take().unwrap();
-        assert!(of("p", &here).take().is_err());
+    }
+
+    #[test]
+    fn a_pipeline_that_comes_again_goes_on_with_its_journal_while_somebody_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::new(Some(folder.path()));
+        let (journal, other) = (state.journal("p").unwrap(), state.journal("q").unwrap());
+        assert!(Arc::ptr_eq(&journal, &state.clone().journal("p").unwrap()) && !Arc::ptr_eq(&journal, &other));
+        journal.keep_paused(true).unwrap();
+        drop(journal);
+        let again = state.journal("p").unwrap();
+        assert!(again.is_paused());
+        again.keep_paused(false).unwrap();
     }
 }

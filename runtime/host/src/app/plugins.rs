@@ -165,10 +165,8 @@ impl App {
         let Fetched { bytes, .. } = self.fetch(pipeline, stage, &stage.plugin)?;
         let plugin = self.plugin_for(pipeline, stage, Some(&stage.plugin), bytes.clone())?;
         // One that is pinned has no other after it.
-        if stage.digest.is_none()
-            && let Err(error) = journal.keep_plugin(&bytes)
-        {
-            tracing::warn!(pipeline = %pipeline.name, stage = %stage.name, "its plugin is not kept: {error}");
+        if stage.digest.is_none() {
+            journal.keep_plugin(&bytes);
         }
         Ok(plugin)
     }

@@ -25,7 +25,9 @@ impl LoadedPipeline {
         // Not before: if a later stage had failed, nothing would have changed.
         for (index, entry) in restored.into_iter().enumerate() {
             let Some(entry) = entry else { continue };
-            if let Err(error) = self.keep(turn, index) {
+            if entry.ended == Ended::Refused
+                && let Err(error) = self.keep(turn, index)
+            {
                 tracing::warn!(pipeline = %self.config.name, "{error}");
             }
             self.journal.note(&self.config.name, entry);

@@ -39,7 +39,7 @@ impl LoadedPipeline {
 
     /// Notes why the pipeline's changed file is not taken up.
     pub(crate) fn refuse_file(&self, why: &str) {
-        if self.journal.last_file_refusal().as_deref() == Some(why) {
+        if self.journal.is_last_file_refusal(why) {
             return; // Tried again, as what it wants may come later.
         }
         let entry = self.entry(Action::Configure, None, None, &folder());

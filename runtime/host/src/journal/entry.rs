@@ -20,6 +20,23 @@ pub(crate) struct Entry {
     pub(crate) reason: Option<String>,
 }
 
+/// So many bytes of what others say are kept, that the whole history fits into the file, escaped or not.
+const WORDS_BYTES_MAX: usize = 1024;
+
+impl Entry {
+    /// Cuts what others say where it is too long.
+    pub(super) fn shorten(&mut self) {
+        [&mut self.why, &mut self.reason].into_iter().flatten().for_each(|words| *words = shortened(words));
+    }
+}
+
+pub(super) fn shortened(words: &str) -> String {
+    match words.len() {
+        ..=WORDS_BYTES_MAX => words.to_owned(),
+        _ => format!("{}…", &words[..words.floor_char_boundary(WORDS_BYTES_MAX)]),
+    }
+}
+
 /// What was to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
