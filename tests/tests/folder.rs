@@ -71,6 +71,11 @@ fn pipelines_come_change_and_go_as_their_files_do() -> Result<()> {
     let metrics = http::get(setup.admin, "/metrics")?.body;
     ensure!(metrics.contains("sluicegate_files_refused 1"), "{metrics}");
 
+    // One that takes the name of another file goes on, and the pipeline of that one ends.
+    fs::rename(setup.config("z.yaml"), setup.config("late.yaml"))?;
+    setup.wait_for_pipelines(&["a"])?;
+    ensure!(setup.becomes("out2", "u")? == "000003:000005:u");
+
     running.end()
 }
 

@@ -181,11 +181,13 @@ impl LoadedPipeline {
     /// Waits for one's turn to change what runs here.
     ///
     /// # Errors
-    /// Its configuration is being changed at this moment.
+    /// Its configuration is being changed at this moment, or it ends.
     fn turn(&self) -> Result<Turn<'_>, Refusal> {
         let turn = self.journal.turn();
         match self.is_succeeded() {
-            true => Err(Refusal::Conflict("the pipeline's file has changed at this moment: ask again".into())),
+            true => {
+                Err(Refusal::Conflict("the pipeline ends, or its file has changed, at this moment: ask again".into()))
+            }
             false => Ok(turn),
         }
     }

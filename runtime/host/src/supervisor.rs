@@ -167,7 +167,10 @@ impl Supervisor {
             return Ok(());
         }
         all.push(Arc::clone(&running));
-        (0..workers).try_for_each(|worker| self.spawn(&running, worker)).inspect_err(|_| running.stop.request())
+        (0..workers).try_for_each(|worker| self.spawn(&running, worker)).inspect_err(|_| {
+            running.stop.request();
+            all.pop();
+        })
     }
 
     fn spawn(&self, running: &Arc<Running>, worker: u32) -> Result<(), Exit> {
@@ -198,7 +201,7 @@ impl Supervisor {
     pub(crate) fn remove(&self, running: &Arc<Running>) {
         running.stop.request();
         self.course.wake();
-        running.pipeline().abandon_tryout();
+        running.pipeline().retire();
         if !self.course.wait_until(|| running.has_ended(), STOP_MAX) {
             tracing::warn!(pipeline = %running.name, "its workers did not end within {STOP_MAX:?}, and are left alone");
         }
@@ -225,7 +228,7 @@ impl Supervisor {
     /// Waits until all workers have ended, or hang for too long after they were asked to.
     ///
     /// # Errors
-    /// The first failure of a pipeline, if there is one.
+    /// Why the first of the pipelines that failed did so, if any did.
     pub fn wait(&self) -> Result<Ending, Exit> {
         let left = self.course.wait();
         if left > 0 {

@@ -226,7 +226,7 @@ impl LoadedPipeline {
         self.tell_all(|roster| roster.paused = paused, || if paused { Command::Pause } else { Command::Resume })
     }
 
-    /// From now on nothing is changed here: another is being made to take this one's place.
+    /// From now on nothing is changed here: another is being made to take this one's place, or it ends.
     pub(crate) fn await_successor(&self, _: &Turn<'_>) {
         self.versions.roster().succession = Succession::Awaited;
     }

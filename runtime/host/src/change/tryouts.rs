@@ -209,9 +209,10 @@ impl LoadedPipeline {
         Some(behind)
     }
 
-    /// Ends what is tried out, as its pipeline ends.
-    pub(crate) fn abandon_tryout(&self) {
+    /// Its pipeline ends: nothing is changed here any more, and what is tried out ends too.
+    pub(crate) fn retire(&self) {
         let turn = self.journal.turn();
+        self.await_successor(&turn);
         if let Some(tryout) = self.tryout() {
             self.end_tryout(
                 &turn,

@@ -46,6 +46,8 @@ enum Step {
     NoteFailure(Error),
     /// Have what is in it now run.
     TakeUp,
+    /// The same, as it may run by now.
+    TryAgain,
 }
 
 /// What to do about a file whose stamp is `now`; none where it cannot be read, as when a mount fails: what runs from it goes
@@ -56,7 +58,7 @@ fn decide(now: Option<&Stamp>, before: Option<&Found>, failure: Option<Error>) -
     match failure {
         _ if is_another => Step::TakeUp,
         Some(failure) => Step::NoteFailure(failure),
-        None if now.is_some() && before.is_to_be_tried_again() => Step::TakeUp,
+        None if now.is_some() && before.is_to_be_tried_again() => Step::TryAgain,
         None => Step::Leave,
     }
 }
@@ -175,6 +177,7 @@ impl Folder {
         let there = read(&self.path)?;
         let mut known = self.files.lock().clone();
         let mut gone = known.extract_if(.., |file, _| !there.contains(file)).collect();
+        let mut refused = Vec::new();
         for file in &there {
             let (before, now) = (known.get(file), Stamp::of(file));
             match decide(now.as_ref(), before, before.and_then(|before| before.failure(supervisor))) {
@@ -185,17 +188,8 @@ impl Folder {
                     let before = before.cloned().unwrap_or_default();
                     self.files.note(file, Found { refused, tried: Some(Instant::now()), is_final, ..before });
                 }
-                Step::TakeUp => {
-                    let pipeline = before.and_then(|before| before.pipeline.clone());
-                    let mut found =
-                        Found { pipeline, refused: None, stamp: now, tried: Some(Instant::now()), is_final: false };
-                    found.refused =
-                        self.take_up(app, supervisor, file, &mut found, &mut gone).err().map(|error| error.message);
-                    if found.refused.is_some() && before.map(|before| &before.refused) != Some(&found.refused) {
-                        found.tell();
-                    }
-                    self.files.note(file, found);
-                }
+                Step::TakeUp => self.follow_up(app, supervisor, file, before, &mut gone),
+                Step::TryAgain => refused.push((file, before)),
             }
         }
         for (file, found) in gone {
@@ -205,7 +199,33 @@ impl Folder {
                 supervisor.remove(&running);
             }
         }
+        // One at a time: it may wait for a registry, and files that change meanwhile wait for it.
+        if let Some((file, before)) =
+            refused.into_iter().min_by_key(|(_, before)| before.and_then(|before| before.tried))
+        {
+            self.follow_up(app, supervisor, file, before, &mut BTreeMap::new());
+        }
         Ok(there)
+    }
+
+    /// Has what is in a file now run, and notes what came of it.
+    fn follow_up(
+        &self,
+        app: &App,
+        supervisor: &Supervisor,
+        file: &Path,
+        before: Option<&Found>,
+        gone: &mut BTreeMap<PathBuf, Found>,
+    ) {
+        let pipeline = before.and_then(|before| before.pipeline.clone());
+        // Looked at first: what is written while it is read is taken up at the next look.
+        let stamp = Stamp::of(file);
+        let mut found = Found { pipeline, refused: None, stamp, tried: Some(Instant::now()), is_final: false };
+        found.refused = self.take_up(app, supervisor, file, &mut found, gone).err().map(|error| error.message);
+        if found.refused.is_some() && before.map(|before| &before.refused) != Some(&found.refused) {
+            found.tell();
+        }
+        self.files.note(file, found);
     }
 
     /// Has what is in a file now run. `gone` are files that are no longer there; the pipeline of one that was renamed goes
@@ -218,9 +238,9 @@ impl Folder {
         found: &mut Found,
         gone: &mut BTreeMap<PathBuf, Found>,
     ) -> Result<(), Exit> {
-        let before = found.pipeline.as_ref().and_then(|name| supervisor.find(name));
+        let running = |found: &Found| found.pipeline.as_ref().and_then(|name| supervisor.find(name));
         let config = self.read_pipeline(file).inspect_err(|error| {
-            if let Some(before) = &before {
+            if let Some(before) = running(found) {
                 before.pipeline().refuse_file(&error.message);
             }
         })?;
@@ -229,20 +249,29 @@ impl Folder {
         if let Some(renamed) = renamed {
             gone.remove(&renamed);
             self.files.lock().remove(&renamed);
+            if let Some(overwritten) = running(found) {
+                tracing::info!(pipeline = %overwritten.name(), "its file is overwritten by another: it ends");
+                supervisor.remove(&overwritten);
+            }
             found.pipeline = Some(name.clone());
         }
-        match supervisor.find(&name) {
-            Some(running) if found.pipeline.as_ref() == Some(&name) && running.failure().is_none() => {
-                self.change(app, supervisor, &running, config)?
+        let before = running(found);
+        let has_its_name = before.as_ref().is_some_and(|before| before.name() == name);
+        if !has_its_name && supervisor.find(&name).is_some() {
+            let message = format!("there is another pipeline named '{name}'; names are unique in a process");
+            return Err(ConfigError::of_file(file, message).into());
+        }
+        match before {
+            Some(before) if has_its_name && before.failure().is_none() => {
+                self.change(app, supervisor, &before, config)?
             }
-            Some(_) if found.pipeline.as_ref() != Some(&name) => {
-                let message = format!("there is another pipeline named '{name}'; names are unique in a process");
-                return Err(ConfigError::of_file(file, message).into());
-            }
-            _ => {
-                let loaded = app.load_with(self.state.journal(&name)?, config)?;
+            before => {
+                let mut loaded = app.load_with(self.state.journal(&name)?, config)?;
                 loaded.restore(app)?;
                 if let Some(before) = before {
+                    if has_its_name {
+                        loaded.take_seat_of(&before.pipeline());
+                    }
                     supervisor.remove(&before);
                 }
                 supervisor.add(loaded)?;
@@ -330,14 +359,14 @@ mod tests {
         let path = folder.path().join("a.yaml");
         std::fs::write(&path, "a").unwrap();
         let now = Stamp::of(&path);
-        let is_taken_up = |known: &Found| matches!(decide(now.as_ref(), Some(known), None), Step::TakeUp);
+        let step = |known: &Found| decide(now.as_ref(), Some(known), None);
         let known = Found { stamp: now.clone(), ..Found::default() };
-        assert!(!is_taken_up(&known));
-        assert!(is_taken_up(&Found::default()), "it was another");
+        assert!(matches!(step(&known), Step::Leave));
+        assert!(matches!(step(&Found::default()), Step::TakeUp), "it was another");
         let refused = Found { refused: Some("no plugin".into()), ..known.clone() };
-        assert!(is_taken_up(&refused));
-        assert!(!is_taken_up(&Found { tried: Some(Instant::now()), ..refused.clone() }));
-        assert!(!is_taken_up(&Found { is_final: true, ..refused }));
+        assert!(matches!(step(&refused), Step::TryAgain));
+        assert!(matches!(step(&Found { tried: Some(Instant::now()), ..refused.clone() }), Step::Leave));
+        assert!(matches!(step(&Found { is_final: true, ..refused }), Step::Leave));
 
         let failure = || Some(Error::new(ErrorKind::Stopped, "it failed"));
         assert!(matches!(decide(now.as_ref(), Some(&known), failure()), Step::NoteFailure(_)));
