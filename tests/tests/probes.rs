@@ -32,7 +32,8 @@ fn a_process_is_live_but_not_ready_while_it_loads_plugins() -> Result<()> {
         ensure!((ready.status, ready.body.as_str()) == (503, "starting\n"), "{ready:?}");
         // There is nothing to drain yet.
         running.signal(Signal::Term)?;
-        running.wait(ENDED_WITHIN)?;
+        let ended = running.wait(ENDED_WITHIN)?;
+        ensure!(ended.code == Some(0), "{ended:?}");
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,13 +26,16 @@ pub struct Service {
     /// They end with the service.
     watch: Option<(Watch, Option<FolderWatch>)>,
     admin: Option<SocketAddr>,
+    /// Whether there may be something to drain.
+    is_started: Arc<AtomicBool>,
     /// Control only: the workers have threads of their own.
     runtime: Runtime,
 }
 
 impl Service {
     /// Opens the admin endpoint, if there is to be one. Nothing runs yet, and `/ready` says so: loading plugins may take longer
-    /// than a probe of `/live` waits.
+    /// than a probe of `/live` waits. Until then SIGINT and SIGTERM end the process at once, also where it is the first of a
+    /// container, which no signal ends by itself.
     ///
     /// # Errors
     /// The address is taken, or a file of `admin.tls` is no good.
@@ -41,7 +45,16 @@ impl Service {
         let guard = Guard::of(admin.as_ref())?;
         let supervisor = Arc::new(Supervisor::new(app, folder.is_some()));
         let files = folder.as_ref().map(Folder::files).unwrap_or_default();
-        let mut service = Service { app: Arc::clone(app), supervisor, folder, watch: None, admin: None, runtime };
+        let is_started = Arc::<AtomicBool>::default();
+        let (stop, may_drain) = (stopper(&supervisor), Arc::clone(&is_started));
+        stop_on_signals(&runtime, move || {
+            if !may_drain.load(Relaxed) {
+                std::process::exit(0);
+            }
+            stop();
+        })?;
+        let mut service =
+            Service { app: Arc::clone(app), supervisor, folder, watch: None, admin: None, is_started, runtime };
         if let Some(listener) = listener {
             let address = listener.local_addr()?;
             tracing::info!("admin endpoint on {}://{address}", guard.scheme());
@@ -53,12 +66,12 @@ impl Service {
     }
 
     /// Starts the workers of these pipelines, and begins to follow the folder. From now on SIGINT and SIGTERM drain and end all
-    /// workers.
+    /// workers first.
     ///
     /// # Errors
     /// The machine has no thread left.
     pub(crate) fn start(mut self, pipelines: Vec<LoadedPipeline>) -> Result<Self, Exit> {
-        stop_on_signals(&self.runtime, self.stopper())?;
+        self.is_started.store(true, Relaxed);
         pipelines.into_iter().try_for_each(|pipeline| self.supervisor.add(pipeline))?;
         let watch = Watch::start(&self.app, &self.supervisor)?;
         let followed = self.folder.take().map(|folder| folder.follow(&self.app, &self.supervisor)).transpose()?;
