@@ -78,7 +78,9 @@ fn a_breaker_that_is_open_and_restarts_are_seen() -> Result<()> {
         Ok((seen.0 == Some(1.0) && seen.1 >= Some(1.0)).then_some(()))
     })?;
     ensure!(metric("sluicegate_workers_running{pipeline=\"p\"}")? == Some(0.0));
-    ensure!(http::get(setup.admin, "/ready")?.status == 503);
+    let ready = http::get(setup.admin, "/ready")?;
+    let why = "pipeline 'p': a worker waits, as a stage's breaker has tripped\n";
+    ensure!((ready.status, ready.body.as_str()) == (503, why), "{ready:?}");
     // What tripped it was undone, and is read again by the next start: to say more would not be true.
     running.signal(Signal::Term)?;
     let ended = running.wait(ENDED_WITHIN)?;

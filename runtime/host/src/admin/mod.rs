@@ -142,16 +142,15 @@ impl Admin {
             return Some("starting".into());
         }
         let running = self.supervisor.running();
-        if let Some(running) = running.iter().find(|running| !running.is_ready()) {
+        let why_not = |running: &Arc<Running>| {
             let states = running.states();
-            let reason = states.iter().find_map(|state| match state {
-                WorkerState::Unanswered { reason } => Some(reason),
-                _ => None,
-            });
-            return Some(match reason {
-                Some(reason) => format!("pipeline '{}': {reason}", running.name()),
-                None => format!("pipeline '{}' is not running yet", running.name()),
-            });
+            // If one fails for good, the others end because of it.
+            let failed = states.iter().find(|state| matches!(state, WorkerState::Failed { .. }));
+            let why = failed.into_iter().chain(&states).find_map(WorkerState::why_not_running)?;
+            Some(format!("pipeline '{}': {why}", running.name()))
+        };
+        if let Some(why) = running.iter().find_map(why_not) {
+            return Some(why);
         }
         let runs = |name: &String| running.iter().any(|running| running.name() == name);
         let is_idle = |found: &Found| found.refused.is_some() && !found.pipeline.as_ref().is_some_and(runs);

@@ -35,6 +35,19 @@ pub enum WorkerState {
 }
 
 impl WorkerState {
+    /// Why it does not stream, if it does not. Says nothing of what a plugin has said, which may quote a record.
+    pub(crate) fn why_not_running(&self) -> Option<&str> {
+        match self {
+            WorkerState::Running => None,
+            WorkerState::Starting => Some("a worker is connecting"),
+            WorkerState::Unanswered { reason } => Some(reason),
+            WorkerState::Restarting { .. } => Some("a worker has failed and starts again"),
+            WorkerState::Paused { .. } => Some("a worker waits, as a stage's breaker has tripped"),
+            WorkerState::Stopped => Some("a worker has ended"),
+            WorkerState::Failed { .. } => Some("a worker has failed for good"),
+        }
+    }
+
     pub(super) fn is_ended(&self) -> bool {
         matches!(self, WorkerState::Stopped | WorkerState::Failed { .. })
     }
