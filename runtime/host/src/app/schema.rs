@@ -11,7 +11,9 @@ use crate::config::{ConfigError, Stage};
 use crate::registry::PluginRef;
 
 /// So many schemas within a schema may be looked at, each as often as something leads to it.
-const VISITS_MAX: u32 = 100_000;
+const VISITS_MAX: usize = 100_000;
+/// And so many more for each byte of a configuration, which is nobody's but the user's.
+const VISITS_PER_BYTE: usize = 16;
 /// So deep they may lie in each other, with what `$ref` leads to.
 const DEPTH_MAX: u32 = 128;
 /// So often a pattern's match may be tried another way.
@@ -54,9 +56,10 @@ pub(super) fn check_config(schema: &str, stage: &Stage, from: Option<&PluginRef>
 /// # Errors
 /// What is wrong with the schema.
 fn check_cost(schema: &Value, config: &Value) -> Result<(), String> {
+    let visits_max = VISITS_MAX + VISITS_PER_BYTE * config.to_string().len();
     // Compiled is all of it, and checked is what the configuration leads to.
     [None, Some(config)].into_iter().try_for_each(|instance| {
-        let mut walk = Walk { root: schema, followed: vec![schema], depth: 0, visits: 0 };
+        let mut walk = Walk { root: schema, followed: vec![schema], depth: 0, visits_left: visits_max };
         walk.visit(schema, instance)
     })
 }
@@ -67,16 +70,16 @@ struct Walk<'a> {
     /// What `$ref` led to on the way here.
     followed: Vec<&'a Value>,
     depth: u32,
-    visits: u32,
+    visits_left: usize,
 }
 
 impl<'a> Walk<'a> {
     /// Visits a schema, or a list of some, for this instance; for none in particular without.
     fn visit(&mut self, schema: &'a Value, instance: Option<&Value>) -> Result<(), String> {
-        (self.depth, self.visits) = (self.depth + 1, self.visits + 1);
-        if self.depth > DEPTH_MAX || self.visits > VISITS_MAX {
+        if self.depth == DEPTH_MAX || self.visits_left == 0 {
             return Err("costs too much to check: it nests too deep, or refers to itself too often".into());
         }
+        (self.depth, self.visits_left) = (self.depth + 1, self.visits_left - 1);
         match schema {
             Value::Array(schemas) => schemas.iter().try_for_each(|schema| self.visit(schema, instance))?,
             Value::Object(keywords) => self.visit_keywords(schema, keywords, instance)?,
@@ -200,6 +203,8 @@ mod tests {
         assert_eq!(check_cost(&schema, &config), Ok(()));
         assert!(jsonschema::is_valid(&schema, &config));
         assert_eq!(check_cost(&json!(true), &config), Ok(()));
+        let table = json!({ "rule": { "all": vec![json!({ "field": "a" }); 100_000] } });
+        assert_eq!(check_cost(&schema, &table), Ok(()), "whatever the user writes");
     }
 
     #[test]
