@@ -23,6 +23,9 @@ use crate::properties::is_of_connection;
 /// How long the controller may take.
 pub(crate) const ADMIN_WAIT: Duration = Duration::from_secs(15);
 
+/// The number of replicas that stands for the brokers' `default.replication.factor`.
+const AS_SET: i32 = -1;
+
 /// The cluster's topics: to look at, create and delete. Every call blocks, for some seconds at most.
 pub struct Topics {
     brokers: String,
@@ -103,7 +106,8 @@ impl Topics {
         found.map(describe).ok_or_else(|| failed(&format!("use topic '{topic}'"), RDKafkaErrorCode::UnknownTopic))
     }
 
-    /// Creates a topic and waits until its partitions have leaders.
+    /// Creates a topic and waits until its partitions have leaders. Without `replication`, it has as many replicas as the
+    /// brokers are set to give it.
     ///
     /// # Errors
     /// It exists, or the brokers refuse.
@@ -111,11 +115,11 @@ impl Topics {
         &self,
         topic: &str,
         partitions: u32,
-        replication: u32,
+        replication: Option<u32>,
         settings: &[(&str, &str)],
     ) -> Result<(), Error> {
         let doing = format!("create topic '{topic}'");
-        let replication = TopicReplication::Fixed(replication.cast_signed());
+        let replication = TopicReplication::Fixed(replication.map_or(AS_SET, u32::cast_signed));
         let mut new = NewTopic::new(topic, partitions.cast_signed(), replication);
         for (key, value) in settings {
             new = new.set(key, value);

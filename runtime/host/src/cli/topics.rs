@@ -1,12 +1,11 @@
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 use sluicegate_kafka::{ClientConfig, Topics as KafkaTopics};
 use sluicegate_local::{Log, Retention, TopicSettings};
 
-use crate::config::{Size, Time};
+use crate::config::{self, Size, Time};
 use crate::console::say;
 use crate::exit::Exit;
 
@@ -19,7 +18,9 @@ pub(super) struct Place {
     /// The folder of an embedded log.
     #[arg(long)]
     local: Option<PathBuf>,
-    /// A librdkafka property, such as security.protocol=SSL; may be repeated.
+    /// A librdkafka property, such as security.protocol=SSL; may be repeated. In its value, ${NAME} is a variable of the
+    /// environment, ${file:PATH} a file's text, and $$ a dollar sign. Passwords are best given so, in single quotes:
+    /// everybody on a machine sees the arguments of its processes.
     #[arg(long = "property", short = 'X', value_name = "KEY=VALUE", conflicts_with = "local")]
     properties: Vec<String>,
 }
@@ -36,15 +37,17 @@ impl Place {
             // Beside a pipeline that may be running on it.
             return Ok(Backend::Local(Log::visit(path)?));
         }
-        let mut properties = BTreeMap::new();
-        for property in &self.properties {
-            let Some((key, value)) = property.split_once('=') else {
-                return Err(Exit::usage(format!("--property '{property}': expected KEY=VALUE")));
-            };
-            properties.insert(key.to_owned(), value.to_owned());
-        }
+        let properties = self.properties.iter().map(|text| property(text)).collect::<Result<_, Exit>>()?;
         Ok(Backend::Kafka(ClientConfig { brokers: self.brokers.clone().unwrap_or_default(), properties }))
     }
+}
+
+fn property(text: &str) -> Result<(String, String), Exit> {
+    // The text is not shown: it may be a password.
+    let expected = "--property: expected KEY=VALUE, such as security.protocol=SSL";
+    let (key, value) = text.split_once('=').ok_or_else(|| Exit::usage(expected))?;
+    let value = config::expand_text(value, Path::new(""), &config::Process);
+    Ok((key.to_owned(), value.map_err(|error| Exit::usage(format!("--property {key}: {error}")))?))
 }
 
 #[derive(Args)]
@@ -70,9 +73,9 @@ enum TopicsCommand {
         /// How many partitions.
         #[arg(long, default_value_t = 1)]
         partitions: u32,
-        /// How many brokers keep each record; Kafka only.
-        #[arg(long, default_value_t = 1)]
-        replication: u32,
+        /// How many brokers keep each record; by default as the brokers are set. Kafka only.
+        #[arg(long)]
+        replication: Option<u32>,
         /// How long records are kept, such as 7d; by default as the brokers are set, or for ever in an embedded log.
         #[arg(long, value_name = "TIME")]
         retention: Option<Time>,
@@ -142,4 +145,23 @@ fn list(place: &Place, as_json: bool) -> Result<(), Exit> {
         say!("{name:<width$}  {partitions}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_taken_from_a_file_and_shown_by_no_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "hunter=2\n").unwrap();
+        let (key, value) = property(&format!("sasl.password=${{file:{}}}", file.path().display())).unwrap();
+        assert_eq!((key.as_str(), value.as_str()), ("sasl.password", "hunter=2"));
+        assert_eq!(property("x=a=b$").unwrap().1, "a=b$");
+        let refused = |text| property(text).unwrap_err().message;
+        assert!(!refused("sasl.password:hunter2").contains("hunter2"));
+        assert!(
+            refused("sasl.password=${NO_SUCH_VARIABLE}").contains("sasl.password: the environment variable NO_SUCH")
+        );
+    }
 }

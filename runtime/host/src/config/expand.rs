@@ -65,7 +65,11 @@ pub(crate) fn expand(
     }
 }
 
-fn expand_text(text: &str, folder: &Path, surroundings: &dyn Surroundings) -> Result<String, String> {
+/// The text with its `${…}` replaced.
+///
+/// # Errors
+/// As of [`expand`].
+pub(crate) fn expand_text(text: &str, folder: &Path, surroundings: &dyn Surroundings) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {

@@ -34,6 +34,7 @@ pub use endpoint::{
     KafkaSink, KafkaSource, LocalSink, LocalSource, OnMissingOffset, Outputs, Partitioning, Sink, Source,
 };
 pub use error::{ConfigError, Place};
+pub(crate) use expand::expand_text;
 pub use expand::{Process, Surroundings};
 pub use id_header::IdHeader;
 pub use origin::Origin;
