@@ -35,6 +35,7 @@ pub fn sluicegate<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<
 pub struct Program {
     command: Command,
     input: Vec<u8>,
+    stderr: Option<File>,
 }
 
 /// What a program left behind.
@@ -54,7 +55,7 @@ impl Program {
     fn new<S: AsRef<OsStr>>(path: &Path, args: impl IntoIterator<Item = S>) -> Self {
         let mut command = Command::new(path);
         command.args(args);
-        Self { command, input: Vec::new() }
+        Self { command, input: Vec::new(), stderr: None }
     }
 
     /// Sets a variable of its environment.
@@ -73,6 +74,12 @@ impl Program {
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = input.into();
         self
+    }
+
+    /// Gives it a full disk for its standard error: every write fails.
+    pub fn unheard(mut self) -> Result<Self> {
+        self.stderr = Some(File::options().write(true).open("/dev/full")?);
+        Ok(self)
     }
 
     /// Runs it to its end, which must come within [`RUN_WITHIN`].
@@ -112,7 +119,8 @@ impl Program {
         fs::write(file("stdin"), &self.input)?;
         self.command.stdin(Stdio::from(File::open(file("stdin"))?));
         self.command.stdout(File::create(file("stdout"))?);
-        self.command.stderr(File::create(file("stderr"))?);
+        let stderr = File::create(file("stderr"))?;
+        self.command.stderr(self.stderr.unwrap_or(stderr));
         let process = Process::spawn(&mut self.command, folder.path())?;
         Ok(Running { process, folder })
     }

@@ -125,12 +125,17 @@ fn redacting(on_failure: &str) -> Result<String> {
     Ok(format!("{{ plugin: {}, config: {{ fields: [pin] }}, on-failure: {on_failure} }}", redact.display()))
 }
 
-/// Runs the pipeline on two records that come through and, between them, one that does not.
 fn one_fails(on_failure: &str, rest: &str) -> Result<Output> {
+    one_fails_in(on_failure, rest, Program::run)
+}
+
+/// Runs the pipeline on two records that come through and, between them, one that does not.
+fn one_fails_in(on_failure: &str, rest: &str, run: impl FnOnce(Program) -> Result<Output>) -> Result<Output> {
     let folder = tempfile::tempdir()?;
     pipeline(folder.path(), &redacting(on_failure)?, rest)?;
-    let input = "{\"value\": {\"pin\": 1}}\n{\"key\": \"bad\", \"value\": \"no JSON\"}\n{\"value\": {\"pin\": 2}}\n";
-    let output = filter(&["pipeline.yaml"])?.folder(folder.path()).input(input).run()?;
+    let input =
+        "{\"value\": {\"pin\": 1}}\n{\"key\": \"bad\", \"value\": \"no JSON\x7f\"}\n{\"value\": {\"pin\": 2}}\n";
+    let output = run(filter(&["pipeline.yaml"])?.folder(folder.path()).input(input))?;
     ensure!(!folder.path().join("log").exists(), "the pipeline's own log is left alone");
     Ok(output)
 }
@@ -146,7 +151,7 @@ fn what_fails_goes_by_the_pipelines_policy() -> Result<()> {
     assert_eq!((&letter["source"]["offset"], &letter["record"]["key"]), (&json!(1), &json!("bad")));
     ensure!(rest.contains("1 of 3 records failed"), "{rest}");
     let again = filter(&["--plugin", &uppercase()?])?.input(letter["record"].to_string()).run()?;
-    assert_eq!(parsed(&again.stdout)?[0]["value"], "NO JSON");
+    assert_eq!(parsed(&again.stdout)?[0]["value"], "NO JSON\x7f");
 
     let skipped = one_fails("{ then: skip }", "")?;
     ensure!(skipped.code == Some(0) && skipped.stderr.is_empty(), "{skipped:?}");
@@ -155,6 +160,15 @@ fn what_fails_goes_by_the_pipelines_policy() -> Result<()> {
     let stopped = one_fails("{ then: stop }", "batch: { records: 1 }")?;
     ensure!(stopped.code == Some(1) && stopped.stderr.contains("failed on in[0] offset 1"), "{stopped:?}");
     ensure!(stopped.stdout.lines().count() == 1, "what came before it is done: {stopped:?}");
+    Ok(())
+}
+
+#[test]
+fn a_dead_letter_that_cannot_be_written_ends_the_filter() -> Result<()> {
+    let full = one_fails_in("{}", "dead-letter: { topic: dead }", |program| program.unheard()?.run())?;
+    ensure!(full.code == Some(1) && full.signal.is_none(), "{full:?}");
+    let refused = sluicegate(["run", "no-such-pipeline.yaml"])?.unheard()?.run()?;
+    ensure!(refused.code == Some(2), "{refused:?}");
     Ok(())
 }
 

@@ -14,9 +14,14 @@ pub(crate) use say;
 /// Prints a line: see [`say`].
 pub(crate) fn line(words: fmt::Arguments<'_>) {
     if let Err(error) = settled(writeln!(anstream::stdout(), "{words}")) {
-        anstream::eprintln!("error: {error}");
+        complain(format_args!("error: {error}"));
         std::process::exit(1);
     }
+}
+
+/// Prints a line to standard error. If that takes no more, nobody can be told, and the exit code still can.
+pub(crate) fn complain(words: fmt::Arguments<'_>) {
+    let _ = writeln!(anstream::stderr(), "{words}");
 }
 
 /// Writes to standard output, bytes as they are.

@@ -4,12 +4,12 @@ use std::io::IsTerminal;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anstyle::Style;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sluicegate_core::{Error, Row, Story};
 
 use crate::console::{say, write_out};
-use crate::dead_letters::{Coordinates, one_line};
-use crate::record::{self, readable};
+use crate::dead_letters::{Coordinates, as_json, one_line};
+use crate::record::{self, Bytes, Headers, Shown, readable};
 
 /// A dead letter as it is read.
 pub(super) struct Letter<'a> {
@@ -22,35 +22,24 @@ pub(super) struct Letter<'a> {
 }
 
 impl Letter<'_> {
-    fn source(&self) -> Coordinates {
-        Coordinates { partition: self.story.source.clone(), offset: self.story.offset }
-    }
-
     pub(super) fn as_json(&self) -> Value {
         let Letter { at, story, row, .. } = self;
-        let place = |at: &Coordinates| json!({ "topic": &*at.partition.topic, "partition": at.partition.number, "offset": at.offset });
-        json!({
-            "letter": at.to_string(),
-            "at": place(at),
-            "source": place(&self.source()),
-            "replayed": self.replayed,
-            "time_ms": story.time_ms,
-            "pipeline": story.pipeline,
-            "stage": story.stage,
-            "plugin": story.plugin,
-            "plugin_version": story.plugin_version,
-            "plugin_digest": story.plugin_digest,
-            "failure": story.failure,
-            "reason": story.reason,
-            // As `produce` takes it.
-            "record": {
-                "partition": story.source.number,
-                "timestamp": record::timestamp(row.timestamp),
-                "key": record::Bytes(row.key),
-                "value": record::Bytes(row.value),
-                "headers": record::Headers(row.headers.take(self.own)),
-            },
-        })
+        let record = Shown {
+            to: None,
+            partition: Some(story.source.number),
+            offset: None,
+            timestamp: record::timestamp(row.timestamp),
+            key: Bytes(row.key),
+            value: Bytes(row.value),
+            headers: Headers(row.headers.take(self.own)),
+        };
+        let mut json = as_json(story, &record);
+        json["letter"] = at.to_string().into();
+        json["at"] = at.as_json();
+        json["replayed"] = self.replayed.into();
+        json["time_ms"] = story.time_ms.into();
+        json["pipeline"] = story.pipeline.as_str().into();
+        json
     }
 
     pub(super) fn in_full(&self) -> String {
@@ -59,7 +48,7 @@ impl Letter<'_> {
         let replayed = if self.replayed { "yes" } else { "no" };
         let mut lines = vec![
             ("letter", at.to_string()),
-            ("record", self.source().to_string()),
+            ("record", Coordinates::of_source(story).to_string()),
             ("failed", utc(story.time_ms)),
             ("replayed", replayed.to_owned()),
             ("pipeline", one_line(pipeline)),
@@ -94,7 +83,8 @@ impl Lines {
         }
         let story = &letter.story;
         let (stage, failure) = (one_line(&story.stage), one_line(&story.failure));
-        let columns = [letter.at.to_string(), utc(story.time_ms), stage, failure, letter.source().to_string()];
+        let source = Coordinates::of_source(story).to_string();
+        let columns = [letter.at.to_string(), utc(story.time_ms), stage, failure, source];
         let reason = if letter.replayed { format!("(replayed) {}", story.reason) } else { story.reason.clone() };
         self.rows.push((story.time_ms, columns, one_line(&reason)));
         Ok(())

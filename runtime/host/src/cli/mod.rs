@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::console::{say, write_out};
+use crate::console::{complain, write_out};
 use crate::dev::live;
 use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
@@ -187,13 +187,12 @@ fn dispatch(command: Command) -> Result<u8, Exit> {
 
 fn report(exit: &Exit) -> ExitCode {
     const ERROR: Style = AnsiColor::Red.on_default().bold();
-    anstream::eprintln!("{ERROR}error{ERROR:#}: {exit}");
+    complain(format_args!("{ERROR}error{ERROR:#}: {exit}"));
     ExitCode::from(exit.code)
 }
 
 /// Prints a value as JSON for people and machines alike.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Exit::failed(error.to_string()))?;
-    say!("{text}");
-    Ok(())
+    Ok(write_out(|out| writeln!(out, "{text}"))?)
 }

@@ -9,7 +9,7 @@ use sluicegate_wasm::{Allow, Fixed, Instance, InstanceLimits, InstanceSpec, Topi
 
 use crate::app::App;
 use crate::config::{ConfigError, Limits};
-use crate::console::{say, settled};
+use crate::console::{complain, say, settled};
 use crate::dev::case_file::{self, CaseFile, TOPIC};
 use crate::dev::cases::{self, Report};
 use crate::dev::{junit, repeat, update};
@@ -96,7 +96,7 @@ fn watch(options: &Test, app: &App) -> Result<u8, Exit> {
             notice.observe(&now.keys().flat_map(|path| folders(path)).chain(around).collect());
             seen = Some(now);
             if let Err(exit) = files.map_err(Exit::from).and_then(|files| run_once(options, app, &files)) {
-                anstream::eprintln!("{exit}");
+                complain(format_args!("{exit}"));
             }
             if !options.json {
                 say!("waiting for changes; Ctrl-C ends this\n");

@@ -2,7 +2,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use sluicegate_core::Partition;
+use serde_json::{Value, json};
+use sluicegate_core::{Partition, Story};
 
 /// Where a record stands, written `topic/partition@offset`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,6 +12,18 @@ pub struct Coordinates {
     pub partition: Partition,
     /// The offset.
     pub offset: u64,
+}
+
+impl Coordinates {
+    /// Where a dead letter's record came from.
+    pub(crate) fn of_source(story: &Story) -> Self {
+        Coordinates { partition: story.source.clone(), offset: story.offset }
+    }
+
+    pub(crate) fn as_json(&self) -> Value {
+        let Coordinates { partition: Partition { topic, number }, offset } = self;
+        json!({ "topic": &**topic, "partition": number, "offset": offset })
+    }
 }
 
 impl fmt::Display for Coordinates {

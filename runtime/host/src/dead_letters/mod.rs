@@ -15,6 +15,7 @@
 mod coordinates;
 mod filter;
 mod index;
+mod json;
 mod ledger;
 mod replay;
 mod report;
@@ -26,6 +27,7 @@ use sluicegate_core::{Batch, Error};
 pub use coordinates::Coordinates;
 pub use filter::Filter;
 pub(crate) use index::{Index, visit};
+pub(crate) use json::as_json;
 pub(crate) use replay::{Replay, Replayed, for_replay};
 pub(crate) use report::{Report, one_line};
 

@@ -1,11 +1,13 @@
 use std::io::{self, BufWriter, Stdout, Write};
 use std::time::Duration;
 
-use serde_json::json;
-use sluicegate_core::{Acks, Destination, Error, Output, Positions, Progress, Sink, Story, Ticket, Transaction};
+use sluicegate_core::{
+    Acks, Destination, Error, ErrorKind, Output, Positions, Progress, Sink, Story, Ticket, Transaction,
+};
 
 use crate::config::Pipeline;
 use crate::console::settled;
+use crate::dead_letters::as_json;
 use crate::record::{self, Bytes, Headers, Shown};
 
 /// Writes outputs as lines to standard output, and dead letters, as JSON, to standard error.
@@ -68,7 +70,7 @@ impl StdoutSink {
 impl Sink for StdoutSink {
     fn write(&mut self, output: &Output<'_>, ticket: Ticket) -> Result<(), Error> {
         match output.to {
-            Destination::DeadLetter | Destination::Replayed => tell_failure(output),
+            Destination::DeadLetter | Destination::Replayed => tell_failure(output)?,
             Destination::Default | Destination::Named(_) => settled(self.write_output(output))?,
         }
         self.written.add(ticket);
@@ -89,26 +91,22 @@ impl Sink for StdoutSink {
 }
 
 /// A dead letter, in the words of `dead-letters list --json`; `.record` of it is a line that can be run again.
-fn tell_failure(output: &Output<'_>) {
-    let Some(story) = Story::of(output) else { return };
-    let letter = json!({
-        "source": { "topic": &*output.source.topic, "partition": output.source.number, "offset": output.offset },
-        "stage": story.stage,
-        "plugin": story.plugin,
-        "plugin_version": story.plugin_version,
-        "plugin_digest": story.plugin_digest,
-        "failure": story.failure,
-        "reason": story.reason,
-        "record": {
-            "partition": output.source.number,
-            "offset": output.offset,
-            "timestamp": record::timestamp(output.timestamp),
-            "key": Bytes(output.key),
-            "value": Bytes(output.value),
-            "headers": Headers(output.headers),
-        },
-    });
-    anstream::eprintln!("{letter}");
+fn tell_failure(output: &Output<'_>) -> Result<(), Error> {
+    let Some(story) = Story::of(output) else { return Ok(()) };
+    let record = Shown {
+        to: None,
+        partition: Some(output.source.number),
+        offset: Some(output.offset),
+        timestamp: record::timestamp(output.timestamp),
+        key: Bytes(output.key),
+        value: Bytes(output.value),
+        headers: Headers(output.headers),
+    };
+    // At once: standard error has no buffer.
+    let line = format!("{}\n", as_json(&story, &record));
+    io::stderr().write_all(line.as_bytes()).map_err(|error| {
+        Error::new(ErrorKind::Stopped, format!("cannot write a dead letter to standard error: {error}"))
+    })
 }
 
 /// The transaction of pipes: what is written is written.
