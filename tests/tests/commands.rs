@@ -277,6 +277,21 @@ fn round_trip(place: &[&str]) -> Result<()> {
 }
 
 #[test]
+fn lines_before_a_bad_one_are_written() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let run = |args: &[&str], input: &str| {
+        sluicegate(args.iter().chain(&["--local", "log"]))?.folder(folder.path()).input(input).run()
+    };
+    done(run(&["topics", "create", "in"], "")?)?;
+    let produced = run(&["produce", "in"], "{\"value\": 1}\n{\"value\": 2}\nthree\n")?;
+    ensure!(produced.code == Some(2), "{produced:?}");
+    let told = ["line 3: expected ident at column 2;", "; the 2 records before it are written"];
+    ensure!(told.iter().all(|words| produced.stderr.contains(words)), "{produced:?}");
+    assert_eq!(done(run(&["consume", "in"], "")?)?.lines().count(), 2);
+    Ok(())
+}
+
+#[test]
 fn the_demo_shows_what_comes_out() -> Result<()> {
     let shown = done(sluicegate(["demo", "--duration", "3s"])?.run()?)?;
     let clean: Vec<_> = shown.lines().filter(|line| line.trim_start().starts_with("trades.clean")).collect();

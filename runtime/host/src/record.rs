@@ -46,7 +46,11 @@ impl Line {
         if raw {
             return Ok(Some(Line { value: Datum::Bytes(text.to_owned()), ..Line::default() }));
         }
-        serde_json::from_slice(text).map(Some).map_err(|error| format!("{error}; see --help, or give --raw"))
+        serde_json::from_slice(text).map(Some).map_err(|error| {
+            // The parser sees this one line; which it is, only the caller knows.
+            let error = error.to_string().replace(" at line 1 column ", " at column ");
+            format!("{error}; see --help, or give --raw")
+        })
     }
 }
 
@@ -175,6 +179,7 @@ mod tests {
     fn lines_are_strict_unless_they_are_raw() {
         assert!(Line::read(b" \t", false).unwrap().is_none());
         assert!(Line::read(br#"{"vlaue": 1}"#, false).unwrap_err().contains("unknown field `vlaue`"));
+        assert!(Line::read(b"buy", false).unwrap_err().starts_with("expected value at column 1;"));
         assert!(Line::read(br#"{"to": "large"}"#, false).is_err(), "what goes to a named output is no input");
         let raw = Line::read(b"{\xff", true).unwrap().unwrap();
         assert_eq!(raw.value.bytes(), Some(b"{\xff".to_vec()));

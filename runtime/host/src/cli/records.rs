@@ -5,7 +5,7 @@ use clap::Args;
 use sluicegate_core::{Batch, Row};
 
 use super::topics::{Backend, Place};
-use crate::console::settled;
+use crate::console::{complain, settled};
 use crate::exit::Exit;
 use crate::record::{self, Bytes, Headers, LINES_HELP, Line, Shown};
 
@@ -67,18 +67,29 @@ impl Writer {
 /// Writes standard input's lines to a topic; done when all are durable.
 pub(super) fn produce(options: &Produce) -> Result<(), Exit> {
     let mut writer = Writer::open(&options.place, &options.topic)?;
-    let mut count = 0u64;
+    let mut count = 0;
+    let copied = copy(&mut writer, options.raw, &mut count);
+    let flushed = writer.flush();
+    copied.map_err(|Exit { code, message }| {
+        let written = if flushed.is_ok() { "are written" } else { "may not all be written" };
+        Exit { code, message: format!("{message}; the {count} records before it {written}") }
+    })?;
+    flushed?;
+    complain(format_args!("{count} records written to {}", options.topic));
+    Ok(())
+}
+
+/// Hands standard input's lines over, up to the first that cannot be, and counts them.
+fn copy(writer: &mut Writer, raw: bool, count: &mut u64) -> Result<(), Exit> {
     for (number, text) in (1..).zip(std::io::stdin().lock().split(b'\n')) {
         let place = || format!("line {number}");
-        let text = text?;
+        let text = text.map_err(|error| Exit::from(error).within(&place()))?;
         let text = text.strip_suffix(b"\r").unwrap_or(&text);
-        let line = Line::read(text, options.raw).map_err(|error| Exit::usage(error).within(&place()))?;
+        let line = Line::read(text, raw).map_err(|error| Exit::usage(error).within(&place()))?;
         let Some(line) = line else { continue };
         writer.write(&line).map_err(|exit| exit.within(&place()))?;
-        count += 1;
+        *count += 1;
     }
-    writer.flush()?;
-    anstream::eprintln!("{count} records written to {}", options.topic);
     Ok(())
 }
 
