@@ -1,6 +1,7 @@
 //! What probes, scrapes and whoever reads the log see of a process that starts, stands still, and ends.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -35,6 +36,18 @@ fn a_process_is_live_but_not_ready_while_it_loads_plugins() -> Result<()> {
         let ended = running.wait(ENDED_WITHIN)?;
         ensure!(ended.code == Some(0), "{ended:?}");
     }
+    Ok(())
+}
+
+/// A proxy would see the token.
+#[test]
+fn the_admin_endpoint_is_asked_directly() -> Result<()> {
+    let proxy = TcpListener::bind("127.0.0.1:0")?;
+    proxy.set_nonblocking(true)?;
+    let (admin, through) = (free_address()?.to_string(), format!("http://{}", proxy.local_addr()?));
+    let status = sluicegate(["status", "--admin", &admin, "--token", "t"])?.env("ALL_PROXY", &through).run()?;
+    ensure!(status.code == Some(1) && status.stderr.contains("Connection refused"), "{status:?}");
+    assert_eq!(proxy.accept().map(drop).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     Ok(())
 }
 

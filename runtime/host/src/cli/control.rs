@@ -318,6 +318,8 @@ impl Endpoint {
             .tls_config(self.tls.config()?)
             .timeout_connect(Some(CONNECT_WITHIN))
             .timeout_global(Some(ANSWER_WITHIN))
+            // It would see the token where there is no TLS.
+            .proxy(None)
             .build();
         let failed = |error| self.unanswered(&error);
         let mut answer = ureq::Agent::new_with_config(config).run(request).map_err(failed)?;
