@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_auth::ChallengeParser;
 use serde::Deserialize;
-use ureq::Agent;
 
-use super::{docker, http};
+use super::docker;
+use super::http::{self, Client};
 use crate::exit::Exit;
 
 /// Tokens of large registries have some kilobytes.
@@ -35,7 +35,7 @@ impl Challenge {
     }
 
     /// The value of `Authorization` that answers it. `scope` says what for, as registries spell it.
-    pub(super) fn meet(self, agent: &Agent, registry: &str, scope: &str) -> Result<String, Exit> {
+    pub(super) fn meet(self, client: &Client, registry: &str, scope: &str) -> Result<String, Exit> {
         let basic = docker::login(registry)?
             .map(|login| format!("Basic {}", STANDARD.encode(format!("{}:{}", login.name, login.password))));
         match self {
@@ -43,7 +43,7 @@ impl Challenge {
                 basic.ok_or_else(|| Exit::usage(format!("{registry} wants to know who asks: docker login {registry}")))
             }
             Challenge::Bearer { realm, service } => {
-                let token = token(agent, &realm, service.as_deref(), scope, basic.as_deref())?;
+                let token = token(client, &realm, service.as_deref(), scope, basic.as_deref())?;
                 Ok(format!("Bearer {token}"))
             }
         }
@@ -57,8 +57,14 @@ struct Token {
     access_token: Option<String>,
 }
 
-fn token(agent: &Agent, realm: &str, service: Option<&str>, scope: &str, basic: Option<&str>) -> Result<String, Exit> {
-    let mut request = agent.get(realm).query("scope", scope);
+fn token(
+    client: &Client,
+    realm: &str,
+    service: Option<&str>,
+    scope: &str,
+    basic: Option<&str>,
+) -> Result<String, Exit> {
+    let mut request = client.get(realm)?.query("scope", scope);
     if let Some(service) = service {
         request = request.query("service", service);
     }

@@ -1,38 +1,72 @@
 //! Requests to servers elsewhere: bounded in time, in size and in redirects.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ureq::http::Response;
+use ureq::http::{self, Request, Response};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
-use ureq::{Agent, Body, config::RedirectAuthHeaders};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, AsSendBody, Body, RequestBuilder, config::RedirectAuthHeaders};
 
 use crate::exit::Exit;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// A request and its whole answer: time for the largest plugin at half a megabyte a second.
+/// All requests of a client and their whole answers: time for the largest plugin at half a megabyte a second.
 const DONE_WITHIN: Duration = Duration::from_secs(300);
 const REDIRECTS_MAX: u32 = 5;
 
-/// What sends requests. TLS is OpenSSL's, as librdkafka's is, with the roots of the system or of `SSL_CERT_FILE`.
-/// Without `plain`, nothing is asked without TLS, wherever redirects lead.
-pub(super) fn agent(plain: bool) -> Agent {
-    let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build();
-    let mut config = Agent::config_builder()
-        .tls_config(tls)
-        .https_only(!plain)
-        .http_status_as_error(false)
-        .max_redirects(REDIRECTS_MAX)
-        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-        .timeout_connect(Some(CONNECT_WITHIN))
-        .timeout_recv_response(Some(ANSWER_WITHIN))
-        .timeout_global(Some(DONE_WITHIN))
-        .user_agent(concat!("sluicegate/", env!("CARGO_PKG_VERSION")));
-    if plain {
-        // On this machine or near it, and a proxy would see all of it.
-        config = config.proxy(None);
+/// What sends the requests of one task, which together take no longer than [`DONE_WITHIN`]: a server may lead from one to
+/// the next. TLS is OpenSSL's, as librdkafka's is, with the roots of the system or of `SSL_CERT_FILE`.
+pub(super) struct Client {
+    agent: Agent,
+    end: Instant,
+}
+
+impl Client {
+    /// Without `plain`, nothing is asked without TLS, wherever redirects lead.
+    pub(super) fn new(plain: bool) -> Self {
+        let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build();
+        let mut config = Agent::config_builder()
+            .tls_config(tls)
+            .https_only(!plain)
+            .http_status_as_error(false)
+            .max_redirects(REDIRECTS_MAX)
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            .timeout_connect(Some(CONNECT_WITHIN))
+            .timeout_recv_response(Some(ANSWER_WITHIN))
+            .user_agent(concat!("sluicegate/", env!("CARGO_PKG_VERSION")));
+        if plain {
+            // On this machine or near it, and a proxy would see all of it.
+            config = config.proxy(None);
+        }
+        Client { agent: config.build().into(), end: Instant::now() + DONE_WITHIN }
     }
-    config.build().into()
+
+    /// A request that is still to be sent.
+    pub(super) fn get(&self, url: &str) -> Result<RequestBuilder<WithoutBody>, Exit> {
+        let left = self.left(url)?;
+        Ok(self.agent.get(url).config().timeout_global(Some(left)).build())
+    }
+
+    /// Sends a request. `what` names it in errors.
+    pub(super) fn send<B: AsSendBody>(
+        &self,
+        what: &str,
+        request: http::Result<Request<B>>,
+    ) -> Result<Response<Body>, Exit> {
+        let left = self.left(what)?;
+        let sent = request.map_err(ureq::Error::from).and_then(|request| {
+            self.agent.run(self.agent.configure_request(request).timeout_global(Some(left)).build())
+        });
+        sent.map_err(|error| failure(what, &error))
+    }
+
+    fn left(&self, what: &str) -> Result<Duration, Exit> {
+        match self.end.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(Exit::unreachable(format!("{what}: not done within {DONE_WITHIN:?}"))),
+            left => Ok(left),
+        }
+    }
 }
 
 /// An answer's body, `size_max` bytes at most. `what` names it in errors, and `raise` says how to allow more.
@@ -73,5 +107,23 @@ pub(super) fn refusal(what: &str, status: u16) -> Exit {
         404 => Exit::usage(format!("{what}: not found (HTTP status 404)")),
         408 | 429 | 500.. => Exit::unreachable(format!("{what}: the server has a fault (HTTP status {status})")),
         status => Exit::usage(format!("{what}: unexpected HTTP status {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn all_requests_of_a_client_have_one_end() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", silent.local_addr().unwrap());
+        let client = Client { end: Instant::now() + Duration::from_millis(50), ..Client::new(true) };
+        let ask = || client.send("x", Request::get(&url).body(())).unwrap_err();
+        assert!(ask().is_unreachable());
+        assert!(Instant::now() >= client.end);
+        assert!(ask().message.contains("not done within"));
     }
 }

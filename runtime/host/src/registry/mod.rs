@@ -144,7 +144,7 @@ impl Registry {
     }
 
     fn fetch_url(&self, url: &str, wanted: &Wanted<'_>) -> Result<Fetched, Exit> {
-        let response = http::agent(false).get(url).call().map_err(|error| http::failure(url, &error))?;
+        let response = http::Client::new(false).get(url)?.call().map_err(|error| http::failure(url, &error))?;
         if response.status().as_u16() != 200 {
             return Err(http::refusal(url, response.status().as_u16()));
         }

@@ -1,9 +1,9 @@
 use sluicegate_wasm::Artifact;
+use ureq::Body;
 use ureq::http::{Method, Request, Response, header};
-use ureq::{Agent, Body};
 
 use super::credentials::Challenge;
-use super::http;
+use super::http::{self, Client};
 use super::manifest::{INDEX, MANIFEST, Manifest};
 use super::reference::OciRef;
 use crate::config::Digest;
@@ -18,7 +18,7 @@ const DIGEST_HEADER: &str = "docker-content-digest";
 /// One artifact of a registry, by the OCI distribution protocol.
 pub(super) struct Oci<'a> {
     oci: &'a OciRef,
-    agent: Agent,
+    client: Client,
     /// `https://registry`
     server: String,
     /// What is to be done, as registries spell it: reading, or reading and writing.
@@ -42,7 +42,7 @@ impl<'a> Oci<'a> {
         let host = if oci.registry == "docker.io" { "registry-1.docker.io" } else { &oci.registry };
         Oci {
             oci,
-            agent: http::agent(plain),
+            client: Client::new(plain),
             server: format!("{}://{host}", if plain { "http" } else { "https" }),
             scope: format!("repository:{}:{actions}", oci.repository),
             authorization: None,
@@ -211,7 +211,7 @@ impl<'a> Oci<'a> {
                 self.oci
             )));
         };
-        self.authorization = Some(challenge.meet(&self.agent, &self.oci.registry, &self.scope)?);
+        self.authorization = Some(challenge.meet(&self.client, &self.oci.registry, &self.scope)?);
         self.send_once(asked)
     }
 
@@ -223,11 +223,10 @@ impl<'a> Oci<'a> {
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let sent = match asked.body {
-            Some(body) => request.body(body).map_err(ureq::Error::from).and_then(|request| self.agent.run(request)),
-            None => request.body(()).map_err(ureq::Error::from).and_then(|request| self.agent.run(request)),
-        };
-        sent.map_err(|error| http::failure(&self.oci.to_string(), &error))
+        match asked.body {
+            Some(body) => self.client.send(&self.oci.to_string(), request.body(body)),
+            None => self.client.send(&self.oci.to_string(), request.body(())),
+        }
     }
 
     fn refusal(&self, status: u16) -> Exit {
