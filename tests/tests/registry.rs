@@ -39,6 +39,10 @@ fn a_plugin_goes_to_a_registry_and_back() -> Result<()> {
         assert_eq!(pulled["digest"], pushed["digest"]);
         ensure!(fs::read(user.folder.path().join("back.wasm"))? == fs::read(plugin("uppercase")?)?, "other bytes");
     }
+    // With a digest, the tag is set all the same.
+    let (_, digest) = pinned.rsplit_once('@').context("a digest")?;
+    user.pushed(&registry, &format!("team/upper:1.1@{digest}"))?;
+    assert_eq!(registry.manifest("team/upper", "1.1")?, manifest);
     let inspected = user.done(&["inspect", pinned, "--json"])?;
     assert_eq!(serde_json::from_str::<Value>(&inspected)?["name"], "uppercase");
     Ok(())

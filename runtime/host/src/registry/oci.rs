@@ -148,7 +148,8 @@ impl<'a> Oci<'a> {
         }
         self.push_blob(plugin)?;
         self.push_blob(&config)?;
-        let url = self.url(&format!("manifests/{}", self.oci.target()));
+        let name = self.oci.tag.clone().unwrap_or_else(|| digest.to_string());
+        let url = self.url(&format!("manifests/{name}"));
         let header = Some((header::CONTENT_TYPE, MANIFEST));
         let response = self.send(&Asked { method: Method::PUT, url, header, body: Some(&manifest) })?;
         match response.status().as_u16() {
