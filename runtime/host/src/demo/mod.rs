@@ -6,6 +6,7 @@
 mod display;
 mod trades;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use sluicegate_local::TopicSettings;
 use crate::app::App;
 use crate::config::{self, Admin};
 use crate::exit::Exit;
+use crate::files;
 use crate::service::Service;
 
 const PIPELINE: &str = include_str!("../../../../examples/trades/pipeline.yaml");
@@ -34,7 +36,7 @@ pub(crate) struct Options {
     /// End after this time, such as 10s, instead of at Ctrl-C.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
-    /// Keep everything in this folder instead of a temporary one.
+    /// Keep everything in this folder instead of a temporary one. Files of yours in it are not overwritten.
     #[arg(long)]
     folder: Option<PathBuf>,
     /// Where the admin endpoint listens; port 0 takes a free one.
@@ -45,7 +47,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<(), Exit> {
     let temporary = tempfile::Builder::new().prefix("sluicegate-demo-").tempdir()?;
     let folder = options.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
-    lay_out(&folder).map_err(|error| Exit::failed(format!("cannot set up {}: {error}", folder.display())))?;
+    lay_out(&folder)?;
 
     let app = Arc::new(App::new()?);
     let service = Service::open(&app, Some(Admin::at(options.admin)), None)?;
@@ -72,8 +74,37 @@ pub(crate) fn run(options: &Options) -> Result<(), Exit> {
     ended.map(drop)
 }
 
-fn lay_out(folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder.join("plugins"))?;
-    std::fs::write(folder.join("pipeline.yaml"), PIPELINE)?;
-    PLUGINS.iter().try_for_each(|(name, bytes)| std::fs::write(folder.join("plugins").join(name), bytes))
+fn lay_out(folder: &Path) -> Result<(), Exit> {
+    let failed = |error| Exit::failed(format!("cannot set up {}: {error}", folder.display()));
+    std::fs::create_dir_all(folder.join("plugins")).map_err(failed)?;
+    let plugins = PLUGINS.map(|(name, bytes)| (folder.join("plugins").join(name), bytes));
+    for (path, bytes) in [(folder.join("pipeline.yaml"), PIPELINE.as_bytes())].into_iter().chain(plugins) {
+        match files::create(&path, bytes) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                // Of an earlier demo, or somebody's own.
+                if !std::fs::read(&path).is_ok_and(|found| found == bytes) {
+                    let message = format!("{} is not the demo's own: name another --folder", path.display());
+                    return Err(Exit::usage(message));
+                }
+            }
+            made => made.map_err(failed)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_of_somebody_elses_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        lay_out(folder.path()).unwrap();
+        lay_out(folder.path()).unwrap();
+        let pipeline = folder.path().join("pipeline.yaml");
+        std::fs::write(&pipeline, "name: mine\n").unwrap();
+        assert!(lay_out(folder.path()).unwrap_err().message.contains("is not the demo's own"));
+        assert_eq!(std::fs::read_to_string(&pipeline).unwrap(), "name: mine\n");
+    }
 }
