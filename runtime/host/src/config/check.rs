@@ -137,7 +137,7 @@ fn check_id_header(name: Option<&str>, path: Path<'_>, file: &Checked<'_>) -> Re
 }
 
 fn check_brokers(brokers: &str, path: Path<'_>, file: &Checked<'_>) -> Result<(), ConfigError> {
-    if brokers.split(',').any(|broker| broker.trim().is_empty() || broker.contains(char::is_whitespace)) {
+    if brokers.split(',').any(|broker| broker.is_empty() || broker.contains(char::is_whitespace)) {
         return file.refuse(path, "expected host:port of one or more brokers, such as localhost:9092");
     }
     Ok(())
@@ -202,6 +202,7 @@ fn check_on_failure(
     at: Path<'_>,
     file: &Checked<'_>,
 ) -> Result<(), ConfigError> {
+    file.count(&[at, &["on-failure", "breaker"]].concat(), on_failure.breaker.into(), 1, u32::MAX.into())?;
     let rule = (Some(on_failure.retries), Some(on_failure.backoff), on_failure.then);
     check_rule(rule, has_dead_letter, &[at, &["on-failure"]].concat(), file)?;
     for (kind, exception) in on_failure.kinds.iter() {
@@ -283,7 +284,7 @@ fn system_name(kind: &str) -> &str {
 /// Whether one transaction can span both.
 pub(super) fn one_system(source: &Source, sink: &Sink) -> bool {
     let sorted = |brokers: &str| {
-        let mut brokers: Vec<String> = brokers.split(',').map(|broker| broker.trim().to_ascii_lowercase()).collect();
+        let mut brokers: Vec<String> = brokers.split(',').map(str::to_ascii_lowercase).collect();
         brokers.sort_unstable();
         brokers.dedup();
         brokers

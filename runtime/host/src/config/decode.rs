@@ -31,6 +31,7 @@ enum Cause {
     UnknownChoice { found: String, known: &'static [&'static str] },
     MissingKey { key: &'static str, within: Option<String> },
     Mismatch { expected: String, found: String },
+    Unfit { expected: String, words: String },
     Other(String),
 }
 
@@ -44,7 +45,7 @@ impl fmt::Display for Cause {
             Cause::MissingKey { key, within: Some(within) } => write!(f, "'{within}' needs the key '{key}'"),
             Cause::MissingKey { key, within: None } => write!(f, "the key '{key}' is missing"),
             Cause::Mismatch { expected, found } => write!(f, "expected {expected}, found {found}"),
-            Cause::Other(message) => f.write_str(message),
+            Cause::Unfit { words, .. } | Cause::Other(words) => f.write_str(words),
         }
     }
 }
@@ -74,7 +75,12 @@ impl de::Error for DecodeError {
     }
 
     fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::invalid_type(found, expected)
+        match found {
+            de::Unexpected::Other(words) => {
+                Cause::Unfit { expected: expected.to_string(), words: words.to_owned() }.into()
+            }
+            found => Self::invalid_type(found, expected),
+        }
     }
 
     fn invalid_length(_: usize, expected: &dyn de::Expected) -> Self {
@@ -132,11 +138,15 @@ impl<'a> Value<'a> {
                     *within = self.owner.map(|key| key.name.clone());
                     place = self.owner.map_or(place, |key| key.place);
                 }
-                // An error in words of its own could quote the value.
+                // An error in words of its own, as these two are, could quote the value.
+                Cause::Unfit { expected, .. } if self.node.is_expanded() => {
+                    let expected = std::mem::take(expected);
+                    error.cause = Cause::Mismatch { expected, found: self.node.describe() };
+                }
                 Cause::Other(_) if self.node.is_expanded() => {
                     error.cause = Cause::Other(format!("the value of {} does not fit here", self.node.describe()));
                 }
-                Cause::Other(_) | Cause::UnknownKey { .. } => {}
+                Cause::Other(_) | Cause::Unfit { .. } | Cause::UnknownKey { .. } => {}
             }
             error.place = Some(place);
             error

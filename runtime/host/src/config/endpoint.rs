@@ -328,5 +328,6 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
 }
 
 fn joined<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(one_or_many(deserializer)?.join(","))
+    let brokers = one_or_many(deserializer)?.join(",");
+    Ok(brokers.split(',').map(str::trim).collect::<Vec<_>>().join(","))
 }

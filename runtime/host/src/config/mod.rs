@@ -43,7 +43,7 @@ pub use pipeline::{
     Stage, Then,
 };
 pub use quantity::{Digest, Size, Start, Time};
-pub(crate) use quantity::{address, unix_ms};
+pub(crate) use quantity::{address, parsed, unix_ms};
 pub use secret::{PluginConfig, Properties, Secret, is_secret_name};
 pub use trust::{Trust, TrustedKey};
 

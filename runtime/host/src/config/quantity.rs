@@ -277,6 +277,16 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
     text.replacen("localhost:", "127.0.0.1:", 1).parse().ok()
 }
 
+/// What a text stands for. If it stands for nothing, the error is that of `FromStr`, which may quote the text; where that came
+/// from the environment or a file, the error says what is expected instead.
+pub(crate) fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err = String>>(
+    deserializer: D,
+    expected: &str,
+) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|words: String| D::Error::invalid_value(Unexpected::Other(&words), &expected))
+}
+
 fn from_text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: &'static &'static str,

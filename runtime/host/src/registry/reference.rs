@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::de::{Deserialize, Deserializer};
 
-use crate::config::Digest;
+use crate::config::{Digest, parsed};
 
 const URL_BYTES_MAX: usize = 2048;
 const REPOSITORY_BYTES_MAX: usize = 255;
@@ -183,7 +183,7 @@ impl fmt::Display for PluginRef {
 
 impl<'de> Deserialize<'de> for PluginRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        parsed(deserializer, "a path, https://… or oci://registry/repository:tag")
     }
 }
 

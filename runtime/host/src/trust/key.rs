@@ -9,8 +9,10 @@ use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::sign::Verifier;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::de::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
+
+use crate::config::parsed;
 
 /// A public key, Ed25519 or ECDSA on P-256, by which cosign signs. Shown as its id: the first bytes of a hash, as signatures
 /// name it.
@@ -109,15 +111,16 @@ impl FromStr for PublicKey {
             return Err("that is a secret key: name the public one, which ends with .pub".into());
         }
         let middle: String = text.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
-        let der = STANDARD.decode(middle).map_err(|_| EXPECTED)?;
+        let expected = || format!("expected {EXPECTED}");
+        let der = STANDARD.decode(middle).map_err(|_| expected())?;
         let ed25519 = wasmsign2::PublicKey::from_der(&der).ok().filter(|key| key.pk.validate().is_ok());
-        Ok(ed25519.map(PublicKey::ed25519).or_else(|| PublicKey::p256(&der)).ok_or(EXPECTED)?)
+        ed25519.map(PublicKey::ed25519).or_else(|| PublicKey::p256(&der)).ok_or_else(expected)
     }
 }
 
 /// As long as the ids of Ed25519 keys.
 const ID_BYTES: usize = 12;
-const EXPECTED: &str = "expected a public key, Ed25519 or ECDSA on P-256: the text of a .pub file of 'sluicegate keygen' or \
+const EXPECTED: &str = "a public key, Ed25519 or ECDSA on P-256: the text of a .pub file of 'sluicegate keygen' or \
                         'cosign generate-key-pair', as ${file:ops.pub}, or what is between its first line and its last";
 
 impl fmt::Display for PublicKey {
@@ -134,7 +137,7 @@ impl fmt::Debug for PublicKey {
 
 impl<'de> Deserialize<'de> for PublicKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        parsed(deserializer, EXPECTED)
     }
 }
 

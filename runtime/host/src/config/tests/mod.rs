@@ -148,6 +148,13 @@ fn variables_and_files_are_put_in_and_stay_out_of_sight() {
 fn secrets_show_in_no_error() {
     let error = complaint("workers: 2 ", "workers: ${PASSWORD}");
     assert_eq!(error.lines().next(), Some("26:10: expected a whole number, found '${PASSWORD}'"));
+    let error = complaint("plugin: plugins/redact.wasm", "plugin: oci://${PASSWORD}");
+    assert_eq!(
+        error.lines().next(),
+        Some("11:13: expected a path, https://… or oci://registry/repository:tag, found 'oci://${PASSWORD}'")
+    );
+    let error = complaint("workers: 2 ", "trust: { keys: [{ key: '${PASSWORD}' }] }\nworkers: 2 ");
+    assert!(error.contains("expected a public key") && error.contains("found '${PASSWORD}'"), "{error}");
     let error = complaint("    properties: {}  ", "    properties: { sasl.password: hunter2, group.id: x }  ");
     assert_eq!(error, "8:43: property 'group.id' cannot be set: write `group` instead");
 }
@@ -208,6 +215,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "topic: trades",
         "22:16: the dead-letter topic 'trades' is a topic of the source: the pipeline would read what it writes",
     ),
+    ("then: dead-letter", "breaker: 0", "15:47: breaker is 0; the least is 1"),
     ("{ topic: trades.dead }", "trades.dead", "22:14: expected a mapping of keys to values, found 'trades.dead'"),
     ("dead-letter: { topic: trades.dead }\n", "", "15:47: 'then: dead-letter' needs a dead-letter topic"),
     ("then: dead-letter", "then: dlq", "15:53: unknown value 'dlq' — known here: dead-letter, skip, stop"),
@@ -315,7 +323,7 @@ fn exactly_once_needs_one_system() {
     good(
         &EXAMPLE
             .replace("localhost:9092", "[a:1, b:1]")
-            .replace("    topic: trades.clean ", "    brokers: b:1,a:1\n    topic: trades.clean "),
+            .replace("    topic: trades.clean ", "    brokers: B:1, a:1\n    topic: trades.clean "),
     );
     let other = SMALL.replace("{ path: data, topic: out }", "{ path: ./x/../other, topic: in }");
     assert!(read(&other).unwrap_err().message.starts_with("exactly-once needs"));
