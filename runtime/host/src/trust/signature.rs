@@ -1,5 +1,8 @@
 //! Signatures as the WebAssembly tools make them: Ed25519 over the SHA-256 of all that follows the file's first section,
 //! which holds the signature (<https://github.com/wasm-signatures/design>). A signed plugin is one file, wherever it goes.
+//!
+//! The format also signs files in parts, each with what comes before it. The last parts can then be cut off, and what is left is
+//! still signed: such signatures are refused.
 
 use std::collections::HashSet;
 
@@ -93,7 +96,7 @@ fn signature(plugin: &[u8]) -> Result<Vec<u8>, SignatureError> {
     // From here on lengths in the file are no longer than the file.
     let artifact = Artifact::read(plugin).map_err(|error| SignatureError::Malformed(error.to_string()))?;
     let section = artifact.signature.ok_or(SignatureError::Unsigned)?;
-    match is_bounded(&section) {
+    match is_sound(&section) {
         true => Ok(section),
         false => Err(malformed(&WSError::ParseError)),
     }
@@ -117,8 +120,9 @@ fn blame(section: &[u8], keys: &[PublicKey]) -> SignatureError {
     }
 }
 
-/// Whether no length in a signature exceeds the bytes that follow. wasmsign2 allocates what a length says before it looks.
-fn is_bounded(section: &[u8]) -> bool {
+/// Whether each signature is of one hash, that of the whole, and no length exceeds the bytes that follow: wasmsign2 allocates
+/// what a length says before it looks.
+fn is_sound(section: &[u8]) -> bool {
     fn number(rest: &mut &[u8]) -> Option<usize> {
         let mut value = 0u64;
         for shift in [0, 7, 14, 21, 28] {
@@ -143,8 +147,7 @@ fn is_bounded(section: &[u8]) -> bool {
         slice(&mut rest).map(drop)
     };
     let signed_hashes = |mut rest: &[u8]| {
-        let hashes = number(&mut rest)?;
-        rest = rest.get(hashes.checked_mul(32)?..)?;
+        rest = rest.strip_prefix(&[1])?.get(32..)?;
         (0..number(&mut rest)?).try_for_each(|_| signature(slice(&mut rest)?))
     };
     let all = |mut rest: &[u8]| {
@@ -156,6 +159,8 @@ fn is_bounded(section: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use wasmsign2::Section;
+
     use super::*;
 
     fn plugin() -> Vec<u8> {
@@ -204,14 +209,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_signed_in_parts_is_refused_as_one_can_be_cut_off() {
+        let key = SecretKey::generate();
+        let mut longer = plugin();
+        longer.extend_from_slice(&[0, 2, 1, b'x']); // A custom section.
+        let module = Module::deserialize(&mut &longer[..]).unwrap();
+        let parts = module.split(|section| !matches!(section, Section::Custom(_))).unwrap();
+        let (mut signed, _) = key.0.sign_multi(parts, None, false, false).unwrap();
+        // The custom section and the delimiter after it.
+        for cut in [0, 2] {
+            signed.sections.truncate(signed.sections.len() - cut);
+            let mut bytes = Vec::new();
+            signed.serialize(&mut bytes).unwrap();
+            assert!(matches!(signers(&bytes, None, &[key.public()]), Err(SignatureError::Malformed(_))), "{cut}");
+        }
+    }
+
+    #[test]
     fn lengths_that_lie_are_refused() {
         let whole = [1, 1, 1, 1, 40, 1].into_iter().chain([7; 32]).chain([1, 4, 1, 9, 1, 1, 8]);
         let whole: Vec<u8> = whole.collect();
-        assert!(!is_bounded(&whole), "a slice that is longer than its parts");
+        assert!(!is_sound(&whole), "a slice that is longer than its parts");
         for lying in
             [&[1, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f][..], &[1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0xff], &[1, 1]]
         {
-            assert!(!is_bounded(lying));
+            assert!(!is_sound(lying));
         }
     }
 }
