@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::Deserializer;
+use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value};
 use sluicegate_core::FailureKind;
 
@@ -33,7 +33,8 @@ pub struct CaseFile {
     /// What the plugin sees of the machine, as a stage's `allow`.
     #[serde(default)]
     pub allow: Vec<Capability>,
-    /// The cases.
+    /// The cases, at least one.
+    #[serde(deserialize_with = "some")]
     pub cases: Vec<Case>,
 }
 
@@ -131,6 +132,14 @@ impl FailSpec {
             FailSpec::TooMuchOutput => FailureKind::TooMuchOutput,
         }
     }
+}
+
+fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Case>, D::Error> {
+    let cases = Vec::deserialize(deserializer)?;
+    if cases.is_empty() {
+        return Err(D::Error::custom("there are no cases: nothing would be tested"));
+    }
+    Ok(cases)
 }
 
 /// Tells a null that is said from a key that is left out.

@@ -217,6 +217,7 @@ fn slips_in_case_files_are_explained() {
             "c.yaml:1:28: expected { base64: … } with legal base64",
         ),
         ("outputs: []\n", "c.yaml:1:1: the key 'cases' is missing"),
+        ("cases: []\n", "c.yaml:1:8: there are no cases: nothing would be tested"),
     ] {
         assert_eq!(complaint(text), expected, "{text}");
     }
@@ -241,6 +242,6 @@ fn files_and_plugins_are_found() {
     assert_eq!(cases.plugin(Some(Path::new("x.wasm"))).unwrap(), Path::new("x.wasm"));
     std::fs::write(project.join("q.wasm"), "").unwrap();
     assert!(cases.plugin(None).unwrap_err().to_string().contains("several plugins"));
-    std::fs::write(&file, "plugin: ../q.wasm\ncases: []\n").unwrap();
+    std::fs::write(&file, "plugin: ../q.wasm\ncases: [{ expect: pass }]\n").unwrap();
     assert_eq!(CaseFile::load(&file).unwrap().plugin(None).unwrap(), project.join("cases/../q.wasm"));
 }
