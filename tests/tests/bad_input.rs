@@ -87,6 +87,26 @@ fn a_plugin_that_is_none_is_refused() -> Result<()> {
     )
 }
 
+/// The compiler keeps each of a thousand values that each call gives.
+#[test]
+fn a_plugin_that_takes_any_amount_of_memory_to_compile_is_refused() -> Result<()> {
+    let (values, calls) = ("i32 ".repeat(1000), "call 0 ".repeat(200_000));
+    let text = format!(
+        "(component
+            (core module
+                (func (param {values}) (result {values}) unreachable)
+                (func (result {values}) unreachable)
+                (func (result {values}) call 1 {calls}))
+            (instance $i)
+            (export \"sluicegate:plugin/lifecycle@0.1.0\" (instance $i))
+            (export \"sluicegate:plugin/transform@0.1.0\" (instance $i)))"
+    );
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("hog.wasm");
+    fs::write(&path, wat::parse_str(text)?)?;
+    judge(&with_plugin(&path, "{}"), CONFIG, &["pipeline.yaml:4:", "'bad'", "does not compile: memory allocation of"])
+}
+
 #[test]
 fn a_plugin_that_cannot_be_configured_says_why() -> Result<()> {
     let (filter, redact, outward) = (plugin("filter")?, plugin("redact")?, guest("outward")?);

@@ -38,8 +38,10 @@ pub(crate) enum Code {
 
 /// What the compiler gets of the environment: where it and its libraries are, and what wasmtime and rayon read, so that
 /// it compiles as this process would. The rest may hold secrets, and it works on hostile bytes.
-const ENVIRONMENT: [&str; 5] =
-    ["PATH", "LD_LIBRARY_PATH", "SystemRoot", "WASMTIME_BACKTRACE_DETAILS", "RAYON_NUM_THREADS"];
+const ENVIRONMENT: [&str; 5] = ["PATH", "LD_LIBRARY_PATH", "SystemRoot", "WASMTIME_BACKTRACE_DETAILS", THREADS];
+/// Its threads, and how many there are unless the user says: each takes some of the memory that it may have.
+const THREADS: &str = "RAYON_NUM_THREADS";
+const THREADS_MAX: usize = 16;
 /// How much of the compiler's complaint is kept, in bytes.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
 /// How often to ask whether it has ended: short beside what it takes.
@@ -61,35 +63,24 @@ pub(crate) fn compile(
     bytes: Vec<u8>,
     limit: Duration,
 ) -> Result<Code, LoadError> {
-    if let Some(done) = engine.note_of(&artifact.digest)
-        && !done.exists()
-        && compile_elsewhere(engine, &bytes, limit)?
-    {
-        // Without it the next start compiles once more, elsewhere.
-        if let Err(error) = std::fs::write(&done, []) {
-            tracing::debug!("cannot note {} as compiled: {error}", done.display());
-        }
+    // Each time: whether the cache still has it, only the compiler can tell, and for what is there it takes moments.
+    if let Some(compiler) = engine.compiler() {
+        compile_elsewhere(compiler, &bytes, limit)?;
     }
     compile_here(engine, (artifact.form, artifact.interface), bytes, limit)
 }
 
-/// Has another process compile it into the cache. False: there is no other process.
-fn compile_elsewhere(engine: &Engine, bytes: &[u8], limit: Duration) -> Result<bool, LoadError> {
-    let Some(CompilerProgram { program, arguments }) = engine.compiler() else {
-        return Ok(false);
-    };
+/// Has another process compile it into the cache.
+fn compile_elsewhere(compiler: &CompilerProgram, bytes: &[u8], limit: Duration) -> Result<(), LoadError> {
+    let CompilerProgram { program, arguments } = compiler;
+    let threads = thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX));
     let environment = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(environment);
+    command.args(arguments).env_clear().env(THREADS, threads.to_string()).envs(environment);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    match command.spawn() {
-        Ok(child) => wait(child, bytes, limit).map(|()| true),
-        Err(error) => {
-            // As after an upgrade in place, which took the program away.
-            tracing::debug!("cannot start {}: {error}; compiling here", program.display());
-            Ok(false)
-        }
-    }
+    let child = command.spawn();
+    let child = child.map_err(|error| LoadError::Compile(format!("cannot start {}: {error}", program.display())))?;
+    wait(child, bytes, limit)
 }
 
 fn wait(mut child: Child, bytes: &[u8], limit: Duration) -> Result<(), LoadError> {
@@ -114,8 +105,11 @@ fn complaint_of(mut stderr: ChildStderr) -> String {
     // Both end when the compiler does, at the latest.
     let _ = stderr.by_ref().take(COMPLAINT_BYTES_MAX).read_to_end(&mut complaint);
     let _ = io::copy(&mut stderr, &mut io::sink());
+    let complaint = String::from_utf8_lossy(&complaint);
+    // Rust's own words, if it ran out of memory, end with advice for whoever develops it.
+    let complaint = complaint.split("\nnote: run with").next().unwrap_or_default();
     // It has worked on hostile bytes, and may speak for them.
-    words::one_line(&String::from_utf8_lossy(&complaint), COMPLAINT_BYTES_MAX as usize)
+    words::one_line(complaint, COMPLAINT_BYTES_MAX as usize)
 }
 
 /// How the compiler ended; none if its time was over and it was killed.
@@ -186,30 +180,29 @@ mod tests {
         (Artifact::read(&bytes).unwrap(), bytes)
     }
 
-    fn compile_by(script: &str, limit: Duration) -> (Result<(), LoadError>, usize) {
+    fn compile_by(script: &str, limit: Duration) -> Result<(), LoadError> {
+        let arguments = vec!["-c".into(), script.into()];
+        compile_with(CompilerProgram { program: "sh".into(), arguments }, limit)
+    }
+
+    fn compile_with(compiler: CompilerProgram, limit: Duration) -> Result<(), LoadError> {
         let folder = tempfile::tempdir().unwrap();
-        let cache_dir = folder.path().join("cache");
-        let compiler = CompilerProgram { program: "sh".into(), arguments: vec!["-c".into(), script.into()] };
-        let settings = EngineSettings { cache_dir: Some(cache_dir.clone()), compiler: Some(compiler) };
+        let settings = EngineSettings { cache_dir: Some(folder.path().join("cache")), compiler: Some(compiler) };
         let engine = Engine::new(&settings).unwrap();
         let (artifact, bytes) = component();
-        let result = compile(&engine, &artifact, bytes, limit).map(drop);
-        let names = std::fs::read_dir(cache_dir).unwrap().map(|entry| entry.unwrap().file_name());
-        (result, names.filter(|name| name.to_string_lossy().starts_with(&artifact.digest)).count())
+        compile(&engine, &artifact, bytes, limit).map(drop)
     }
 
     #[test]
     fn the_compiler_may_be_another_process() {
         let limit = Duration::from_secs(60);
-        // Gets all bytes, and its success is noted, as that of no failure is.
-        let all = format!("[ $(wc -c) = {} ]", component().1.len());
-        let (result, notes) = compile_by(&all, limit);
-        assert!(result.is_ok() && notes == 1, "{result:?}, {notes}");
-        let (result, notes) = compile_by("echo 'no such opcode' >&2; exit 1", limit);
-        assert!(matches!(&result, Err(LoadError::Compile(why)) if why == "no such opcode") && notes == 0, "{result:?}");
-        let (result, _) = compile_by("printf 'no\\033[2J\\nway' >&2; exit 1", limit);
+        // It gets all bytes.
+        compile_by(&format!("[ $(wc -c) = {} ]", component().1.len()), limit).unwrap();
+        let result = compile_by("echo 'no such opcode' >&2; exit 1", limit);
+        assert!(matches!(&result, Err(LoadError::Compile(why)) if why == "no such opcode"), "{result:?}");
+        let result = compile_by("printf 'no\\033[2J\\nway' >&2; exit 1", limit);
         assert!(matches!(&result, Err(LoadError::Compile(why)) if why == "no\\u{1b}[2J way"), "{result:?}");
-        let (result, _) = compile_by("kill -9 $$", limit);
+        let result = compile_by("kill -9 $$", limit);
         assert!(matches!(&result, Err(LoadError::Compile(why)) if why.contains("signal: 9")), "{result:?}");
     }
 
@@ -217,17 +210,16 @@ mod tests {
     fn the_compiler_is_ended_when_its_time_is_over() {
         // Whether it is silent, says that it has nothing more to say, or does not stop talking.
         for script in ["exec sleep 60", "exec sleep 60 2>&-", "exec cat /dev/zero >&2"] {
-            let (result, notes) = compile_by(script, Duration::from_millis(50));
-            assert!(matches!(result, Err(LoadError::CompileTime { .. })) && notes == 0, "{script}: {result:?}");
+            let result = compile_by(script, Duration::from_millis(50));
+            assert!(matches!(result, Err(LoadError::CompileTime { .. })), "{script}: {result:?}");
         }
     }
 
     #[test]
     fn the_compiler_may_say_much() {
         let limit = Duration::from_secs(60);
-        let (result, notes) = compile_by("exec head -c 1000000 /dev/zero >&2", limit);
-        assert!(result.is_ok() && notes == 1, "{result:?}, {notes}");
-        let (result, _) = compile_by("echo 'no such opcode' >&2; head -c 1000000 /dev/zero >&2; exit 1", limit);
+        compile_by("exec head -c 1000000 /dev/zero >&2", limit).unwrap();
+        let result = compile_by("echo 'no such opcode' >&2; head -c 1000000 /dev/zero >&2; exit 1", limit);
         let beginning =
             |why: &str| why.starts_with("no such opcode \\u{0}") && why.len() as u64 <= COMPLAINT_BYTES_MAX + 99;
         assert!(matches!(&result, Err(LoadError::Compile(why)) if beginning(why)), "{result:?}");
@@ -237,17 +229,14 @@ mod tests {
     fn the_compiler_is_not_given_the_environment() {
         // Cargo gives this to tests; a shell adds some of its own to what it is given.
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-        let (result, _) = compile_by("echo \"secret: $CARGO_MANIFEST_DIR.\" >&2; exit 1", Duration::from_secs(60));
+        let result = compile_by("echo \"secret: $CARGO_MANIFEST_DIR.\" >&2; exit 1", Duration::from_secs(60));
         assert!(matches!(&result, Err(LoadError::Compile(why)) if why == "secret: ."), "{result:?}");
     }
 
     #[test]
-    fn without_the_compiler_it_is_done_here() {
-        let folder = tempfile::tempdir().unwrap();
-        let compiler = CompilerProgram { program: folder.path().join("gone"), arguments: Vec::new() };
-        let settings = EngineSettings { cache_dir: Some(folder.path().join("cache")), compiler: Some(compiler) };
-        let engine = Engine::new(&settings).unwrap();
-        let (artifact, bytes) = component();
-        compile(&engine, &artifact, bytes, Duration::from_secs(60)).unwrap();
+    fn a_compiler_that_cannot_be_started_is_not_done_without() {
+        let compiler = CompilerProgram { program: "no-such-program".into(), arguments: Vec::new() };
+        let result = compile_with(compiler, Duration::from_secs(60));
+        assert!(matches!(&result, Err(LoadError::Compile(why)) if why.contains("cannot start no-such")), "{result:?}");
     }
 }

@@ -1,4 +1,3 @@
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -78,15 +77,6 @@ impl Engine {
     /// Who compiles, if it is not this process.
     pub(crate) fn compiler(&self) -> Option<&CompilerProgram> {
         self.inner.settings.compiler.as_ref()
-    }
-
-    /// The file that is there if the plugin of this digest, compiled with these settings, is in the cache. Only a hint: the
-    /// cache drops what has not been used for a long time.
-    pub(crate) fn note_of(&self, digest: &str) -> Option<PathBuf> {
-        let folder = self.inner.settings.cache_dir.as_ref()?;
-        let mut settings = DefaultHasher::new();
-        self.inner.wasmtime.precompile_compatibility_hash().hash(&mut settings);
-        Some(folder.join(format!("{digest}-{:016x}", settings.finish())))
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {

@@ -56,11 +56,18 @@ fn start_in_temporary(parent: &Path) -> io::Result<(Engine, TemporaryFolder)> {
 }
 
 fn settings(cache_dir: &Path) -> EngineSettings {
-    let compiler = std::env::current_exe().map(|program| {
-        let arguments = vec![COMPILE.into(), cache_dir.into()];
-        CompilerProgram { program, arguments }
-    });
-    EngineSettings { cache_dir: Some(cache_dir.to_owned()), compiler: compiler.ok() }
+    let compiler = CompilerProgram { program: this_program(), arguments: vec![COMPILE.into(), cache_dir.into()] };
+    EngineSettings { cache_dir: Some(cache_dir.to_owned()), compiler: Some(compiler) }
+}
+
+/// What can be started as this program. On Linux that is its very file, though another may have taken its place by then: what
+/// another version compiles is of no use to this one.
+fn this_program() -> PathBuf {
+    match cfg!(target_os = "linux") {
+        true => "/proc/self/exe".into(),
+        // A name that is not known cannot be started, and plugins are refused.
+        false => std::env::current_exe().unwrap_or_default(),
+    }
 }
 
 #[cfg(all(test, unix))]

@@ -2,15 +2,21 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use sluicegate_wasm::{Engine, EngineSettings};
 
 use crate::console::say;
 use crate::dev::{build, scaffold};
 use crate::exit::Exit;
 
+/// What the compiler may take, in bytes: large plugins need less than a quarter, and small ones can ask for any amount.
+const MEMORY_MAX: u64 = 4 << 30;
+
 /// Compiles the plugin on standard input into a cache folder, for the process that started this one.
 pub(super) fn compile(cache: PathBuf) -> u8 {
     let compile = || -> Result<(), Exit> {
+        // Fails only where a stricter limit is set.
+        let _ = setrlimit(Resource::Data, Rlimit { current: Some(MEMORY_MAX), maximum: Some(MEMORY_MAX) });
         let mut bytes = Vec::new();
         std::io::stdin().read_to_end(&mut bytes)?;
         let engine = Engine::new(&EngineSettings { cache_dir: Some(cache), compiler: None })?;
