@@ -9,7 +9,7 @@ use crate::console::say;
 use crate::dev::{build, scaffold};
 use crate::exit::Exit;
 
-/// What the compiler may take, in bytes: large plugins need less than a quarter, and small ones can ask for any amount.
+/// What the compiler may take, in bytes. The largest files that are read need 3 GiB; small ones can ask for any amount.
 const MEMORY_MAX: u64 = 4 << 30;
 
 /// Compiles the plugin on standard input into a cache folder, for the process that started this one.
