@@ -5,7 +5,7 @@ use crate::codec;
 use crate::error::{Fault, config};
 use crate::log::Turn;
 use crate::retention::{Room, trim};
-use crate::topics::{Topic, unknown};
+use crate::topics::{Topic, deleted};
 
 /// A stored batch has no more records and bytes than these (or is one large record): it is what a source reads at once.
 const BATCH_RECORDS: usize = 512;
@@ -123,7 +123,7 @@ impl Buffer {
 fn append(turn: &mut Turn<'_>, topic: &Topic, id: i64, batches: &[Batch], encoded: &mut Vec<u8>) -> Result<(), Fault> {
     let sql = turn.sql;
     let end = sql.prepare_cached("SELECT next FROM partitions WHERE id = ?1")?.query_row([id], |row| row.get(0));
-    let mut next: i64 = end.optional()?.ok_or_else(|| unknown(&topic.name))?;
+    let mut next: i64 = end.optional()?.ok_or_else(|| deleted(&topic.name))?;
     let mut bytes = 0;
     let mut insert = sql.prepare_cached(
         "INSERT INTO batches (partition, first, next, latest, written, bytes, records) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

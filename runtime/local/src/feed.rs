@@ -189,7 +189,7 @@ fn fill(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{channel, sync_channel};
     use std::thread;
 
     use super::*;
@@ -203,7 +203,8 @@ mod tests {
         let id = log.topic("t").unwrap().partitions[0];
         let mut writer = Writer::open(&Log::visit(directory.path()).unwrap(), "t").unwrap();
         writer.send(&NewRecord::default()).unwrap();
-        let (begun, done) = (channel(), channel());
+        // The first is taken only once the log is.
+        let (begun, done) = (sync_channel(0), channel());
         let beside = log.clone();
         let feed = thread::spawn(move || {
             begun.0.send(()).unwrap();

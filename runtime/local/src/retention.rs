@@ -52,12 +52,16 @@ impl Log {
         in_turns(|| self.write("delete old records", sweep))
     }
 
-    /// [`Log::sweep`], if it is time. For whoever has just written: that is durable, whatever becomes of this.
+    /// A turn of [`Log::sweep`], if it is time; where that is not enough, the next call goes on. For whoever has just written:
+    /// that is durable, whatever becomes of this.
     pub(crate) fn sweep_if_due(&self) {
-        if self.is_time_to_sweep(SWEEP_PAUSE)
-            && let Err(error) = self.sweep()
-        {
-            tracing::warn!("{error}; it is tried again later");
+        if !self.is_time_to_sweep(SWEEP_PAUSE) {
+            return;
+        }
+        match self.write("delete old records", sweep) {
+            Ok(false) => {}
+            Ok(true) => self.sweep_again(),
+            Err(error) => tracing::warn!("{error}; it is tried again later"),
         }
     }
 }
@@ -131,4 +135,30 @@ pub(crate) fn trim(
             .execute([total - before, partition])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TopicSettings;
+
+    #[test]
+    fn a_commit_deletes_no_more_than_a_turns_worth() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::open(directory.path()).unwrap();
+        let retention = Retention { bytes: None, age: Some(Duration::from_secs(60)) };
+        log.create_topic("t", &TopicSettings { partitions: 1, retention }).unwrap();
+        let old =
+            "INSERT INTO batches SELECT partitions.id, value, value + 1, 0, 0, 1, x'00' FROM partitions, generated;";
+        let generated = "WITH RECURSIVE generated (value) AS (SELECT 0 UNION ALL SELECT value + 1 FROM generated WHERE value < 1499)";
+        let counted = "UPDATE partitions SET next = 1500, bytes = 1500;";
+        log.read("write old batches", |sql| Ok(sql.execute_batch(&format!("{generated} {old} {counted}"))?)).unwrap();
+        log.sweep_again();
+        for left in [500, 0] {
+            log.sweep_if_due();
+            let count =
+                |sql: &Connection| Ok(sql.query_row("SELECT count(*) FROM batches", [], |row| row.get::<_, i64>(0))?);
+            assert_eq!(log.read("count", count).unwrap(), left);
+        }
+    }
 }

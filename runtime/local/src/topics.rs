@@ -168,7 +168,7 @@ pub(crate) fn unknown(name: &str) -> Error {
 }
 
 pub(crate) fn deleted(name: &str) -> Error {
-    config(format!("topic '{name}' was deleted while it was read"))
+    config(format!("topic '{name}' was deleted while it was in use"))
 }
 
 fn find(connection: &Connection, name: &str) -> rusqlite::Result<Option<Topic>> {

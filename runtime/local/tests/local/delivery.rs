@@ -145,7 +145,7 @@ fn a_deleted_topic_ends_its_reader_and_its_writer() {
     let error = source.poll(&mut Batch::default(), Duration::ZERO).unwrap_err();
     assert!(error.kind == ErrorKind::Config && error.message.contains("deleted"), "{error}");
     let error = sink.acknowledged(&mut Progress::default(), Duration::from_millis(1)).unwrap_err();
-    assert!(error.kind == ErrorKind::Config && error.message.contains("'out'"), "{error}");
+    assert!(error.kind == ErrorKind::Config && error.message.contains("'out' was deleted"), "{error}");
     let error = source.transaction(None).commit(&Positions::from([(partition(0), 1)])).unwrap_err();
     assert!(error.kind == ErrorKind::Config && error.message.contains("'in' was deleted"), "{error}");
     create(&place.log, "in", 1);
