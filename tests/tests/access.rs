@@ -11,6 +11,8 @@ use sluicegate_tests::kafka::Kafka;
 use sluicegate_tests::pipeline::Pipeline;
 use sluicegate_tests::plugins::plugin;
 use sluicegate_tests::program::{Output, RUN_WITHIN, done, free_address, sluicegate};
+use sluicegate_tests::record::Record;
+use sluicegate_tests::wait::eventually;
 use sluicegate_tests::web::Authority;
 use tempfile::TempDir;
 
@@ -58,6 +60,25 @@ fn a_wrong_password_is_told() -> Result<()> {
         told(&refused).with_context(|| format!("run by {mechanism}"))?;
     }
     Ok(())
+}
+
+/// The broker asks for a new login every two seconds, and a client that it refuses then loses its connection.
+#[test]
+fn a_login_that_is_refused_for_a_while_ends_no_pipeline() -> Result<()> {
+    const LATER: &str = "later";
+    let secured = secured()?;
+    let (client, source) = (&secured.client, "later.in");
+    client.admit(LATER, PASSWORD)?;
+    client.create_topic(source, 1, &[])?;
+    client.create_topic("later.out", 1, &[])?;
+    let access = [("sasl.mechanism", "SCRAM-SHA-512"), ("sasl.username", LATER), ("sasl.password", PASSWORD)];
+    let running = secured.pipeline(LATER, "SASL_SSL", &access)?.run()?;
+    client.admit(LATER, WRONG)?;
+    eventually(DONE_WITHIN, "a refusal", || Ok(running.stderr()?.contains("SASL authentication error").then_some(())))?;
+    client.admit(LATER, PASSWORD)?;
+    client.produce(source, &[Record::new("k", "v")])?;
+    client.wait_until_consumed(LATER, source, DONE_WITHIN)?;
+    running.end()
 }
 
 fn login<'a>(mechanism: &'a str, password: &'a str) -> [(&'static str, &'a str); 3] {
@@ -116,6 +137,7 @@ impl Secured {
             ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-512"),
             ("listener.name.sasl_ssl.plain.sasl.jaas.config", &plain),
             ("listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config", &scram),
+            ("listener.name.sasl_ssl.scram-sha-512.connections.max.reauth.ms", "2000"),
         ];
         let kafka = Kafka::start_secured(&["SSL", "SASL_SSL"], &settings)?;
         let client = Client::connect(&kafka)?;

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Retry,
     /// The broker cannot be reached; at start-up this ends the program with its own exit code.
     Unreachable,
+    /// The brokers do not let the program in; at start-up this ends it as [`ErrorKind::Config`] does.
+    Login,
     /// The configuration does not fit what is there: an unknown topic, a refused one, a bad property.
     Config,
     /// The promise could not be kept: fenced for good, or a dead letter refused.
@@ -48,6 +50,7 @@ impl ErrorKind {
             ErrorKind::Rewind => "rewind",
             ErrorKind::Retry => "retry",
             ErrorKind::Unreachable => "unreachable",
+            ErrorKind::Login => "login",
             ErrorKind::Config => "config",
             ErrorKind::Promise => "promise",
             ErrorKind::Stopped => "stopped",

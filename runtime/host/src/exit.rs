@@ -58,7 +58,7 @@ impl From<Error> for Exit {
     fn from(error: Error) -> Self {
         let code = match error.kind {
             ErrorKind::Rewind | ErrorKind::Retry | ErrorKind::Stopped | ErrorKind::Tripped => 1,
-            ErrorKind::Config => 2,
+            ErrorKind::Login | ErrorKind::Config => 2,
             ErrorKind::Unreachable => UNREACHABLE,
             ErrorKind::Promise => 70,
         };

@@ -321,11 +321,14 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
 }
 
 /// The kinds of errors that may pass.
-const PASSING: [ErrorKind; 4] = [ErrorKind::Rewind, ErrorKind::Retry, ErrorKind::Tripped, ErrorKind::Unreachable];
+const PASSING: [ErrorKind; 5] =
+    [ErrorKind::Rewind, ErrorKind::Retry, ErrorKind::Tripped, ErrorKind::Unreachable, ErrorKind::Login];
 
-/// An unreachable broker at the first start is most likely a wrong address, later most likely a passing fault.
+/// An unreachable broker at the first start is most likely a wrong address, and a refused login a wrong password; later, both are
+/// most likely passing faults.
 fn may_pass(error: &Error, running: &Running) -> bool {
-    PASSING.contains(&error.kind) && (error.kind != ErrorKind::Unreachable || running.connected_once.load(Relaxed))
+    let is_of_access = matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Login);
+    PASSING.contains(&error.kind) && (!is_of_access || running.connected_once.load(Relaxed))
 }
 
 /// One worker, until it is asked to stop, or hands its seams over to the one that comes next.

@@ -14,6 +14,8 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use sluicegate_core::{Acks, Ticket};
 
+use crate::error::{Consequence, consequence};
+
 /// The client that a source reads with.
 pub(crate) type Consumer = BaseConsumer<ConsumerState>;
 /// The client that a sink writes with.
@@ -92,10 +94,7 @@ impl Faults {
 
 /// Whether the brokers answer but do not let the client in.
 pub(crate) fn is_authentication(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::SSL
-    )
+    consequence(code) == Consequence::TryAgainToLogIn
 }
 
 fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {

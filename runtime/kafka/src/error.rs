@@ -12,6 +12,8 @@ pub(crate) enum Consequence {
     TryAgain,
     /// The same; nobody answers, which at the first start is most likely a wrong address.
     TryAgainToReach,
+    /// The same; a broker does not let us in, which at the first start is most likely a wrong password.
+    TryAgainToLogIn,
     /// The worker aborts, goes back to the committed offsets and goes on, as the same member and with the same producer.
     Rewind,
     /// The worker is replaced, with its consumer and its producer.
@@ -28,6 +30,8 @@ pub(crate) fn consequence(code: RDKafkaErrorCode) -> Consequence {
     use RDKafkaErrorCode::*;
     match code {
         BrokerTransportFailure | AllBrokersDown | Resolve | BrokerNotAvailable => TryAgainToReach,
+        // A connection that is lost while it is set up may look like this, too.
+        Authentication | SaslAuthenticationFailed | SSL => TryAgainToLogIn,
         // Time is up, or a connection is lost.
         OperationTimedOut | RequestTimedOut | NetworkException | BrokerDestroy | DestroyBroker => TryAgain,
         // Leaders and coordinators on the move.
@@ -42,7 +46,7 @@ pub(crate) fn consequence(code: RDKafkaErrorCode) -> Consequence {
         UnknownTopic | UnknownTopicOrPartition | UnknownPartition | InvalidTopic => Mend,
         TopicAuthorizationFailed | GroupAuthorizationFailed | ClusterAuthorizationFailed => Mend,
         TransactionalIdAuthorizationFailed => Mend,
-        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | SSL => Mend,
+        UnsupportedSASLMechanism => Mend,
         MessageSizeTooLarge | InvalidTimestamp | PolicyViolation => Mend,
         InvalidRecord | InvalidDifferentRecord => Mend,
         InvalidTransactionTimeout | InvalidSessionTimeout | InconsistentGroupProtocol => Mend,
@@ -59,6 +63,7 @@ pub(crate) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
     match consequence(code) {
         Consequence::TryAgain | Consequence::Replace => ErrorKind::Retry,
         Consequence::TryAgainToReach => ErrorKind::Unreachable,
+        Consequence::TryAgainToLogIn => ErrorKind::Login,
         Consequence::Rewind => ErrorKind::Rewind,
         Consequence::Mend => ErrorKind::Config,
         Consequence::Yield => ErrorKind::Promise,
@@ -67,7 +72,8 @@ pub(crate) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
 
 /// Whether librdkafka gets over this by itself, so that a running client need not care.
 pub(crate) fn passes(code: RDKafkaErrorCode) -> bool {
-    matches!(consequence(code), Consequence::TryAgain | Consequence::TryAgainToReach)
+    use Consequence::{TryAgain, TryAgainToLogIn, TryAgainToReach};
+    matches!(consequence(code), TryAgain | TryAgainToReach | TryAgainToLogIn)
 }
 
 /// Whether a request that failed like this may have taken effect, or may still do so.
@@ -157,7 +163,10 @@ mod tests {
         for code in [UnstableOffsetCommit, ConcurrentTransactions, NotCoordinator, OperationTimedOut] {
             assert!(passes(code) && kind(code) == ErrorKind::Retry, "{code}");
         }
-        for code in [UnknownTopicOrPartition, TopicAuthorizationFailed, GroupAuthorizationFailed, Authentication] {
+        for code in [Authentication, SaslAuthenticationFailed, SSL] {
+            assert!(passes(code) && kind(code) == ErrorKind::Login && !remedy(code).is_empty(), "{code}");
+        }
+        for code in [UnknownTopicOrPartition, TopicAuthorizationFailed, GroupAuthorizationFailed] {
             assert_eq!(kind(code), ErrorKind::Config, "{code}");
             assert!(!remedy(code).is_empty(), "{code}");
         }

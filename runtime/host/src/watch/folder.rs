@@ -183,7 +183,8 @@ impl Folder {
             match decide(now.as_ref(), before, before.and_then(|before| before.failure(supervisor))) {
                 Step::Leave => {}
                 Step::NoteFailure(failure) => {
-                    let is_final = !matches!(failure.kind, ErrorKind::Unreachable | ErrorKind::Config);
+                    let is_final =
+                        !matches!(failure.kind, ErrorKind::Unreachable | ErrorKind::Login | ErrorKind::Config);
                     let refused = Some(failure.message);
                     let before = before.cloned().unwrap_or_default();
                     self.files.note(file, Found { refused, tried: Some(Instant::now()), is_final, ..before });
