@@ -77,9 +77,11 @@ impl Faults {
         if matches!(level, RDKafkaLogLevel::Debug) {
             return;
         }
-        // A connection that never came about carried no request.
-        let is_lost = facility == "FAIL" && line.contains("in state UP");
-        if is_lost || facility == "REQTMOUT" {
+        // A connection that never came about carried no request. One that logs in again (KIP-368) may wait for answers until
+        // that of its handshake comes, and looks like one that logs in for the first time.
+        let carries = ["in state UP", "in state REAUTH", "in state AUTH_HANDSHAKE"];
+        let is_lost = carries.iter().any(|state| line.contains(state)) && !line.contains("handshake failed");
+        if facility == "FAIL" && is_lost || facility == "REQTMOUT" {
             self.disconnects.fetch_add(1, Relaxed);
         }
     }
@@ -294,10 +296,12 @@ mod tests {
             (Info, "FAIL", up, 1),
             (Error, "FAIL", "127.0.0.1:9092/1: Connect failed (after 0ms in state CONNECT)", 1),
             (Debug, "FAIL", up, 1),
+            (Error, "FAIL", "SASL PLAIN mechanism handshake failed: any (after 1ms in state AUTH_HANDSHAKE)", 1),
             (Notice, "REQTMOUT", "Timed out EndTxnRequest in flight (after 1000ms, timeout #0)", 2),
             (Warning, "REQTMOUT", "Timed out 1 in-flight, 0 retry-queued, 0 out-queue, 0 partially-sent requests", 3),
             (Debug, "REQTMOUT", "anything", 3),
             (Warning, "GETPID", "anything", 3),
+            (Info, "FAIL", "127.0.0.1:9092/1: Disconnected (after 5ms in state AUTH_HANDSHAKE)", 4),
         ] {
             faults.note_log(level, facility, line);
             assert_eq!(faults.disconnects(), counted, "{level:?} {facility}: {line}");
