@@ -199,6 +199,7 @@ impl Reader {
             .set("enable.auto.offset.store", "false")
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "earliest")
+            .set("check.crcs", "true")
             .set("fetch.wait.max.ms", "100");
         let consumer: Consumer = properties
             .create_with_context(ConsumerState::default())

@@ -139,7 +139,9 @@ impl KafkaSourceConfig {
             .set("group.id", &self.group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "false");
+            .set("enable.partition.eof", "false")
+            // The default takes records that were damaged on their way for good.
+            .set("check.crcs", "true");
         Ok(config)
     }
 }
