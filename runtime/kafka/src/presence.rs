@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
-use rdkafka::metadata::MetadataBroker;
+use rdkafka::metadata::{Metadata, MetadataBroker};
 use sluicegate_core::{Error, ErrorKind};
 
 use crate::connect::partitions;
@@ -38,11 +38,17 @@ impl Silence {
 /// The topics that are read, and when to look for them.
 pub(crate) struct Presence {
     topics: Vec<Topic>,
-    /// One that has answered, so that there is a connection to it.
-    broker: Option<i32>,
+    /// One of the expressions that find topics, if there are any.
+    expression: Option<String>,
+    contact: Contact,
     next: Instant,
     was_missing: bool,
-    /// When a broker answered last.
+}
+
+/// Who answers, and since when nobody does.
+struct Contact {
+    /// One that has just answered, so that there is a connection to it.
+    broker: Option<i32>,
     answered: Instant,
     silence: Silence,
 }
@@ -58,14 +64,16 @@ struct Topic {
 impl Presence {
     /// Of these topics; of those that expressions find once they are [watched](Presence::watch).
     pub(crate) fn new(topics: &[String]) -> Self {
+        let expression = topics.iter().find(|topic| topic.starts_with('^')).cloned();
         let named = topics.iter().filter(|topic| !topic.starts_with('^'));
         let topics = named.map(|topic| Topic { name: topic.clone(), is_named: true, id: None }).collect();
-        let (now, silence) = (Instant::now(), Silence::default());
-        Presence { topics, broker: None, next: now, was_missing: false, answered: now, silence }
+        let now = Instant::now();
+        let contact = Contact { broker: None, answered: now, silence: Silence::default() };
+        Presence { topics, expression, contact, next: now, was_missing: false }
     }
 
     pub(crate) fn silence(&self) -> Silence {
-        self.silence.clone()
+        self.contact.silence.clone()
     }
 
     /// From now on this topic must stay the same, too.
@@ -103,7 +111,7 @@ impl Presence {
 
     /// A topic whose id is not what it was, if the brokers tell of one.
     pub(crate) fn remade(&mut self, consumer: &Consumer) -> Option<String> {
-        let broker = self.broker?;
+        let broker = self.contact.broker?;
         let names: Vec<&str> = self.topics.iter().map(|topic| topic.name.as_str()).collect();
         let (found, mut remade) = (topic_ids(consumer, broker, &names, WAIT), None);
         for (topic, found) in self.topics.iter_mut().zip(found) {
@@ -122,20 +130,16 @@ impl Presence {
 
     /// The first that is missing. Whoever does not answer is asked another time.
     fn missing(&mut self, consumer: &Consumer) -> Option<Error> {
+        if self.topics.is_empty() {
+            // No topic has such a name, and brokers say so.
+            self.contact.ask(consumer, self.expression.as_deref()?);
+        }
         for (index, Topic { name, is_named, .. }) in self.topics.iter().enumerate() {
             // Of those that an expression found, one is enough to know whether brokers answer.
             if !is_named && index > 0 {
                 continue;
             }
-            let metadata = consumer.client().fetch_metadata(Some(name), WAIT).ok();
-            if metadata.is_some() {
-                self.answered = Instant::now();
-            }
-            self.silence.0.store(self.answered.elapsed() >= SILENT_AFTER, Relaxed);
-            let metadata = metadata?;
-            // Below zero: the address that was configured, whose broker is not known yet.
-            self.broker = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
-            self.broker = self.broker.or_else(|| metadata.brokers().first().map(MetadataBroker::id));
+            let metadata = self.contact.ask(consumer, name)?;
             if *is_named
                 && let Err(error) = partitions(&metadata, name)
                 && error.kind == ErrorKind::Config
@@ -144,5 +148,22 @@ impl Presence {
             }
         }
         None
+    }
+}
+
+impl Contact {
+    /// What a broker says of a topic; none: nobody answers.
+    fn ask(&mut self, consumer: &Consumer, topic: &str) -> Option<Metadata> {
+        let metadata = consumer.client().fetch_metadata(Some(topic), WAIT).ok();
+        if metadata.is_some() {
+            self.answered = Instant::now();
+        }
+        self.silence.0.store(self.answered.elapsed() >= SILENT_AFTER, Relaxed);
+        self.broker = metadata.as_ref().and_then(|metadata| {
+            // Below zero: the address that was configured, whose broker is not known yet.
+            let asked = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
+            asked.or_else(|| metadata.brokers().first().map(MetadataBroker::id))
+        });
+        metadata
     }
 }

@@ -262,6 +262,20 @@ fn headers_that_cannot_be_read_are_an_error_and_come_after_the_records_before() 
 }
 
 #[test]
+#[test]
+fn a_member_without_partitions_notices_silence() {
+    let mock = mock(&[("in", 1), ("out", 1)]);
+    let brokers = mock.bootstrap_servers();
+    let nothing = KafkaSourceConfig { topics: vec!["^none".into()], ..source(&brokers, "g") };
+    let mut connection = connect(&nothing, &sink(&brokers, Delivery::AtLeastOnce)).unwrap();
+    let (silence, end) = (connection.source.silence(), Instant::now() + Duration::from_secs(60));
+    mock.broker_down(1).unwrap();
+    while !silence.is_now() {
+        assert!(Instant::now() < end, "it is silent for longer than 30 s");
+        poll_for(&mut connection, Duration::from_secs(1));
+    }
+}
+
 fn an_abort_with_queued_outputs_does_not_block() {
     let mock = mock(&[("in", 1), ("out", 1)]);
     let brokers = mock.bootstrap_servers();
