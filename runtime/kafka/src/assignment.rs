@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
-use sluicegate_core::{Error, ErrorKind};
+use sluicegate_core::{Error, ErrorKind, Partition};
 
 use crate::config::{OnMissingOffset, Start};
 use crate::context::Consumer;
@@ -46,7 +46,8 @@ impl Starts {
 
     /// Some of these partitions cannot be read from where the group is: moves the group on, if that is what is to be done. The
     /// list has the offset of what this member would have read next, where it has read; the group counts as being there
-    /// where it has no offset, as those of a topic that was deleted go with it.
+    /// where it has no offset, as those of a topic that was deleted go with it. The log of one may have been `cut` off, and
+    /// reach further again by now.
     ///
     /// # Errors
     /// It is not, or the brokers do not say.
@@ -55,6 +56,7 @@ impl Starts {
         consumer: &Consumer,
         group: &str,
         partitions: &TopicPartitionList,
+        cut: Option<(&Partition, i64)>,
     ) -> Result<(), Error> {
         let all = places(partitions.elements().iter());
         let (starts, ends) = (lookup(consumer, list(&all, Offset::Beginning)?)?, ends(consumer, &all)?);
@@ -63,14 +65,23 @@ impl Starts {
             let offset_in = |list| offset_of(list, topic, *number);
             let Some(offset) = offset_in(&committed).or_else(|| offset_in(partitions)) else { continue };
             let (start, end) = (offset_in(&starts).unwrap_or_default(), offset_in(&ends).unwrap_or_default());
-            if (start..=end).contains(&offset) {
+            let is_cut = |of: &Partition| *of.topic == **topic && of.number.cast_signed() == *number;
+            let cut_at = cut.filter(|(of, _)| is_cut(of)).map(|(_, at)| at);
+            if (start..=cut_at.unwrap_or(end)).contains(&offset) {
                 continue;
             }
             let what = format!(
                 "offset {offset} of {topic}[{number}], where group '{group}' is, is gone: the log has {start} to {end}"
             );
-            self.refuse_to_jump(&format!("{what}; the topic's retention passed it, or the topic was made anew"))?;
-            let to = if self.on_missing_offset == OnMissingOffset::Latest { end } else { start };
+            let cause = match cut_at {
+                None => "the topic's retention passed it, or the topic was made anew",
+                Some(_) => {
+                    "the log was cut off before it by an unclean election of a leader, and goes on with other records"
+                }
+            };
+            self.refuse_to_jump(&format!("{what}; {cause}"))?;
+            let earliest = cut_at.map_or(start, |at| at.max(start));
+            let to = if self.on_missing_offset == OnMissingOffset::Latest { end } else { earliest };
             tracing::warn!("{what}; going on from {to}, as on-missing-offset says");
             moved.add_partition(topic, *number);
             set(&mut moved, topic, *number, Offset::Offset(to))?;

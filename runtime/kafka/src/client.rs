@@ -269,8 +269,7 @@ impl Reader {
                 }
                 batch.partition.clone_from(&reading.partition);
                 let copied = reading.rest.copy_into(batch, usize::MAX, reading.next);
-                copied
-                    .map_err(|error| failed(&format!("read {} ({})", reading.partition, error.reason), error.code))?;
+                copied.map_err(|error| error.of(&reading.partition))?;
                 if let Some(last) = batch.offsets.last() {
                     reading.next = last + 1;
                     self.turn = index + 1;

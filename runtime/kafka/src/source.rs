@@ -234,10 +234,8 @@ impl KafkaSource {
     #[cold]
     fn unreadable(&self, at: usize, error: &ReadError) -> Error {
         let partition = &self.partitions[at].partition;
-        let place = if error.offset < 0 { String::new() } else { format!(" offset {}", error.offset) };
-        let doing = format!("read {partition}{place} ({})", error.reason);
-        if !matches!(error.code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) {
-            return failed(&doing, error.code);
+        if !matches!(error.code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) {
+            return error.of(partition);
         }
         // Most likely not of this partition alone.
         let mut all = TopicPartitionList::new();
@@ -246,8 +244,9 @@ impl KafkaSource {
             // Fails for an offset only that is none.
             let _ = all.add_partition_offset(&partition.topic, partition.number.cast_signed(), next);
         }
-        match self.starts.skip_missing(&self.consumer, &self.group, &all) {
-            Ok(()) => Error::new(ErrorKind::Retry, format!("cannot {doing} any more")),
+        let cut = error.cut_at().map(|at| (partition, at));
+        match self.starts.skip_missing(&self.consumer, &self.group, &all, cut) {
+            Ok(()) => Error::new(ErrorKind::Retry, format!("cannot {} any more", error.doing(partition))),
             Err(error) => error,
         }
     }

@@ -6,10 +6,11 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t::{RD_KAFKA_RESP_ERR__NOENT, RD_KAFKA_RESP_ERR_NO_ERROR};
-use sluicegate_core::{Batch, NO_TIMESTAMP};
+use sluicegate_core::{Batch, Error, ErrorKind, NO_TIMESTAMP, Partition};
 
 use super::queue::Queue;
 use super::{SharedConsumer, error_of, text};
+use crate::error::failed;
 use crate::wake::Wake;
 
 /// The records of one partition that were fetched but not read.
@@ -194,7 +195,7 @@ impl Message {
             match sys::rd_kafka_message_headers(self.0, &raw mut headers) {
                 RD_KAFKA_RESP_ERR_NO_ERROR => Ok(NonNull::new(headers)),
                 RD_KAFKA_RESP_ERR__NOENT => Ok(None),
-                err => Err(self.unreadable_headers(err.into())),
+                _ => Err(self.unreadable_headers()),
             }
         }
     }
@@ -231,7 +232,7 @@ impl Message {
                 match sys::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size) {
                     RD_KAFKA_RESP_ERR_NO_ERROR => (CStr::from_ptr(name), bytes(value.cast_mut(), size)),
                     RD_KAFKA_RESP_ERR__NOENT => break,
-                    err => return Err(self.unreadable_headers(err.into())),
+                    _ => return Err(self.unreadable_headers()),
                 }
             };
             batch.push_header(name.to_bytes(), value);
@@ -243,14 +244,14 @@ impl Message {
     fn error(&self, code: RDKafkaErrorCode) -> ReadError {
         // SAFETY: the message is valid and an error, which has a text that lives as long.
         let (offset, reason) = unsafe { ((*self.0).offset, text(sys::rd_kafka_message_errstr(self.0))) };
-        ReadError { code, offset, reason }
+        ReadError { code: Some(code), offset, reason }
     }
 
     #[cold]
-    fn unreadable_headers(&self, code: RDKafkaErrorCode) -> ReadError {
+    fn unreadable_headers(&self) -> ReadError {
         let reason = "its headers cannot be read; librdkafka takes 100,000 of them at most".to_owned();
         // SAFETY: the message is valid.
-        ReadError { code, offset: unsafe { (*self.0).offset }, reason }
+        ReadError { code: None, offset: unsafe { (*self.0).offset }, reason }
     }
 }
 
@@ -264,10 +265,35 @@ impl Drop for Message {
 /// Why a partition gives no more records.
 #[derive(Debug)]
 pub(crate) struct ReadError {
-    pub(crate) code: RDKafkaErrorCode,
+    /// None: the record itself cannot be read, however often that is tried.
+    pub(crate) code: Option<RDKafkaErrorCode>,
     /// Of the record at fault; below zero where there is none.
-    pub(crate) offset: i64,
-    pub(crate) reason: String,
+    offset: i64,
+    reason: String,
+}
+
+impl ReadError {
+    /// What was being done, as [`failed`] takes it.
+    pub(crate) fn doing(&self, partition: &Partition) -> String {
+        let place = if self.offset < 0 { String::new() } else { format!(" offset {}", self.offset) };
+        format!("read {partition}{place} ({})", self.reason)
+    }
+
+    /// What follows from it.
+    pub(crate) fn of(&self, partition: &Partition) -> Error {
+        let doing = self.doing(partition);
+        match self.code {
+            Some(code) => failed(&doing, code),
+            None => Error::new(ErrorKind::Stopped, format!("cannot {doing}; to go on, move the group past it")),
+        }
+    }
+
+    /// Where the partition's log was cut off and went on with other records, if that is what happened: a new leader did not have
+    /// all that the one before it had. Librdkafka tells it in words only; below zero nothing is left.
+    pub(crate) fn cut_at(&self) -> Option<i64> {
+        let (_, at) = self.reason.split_once("broker end offset is ")?;
+        at.split(' ').next()?.parse().ok()
+    }
 }
 
 /// The bytes at `pointer`, where null means none.
@@ -278,4 +304,24 @@ pub(crate) struct ReadError {
 unsafe fn bytes<'a>(pointer: *mut c_void, length: usize) -> Option<&'a [u8]> {
     // SAFETY: not null, and the caller vouches for the rest.
     (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_was_cut_off_is_told_from_one_that_retention_passed() {
+        let cut_at = |reason: &str| ReadError { code: None, offset: -1, reason: reason.to_owned() }.cut_at();
+        let cut = "Partition log truncation detected at offset 7 (leader epoch 1): broker end offset is 5 (offset leader epoch \
+                   0). Reset to INVALID.: Local: Partition log truncation detected (broker 1)";
+        assert_eq!(cut_at(cut), Some(5));
+        let all = "No epoch found less or equal to offset 7 (leader epoch 1): broker end offset is -1 (offset leader epoch -1). \
+                   Reset using configured policy.: Local: Partition log truncation detected (broker 1)";
+        assert_eq!(cut_at(all), Some(-1));
+        assert_eq!(
+            cut_at("fetch failed due to requested offset not available on the broker: Broker: Offset out of range"),
+            None
+        );
+    }
 }
