@@ -10,10 +10,10 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionLi
 use sluicegate_core::{Error, ErrorKind, Partition};
 
 use crate::config::{OnMissingOffset, Start};
-use crate::context::Consumer;
+use crate::deadline::PatientConsumer;
 use crate::error::{failed, failed_call, kind, passes};
 
-/// How long the brokers may take to say where the group is.
+/// How long the brokers may take to say where the group is, or to move it.
 const LOOKUP: Duration = Duration::from_secs(30);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -53,7 +53,7 @@ impl Starts {
     /// It is not, or the brokers do not say.
     pub(crate) fn skip_missing(
         &self,
-        consumer: &Consumer,
+        consumer: &PatientConsumer,
         group: &str,
         partitions: &TopicPartitionList,
         cut: Option<(&Partition, i64)>,
@@ -86,7 +86,7 @@ impl Starts {
             moved.add_partition(topic, *number);
             set(&mut moved, topic, *number, Offset::Offset(to))?;
         }
-        move_on(consumer, &moved)
+        move_on(consumer, moved)
     }
 
     /// The topic was made anew, which `what` says: moves the group to where it is to go on with these partitions of it, if
@@ -96,7 +96,7 @@ impl Starts {
     /// It is not, or the brokers do not say.
     pub(crate) fn begin_anew(
         &mut self,
-        consumer: &Consumer,
+        consumer: &PatientConsumer,
         topic: &str,
         partitions: &TopicPartitionList,
         what: &str,
@@ -106,7 +106,7 @@ impl Starts {
         let to = if self.on_missing_offset == OnMissingOffset::Latest { Offset::End } else { Offset::Beginning };
         let moved = lookup(consumer, list(&places(partitions.elements().iter()), to)?)?;
         tracing::warn!("{what}; going on from its {to:?}, as on-missing-offset says");
-        move_on(consumer, &moved)
+        move_on(consumer, moved)
     }
 
     fn refuse_to_jump(&self, what: &str) -> Result<(), Error> {
@@ -126,7 +126,7 @@ impl Starts {
 /// # Errors
 /// The brokers do not say.
 pub(crate) fn resolve(
-    consumer: &Consumer,
+    consumer: &PatientConsumer,
     group: &str,
     partitions: &TopicPartitionList,
     starts: &Starts,
@@ -166,44 +166,42 @@ pub(crate) fn resolve(
 /// # Errors
 /// The brokers do not say.
 pub(crate) fn committed(
-    consumer: &Consumer,
+    consumer: &PatientConsumer,
     group: &str,
     partitions: &TopicPartitionList,
 ) -> Result<TopicPartitionList, Error> {
-    let end = Instant::now() + LOOKUP;
-    loop {
-        let asked = consumer.committed_offsets(partitions.clone(), LOOKUP);
-        let checked = asked.and_then(|offsets| {
-            offsets.elements().iter().try_for_each(|element| element.error())?;
-            Ok(offsets)
-        });
-        match checked {
-            // A coordinator on the move, or a group that goes to its next generation just now.
-            Err(error) if may_pass(&error) && Instant::now() < end => thread::sleep(PAUSE),
-            checked => {
-                return checked.map_err(|error| failed_call(&format!("read the offsets of group '{group}'"), &error));
+    let (partitions, end) = (partitions.clone(), Instant::now() + LOOKUP);
+    consumer.call(&format!("read the offsets of group '{group}'"), LOOKUP, move |consumer| {
+        loop {
+            let asked = consumer.committed_offsets(partitions.clone(), LOOKUP);
+            let checked = asked.and_then(|offsets| {
+                offsets.elements().iter().try_for_each(|element| element.error())?;
+                Ok(offsets)
+            });
+            match checked {
+                // A coordinator on the move, or a group that goes to its next generation just now.
+                Err(error) if may_pass(&error) && Instant::now() < end => thread::sleep(PAUSE),
+                checked => return checked,
             }
         }
-    }
+    })
 }
 
 fn may_pass(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| passes(code) || kind(code) == ErrorKind::Rewind)
 }
 
-fn move_on(consumer: &Consumer, to: &TopicPartitionList) -> Result<(), Error> {
+fn move_on(consumer: &PatientConsumer, to: TopicPartitionList) -> Result<(), Error> {
     if to.count() == 0 {
         return Ok(());
     }
-    consumer.commit(to, CommitMode::Sync).map_err(|error| failed_call("move the group on", &error))
+    consumer.call("move the group on", LOOKUP, move |consumer| consumer.commit(&to, CommitMode::Sync))
 }
 
 /// Makes decided starts the group's offsets. That it fails is no harm yet: the next member decides anew.
-pub(crate) fn remember(consumer: &Consumer, decided: &TopicPartitionList) {
-    if decided.count() > 0
-        && let Err(error) = consumer.commit(decided, CommitMode::Sync)
-    {
-        tracing::warn!("where to begin could not be committed, and will be decided anew after a restart: {error}");
+pub(crate) fn remember(consumer: &PatientConsumer, decided: TopicPartitionList) {
+    if let Err(error) = move_on(consumer, decided) {
+        tracing::warn!("where to begin is not committed, and will be decided anew after a restart: {error}");
     }
 }
 
@@ -234,12 +232,12 @@ fn list(partitions: &[(String, i32)], offset: Offset) -> Result<TopicPartitionLi
 }
 
 /// The end of each partition, as an offset.
-fn ends(consumer: &Consumer, partitions: &[(String, i32)]) -> Result<TopicPartitionList, Error> {
+fn ends(consumer: &PatientConsumer, partitions: &[(String, i32)]) -> Result<TopicPartitionList, Error> {
     lookup(consumer, list(partitions, Offset::End)?)
 }
 
 /// Partitions that have no record of that time or later begin at their end.
-fn after_last(consumer: &Consumer, mut found: TopicPartitionList) -> Result<TopicPartitionList, Error> {
+fn after_last(consumer: &PatientConsumer, mut found: TopicPartitionList) -> Result<TopicPartitionList, Error> {
     let missing = places(found.elements().iter().filter(|element| !matches!(element.offset(), Offset::Offset(_))));
     if missing.is_empty() {
         return Ok(found);
@@ -251,9 +249,9 @@ fn after_last(consumer: &Consumer, mut found: TopicPartitionList) -> Result<Topi
 }
 
 /// Replaces times by offsets; the end counts as a time.
-fn lookup(consumer: &Consumer, times: TopicPartitionList) -> Result<TopicPartitionList, Error> {
+fn lookup(consumer: &PatientConsumer, times: TopicPartitionList) -> Result<TopicPartitionList, Error> {
     let doing = "look up offsets by time";
-    let found = consumer.offsets_for_times(times, LOOKUP).map_err(|error| failed_call(doing, &error))?;
+    let found = consumer.call(doing, LOOKUP, move |consumer| consumer.offsets_for_times(times, LOOKUP))?;
     for element in found.elements() {
         if let Err(error) = element.error() {
             let place = format!("{}[{}]", element.topic(), element.partition());

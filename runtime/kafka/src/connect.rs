@@ -14,7 +14,7 @@ use sluicegate_core::{Delivery, Error, ErrorKind, SinkLimits};
 use crate::admin::{ADMIN_WAIT, Topics};
 use crate::config::{KafkaSinkConfig, KafkaSourceConfig, PartitionBy};
 use crate::context::{Consumer, ConsumerState, Faults, Producer, ProducerState, is_authentication};
-use crate::deadline::{Bounded, Patience};
+use crate::deadline::{Bounded, Patience, PatientConsumer};
 use crate::error::{failed, failed_call, kind};
 use crate::limits::{MESSAGE_BYTES_DEFAULT, TopicLimits};
 use crate::native::{ProducerEvents, SharedConsumer, SharedProducer};
@@ -61,17 +61,18 @@ pub struct SinkConnection {
 /// property that is unknown or may not be set, a topic that is not there, an access that is refused.
 pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Patience) -> Result<Connection, Error> {
     let (consumer, partitions) = consumer(source, sink.delivery)?;
+    let patient = || PatientConsumer::new(&consumer, &patience);
     let found = check_sink(sink, partitions.most)?;
     if sink.delivery == Delivery::ExactlyOnce && source.brokers != sink.brokers {
         check_same_cluster(&consumer, &found.admin)?;
     }
     let (queue, limits) = queue(sink, found, patience.clone())?;
     let transaction = match sink.delivery {
-        Delivery::AtLeastOnce => KafkaTransaction::at_least_once(Arc::clone(&consumer), patience),
+        Delivery::AtLeastOnce => KafkaTransaction::at_least_once(patient()),
         Delivery::ExactlyOnce => transaction(Some(Arc::clone(&consumer)), &queue, sink, &patience)?,
     };
     Ok(Connection {
-        source: KafkaSource::new(consumer, source, partitions.by_topic)?,
+        source: KafkaSource::new(patient(), source, partitions.by_topic)?,
         sink: KafkaSink::new(queue, sink)?,
         transaction,
         limits,
@@ -88,9 +89,9 @@ pub fn connect_source(
     patience: Patience,
 ) -> Result<(KafkaSource, KafkaTransaction, usize), Error> {
     let (consumer, partitions) = consumer(source, Delivery::AtLeastOnce)?;
-    let transaction = KafkaTransaction::at_least_once(Arc::clone(&consumer), patience);
-    let most = partitions.most;
-    Ok((KafkaSource::new(consumer, source, partitions.by_topic)?, transaction, most))
+    let patient = || PatientConsumer::new(&consumer, &patience);
+    let source = KafkaSource::new(patient(), source, partitions.by_topic)?;
+    Ok((source, KafkaTransaction::at_least_once(patient()), partitions.most))
 }
 
 /// As [`connect`], of a sink alone, at least once: its source is another system's, with topics of at most so many

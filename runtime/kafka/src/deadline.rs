@@ -6,7 +6,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sluicegate_core::Stop;
+use rdkafka::error::KafkaResult;
+use sluicegate_core::{Error, ErrorKind, Stop};
+
+use crate::context::Consumer;
+use crate::error::failed_call;
+use crate::native::SharedConsumer;
 
 /// How often `meanwhile` runs where it has no more to do at once.
 const TURN: Duration = Duration::from_millis(5);
@@ -72,6 +77,43 @@ pub(crate) fn until<T: Send + 'static>(
             Err(RecvTimeoutError::Timeout) if is_over() => return None,
             Err(RecvTimeoutError::Timeout) => busy = meanwhile(),
         }
+    }
+}
+
+/// A consumer whose calls that wait for brokers last no longer than its worker's patience.
+pub(crate) struct PatientConsumer {
+    consumer: SharedConsumer,
+    patience: Patience,
+}
+
+impl PatientConsumer {
+    pub(crate) fn new(consumer: &SharedConsumer, patience: &Patience) -> Self {
+        PatientConsumer { consumer: Arc::clone(consumer), patience: patience.clone() }
+    }
+
+    /// Waits for a call, which has a thread of its own, for at most `limit`. `doing` as of [`failed_call`].
+    ///
+    /// # Errors
+    /// It failed, or took too long.
+    pub(crate) fn call<T: Send + 'static>(
+        &self,
+        doing: &str,
+        limit: Duration,
+        call: impl FnOnce(&Consumer) -> KafkaResult<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (consumer, end) = (Arc::clone(&self.consumer), Instant::now() + limit);
+        match until(|| self.patience.is_over(end), move || call(&consumer), || false) {
+            Some(result) => result.map_err(|error| failed_call(doing, &error)),
+            None => Err(Error::new(ErrorKind::Retry, format!("cannot {doing} in time"))),
+        }
+    }
+}
+
+impl Deref for PatientConsumer {
+    type Target = SharedConsumer;
+
+    fn deref(&self) -> &SharedConsumer {
+        &self.consumer
     }
 }
 

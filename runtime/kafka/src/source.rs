@@ -11,9 +11,9 @@ use crate::assigned::Assigned;
 use crate::assignment::{self, Starts};
 use crate::config::KafkaSourceConfig;
 use crate::context::{self, Rebalance};
-use crate::deadline::CLOSE_WAIT;
+use crate::deadline::{CLOSE_WAIT, PatientConsumer};
 use crate::error::{self, failed, failed_call};
-use crate::native::{ConsumerEvents, ReadError, SharedConsumer};
+use crate::native::{ConsumerEvents, ReadError};
 use crate::presence::{Presence, Silence};
 use crate::wake::Wake;
 
@@ -22,7 +22,7 @@ use crate::wake::Wake;
 /// Records are read from one queue a partition, in turn. Rebalances are noted down in librdkafka's callback and
 /// answered here, between batches.
 pub struct KafkaSource {
-    consumer: SharedConsumer,
+    consumer: PatientConsumer,
     events: ConsumerEvents,
     wake: Arc<Wake>,
     group: String,
@@ -47,7 +47,7 @@ const BACK: &str = "go back to the committed offsets";
 impl KafkaSource {
     /// `known` says how many partitions each topic has now.
     pub(crate) fn new(
-        consumer: SharedConsumer,
+        consumer: PatientConsumer,
         config: &KafkaSourceConfig,
         known: BTreeMap<String, usize>,
     ) -> Result<Self, Error> {
@@ -163,7 +163,7 @@ impl KafkaSource {
         }
         self.turn = 0;
         context::assign(&self.consumer, &begin).map_err(|error| failed_call("take over partitions", &error))?;
-        assignment::remember(&self.consumer, &decided);
+        assignment::remember(&self.consumer, decided);
         let names: Vec<String> = self.partitions.iter().map(|assigned| assigned.partition.to_string()).collect();
         tracing::info!(group = %self.group, partitions = %names.join(" "), "partitions assigned");
         Ok(())
@@ -181,7 +181,7 @@ impl KafkaSource {
             assigned.rest.clear();
             to.add_partition_offset(topic, number.cast_signed(), offset).map_err(|error| failed_call(BACK, &error))?;
         }
-        let sought = self.consumer.seek_partitions(to, SEEK_WAIT).map_err(|error| failed_call(BACK, &error))?;
+        let sought = self.consumer.call(BACK, SEEK_WAIT, move |consumer| consumer.seek_partitions(to, SEEK_WAIT))?;
         sought.elements().iter().try_for_each(|element| element.error()).map_err(|error| failed_call(BACK, &error))?;
         // Librdkafka's position before it counts no more.
         for assigned in &mut self.partitions {

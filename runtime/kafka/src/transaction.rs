@@ -9,8 +9,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
 use sluicegate_core::{Acks, Error, ErrorKind, Positions, Transaction};
 
-use crate::context::Producer;
-use crate::deadline::{Patience, until};
+use crate::context::{Consumer, Producer};
+use crate::deadline::{Patience, PatientConsumer, until};
 use crate::error::{self, failed_call};
 use crate::native::{self, ProducerEvents, SharedConsumer, SharedProducer};
 use crate::queue::failed_producer;
@@ -36,7 +36,7 @@ pub struct KafkaTransaction(Commits);
 
 enum Commits {
     /// A group's offsets, of which outputs that are durable are no part.
-    Offsets(SharedConsumer, Patience),
+    Offsets(PatientConsumer),
     /// Outputs, whatever positions they are given with.
     Outputs(ExactlyOnce),
     /// Both as one.
@@ -57,8 +57,8 @@ struct ExactlyOnce {
 
 impl KafkaTransaction {
     /// Commits offsets alone.
-    pub(crate) fn at_least_once(consumer: SharedConsumer, patience: Patience) -> Self {
-        KafkaTransaction(Commits::Offsets(consumer, patience))
+    pub(crate) fn at_least_once(consumer: PatientConsumer) -> Self {
+        KafkaTransaction(Commits::Offsets(consumer))
     }
 
     /// Commits outputs, with a group's offsets where there is a consumer. Fences whoever had the same transactional id.
@@ -97,7 +97,7 @@ impl Transaction for KafkaTransaction {
 
     fn commit_while(&mut self, positions: &Positions, meanwhile: &mut dyn FnMut() -> bool) -> Result<(), Error> {
         match &mut self.0 {
-            Commits::Offsets(consumer, patience) => commit_offsets(consumer, offsets(positions)?, patience),
+            Commits::Offsets(consumer) => commit_offsets(consumer, offsets(positions)?),
             Commits::Outputs(exactly_once) => exactly_once.commit(None, meanwhile),
             Commits::Both(consumer, exactly_once) => {
                 let no_member = || Error::new(ErrorKind::Retry, "the consumer is no member of its group");
@@ -121,11 +121,10 @@ impl Transaction for KafkaTransaction {
 
 /// Commits offsets alone. A cooperative group whose members still read may be between two generations, and take no offsets
 /// for a moment; this member keeps what it owns meanwhile, unless that is lost.
-fn commit_offsets(consumer: &SharedConsumer, offsets: TopicPartitionList, patience: &Patience) -> Result<(), Error> {
-    let (consumer, start) = (Arc::clone(consumer), Instant::now());
-    let offsets = Arc::new(offsets);
+fn commit_offsets(consumer: &PatientConsumer, offsets: TopicPartitionList) -> Result<(), Error> {
+    let (start, offsets) = (Instant::now(), Arc::new(offsets));
     let committed = Arc::clone(&offsets);
-    let work = move || loop {
+    let commit = move |consumer: &Consumer| loop {
         match consumer.commit(&committed, CommitMode::Sync) {
             Err(KafkaError::ConsumerCommit(code))
                 if error::kind(code) == ErrorKind::Rewind
@@ -137,10 +136,7 @@ fn commit_offsets(consumer: &SharedConsumer, offsets: TopicPartitionList, patien
             result => return result,
         }
     };
-    match until(|| patience.is_over(start + COMMIT_WAIT), work, idle) {
-        Some(result) => result.map_err(|error| failed_call(&format!("commit offsets of {}", names(&offsets)), &error)),
-        None => Err(Error::new(ErrorKind::Retry, format!("offsets were not committed within {:?}", start.elapsed()))),
-    }
+    consumer.call("commit offsets", COMMIT_WAIT, commit).map_err(|error| error.within(&names(&offsets)))
 }
 
 impl ExactlyOnce {
