@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::build::{project, target_folder};
 use crate::cache;
@@ -93,8 +94,11 @@ fn add(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// Runs `sluicegate build` on a project.
 pub fn build(project: &Path) -> Result<()> {
-    let built = with_toolchains(sluicegate(["build".as_ref(), project.as_os_str()])?)?.spawn()?.wait(BUILD_WITHIN)?;
+    let build = sluicegate(["build".as_ref(), project.as_os_str(), "--json".as_ref()])?;
+    let built = with_toolchains(build)?.spawn()?.wait(BUILD_WITHIN)?;
     ensure!(built.code == Some(0), "{} does not build: {}{}", project.display(), built.stdout, built.stderr);
+    let built: Value = serde_json::from_str(&built.stdout)?;
+    ensure!(built["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{built}");
     Ok(())
 }
 

@@ -31,11 +31,13 @@ impl Pipeline {
         self.folder.path().join("pipeline.yaml")
     }
 
-    /// Starts a process that runs the file, without waiting for anything.
+    /// Starts a process that runs the file, without waiting for anything. All of them keep what is changed at run time in
+    /// one place.
     pub fn start(&self, admin: SocketAddr) -> Result<Running> {
         let file = self.file();
         let admin = admin.to_string();
-        sluicegate(["run".as_ref(), file.as_os_str(), "--admin".as_ref(), admin.as_ref()])?.spawn()
+        let program = sluicegate(["run".as_ref(), file.as_os_str(), "--admin".as_ref(), admin.as_ref()])?;
+        program.env("XDG_STATE_HOME", self.folder.path()).spawn()
     }
 
     /// Starts a process that runs the file and waits until it is ready.

@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,6 +23,8 @@ use crate::wait::eventually;
 pub const RUN_WITHIN: Duration = Duration::from_secs(120);
 /// How long the program may take to finish what is in flight and end, as its documentation says.
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
+/// Where the program keeps what is changed at run time.
+const STATE: &str = "XDG_STATE_HOME";
 
 /// The program with these arguments, which [`build::program`] gives on the first call.
 pub fn sluicegate<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Program> {
@@ -91,7 +94,7 @@ impl Program {
     pub fn run_unread(mut self) -> Result<Output> {
         let (reader, writer) = io::pipe()?;
         drop(reader);
-        let folder = tempfile::Builder::new().prefix("sluicegate-program-").tempdir()?;
+        let folder = self.own_folder()?;
         fs::write(folder.path().join("stdout"), "")?;
         self.command.stdin(Stdio::null()).stdout(writer);
         self.command.stderr(File::create(folder.path().join("stderr"))?);
@@ -102,7 +105,7 @@ impl Program {
 
     /// Starts it between two pipes: what is written to one, and read from the other, is up to the test.
     pub fn pipe(mut self) -> Result<Piped> {
-        let folder = tempfile::Builder::new().prefix("sluicegate-program-").tempdir()?;
+        let folder = self.own_folder()?;
         fs::write(folder.path().join("stdout"), "")?;
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped());
         self.command.stderr(File::create(folder.path().join("stderr"))?);
@@ -114,7 +117,7 @@ impl Program {
 
     /// Starts it.
     pub fn spawn(mut self) -> Result<Running> {
-        let folder = tempfile::Builder::new().prefix("sluicegate-program-").tempdir()?;
+        let folder = self.own_folder()?;
         let file = |name| folder.path().join(name);
         fs::write(file("stdin"), &self.input)?;
         self.command.stdin(Stdio::from(File::open(file("stdin"))?));
@@ -123,6 +126,15 @@ impl Program {
         self.command.stderr(self.stderr.unwrap_or(stderr));
         let process = Process::spawn(&mut self.command, folder.path())?;
         Ok(Running { process, folder })
+    }
+
+    /// A folder for what it says. What it keeps goes there too, and not to the user's folder, unless the test says where.
+    fn own_folder(&mut self) -> Result<TempDir> {
+        let folder = tempfile::Builder::new().prefix("sluicegate-program-").tempdir()?;
+        if self.command.get_envs().all(|(name, _)| name != STATE) {
+            self.command.env(STATE, folder.path().join("state"));
+        }
+        Ok(folder)
     }
 }
 
@@ -228,9 +240,14 @@ pub fn done(output: Output) -> Result<String> {
     Ok(output.stdout)
 }
 
-/// An address of 127.0.0.1 for an admin endpoint, on a port that nobody listens on now.
+/// An address of this machine for an admin endpoint, which nobody else takes before it is used: each test process has a
+/// loopback address of its own, from which no client connects.
 pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+    static PORT: AtomicU16 = AtomicU16::new(20_000);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let address = SocketAddr::from((Ipv4Addr::new(127, high | 0x80, middle, low), PORT.fetch_add(1, Relaxed)));
+    TcpListener::bind(address).with_context(|| address.to_string())?;
+    Ok(address)
 }
 
 #[cfg(test)]
@@ -247,6 +264,21 @@ mod tests {
         let output = program.folder(Path::new("/")).run()?;
         let expected = Output { code: Some(3), signal: None, stdout: "in\n/\n".into(), stderr: "b\n".into() };
         assert_eq!(output, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_program_keeps_is_not_among_the_users_files() -> Result<()> {
+        let kept = |program: Program| anyhow::Ok(program.run()?.stdout);
+        assert!(kept(sh("echo $XDG_STATE_HOME"))?.contains("sluicegate-program-"));
+        assert_eq!(kept(sh("echo $XDG_STATE_HOME").env(STATE, "/elsewhere"))?, "/elsewhere\n");
+        Ok(())
+    }
+
+    #[test]
+    fn free_addresses_differ_and_are_of_this_machine() -> Result<()> {
+        let (one, other) = (free_address()?, free_address()?);
+        assert!(one != other && one.ip().is_loopback() && one.ip() != Ipv4Addr::LOCALHOST, "{one}, {other}");
         Ok(())
     }
 

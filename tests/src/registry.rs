@@ -1,7 +1,7 @@
 //! A real OCI registry, the CNCF's `distribution`: a process on 127.0.0.1, its data in a temporary folder.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,7 +12,6 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::process::{Process, output, tail};
-use crate::program::free_address;
 use crate::wait::eventually;
 use crate::{cache, http};
 
@@ -50,7 +49,8 @@ impl Registry {
 
     fn start_with(more: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("sluicegate-registry-").tempdir()?;
-        let address = free_address()?;
+        // cosign speaks to 127.0.0.1 without TLS, and to no other address.
+        let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let config = format!(
             "version: 0.1\n\
              storage: {{ filesystem: {{ rootdirectory: data }}, delete: {{ enabled: true }} }}\n\

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Output, Running, done, free_address, sluicegate};
 use sluicegate_tests::wait::eventually;
 use tempfile::TempDir;
@@ -16,7 +15,6 @@ use tempfile::TempDir;
 const BAD: i32 = 2;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const DONE_WITHIN: Duration = Duration::from_secs(60);
-const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 const RECORDS: usize = 20_000;
 
 #[test]
@@ -26,12 +24,12 @@ fn at_least_once_goes_through_one_log_and_commits() -> Result<()> {
     place.produce(RECORDS)?;
     let running = place.start()?;
     eventually(DONE_WITHIN, "all outputs", || Ok((place.consume("out")?.len() >= RECORDS).then_some(())))?;
-    place.drain(running)?;
+    running.end()?;
     // Where everything was committed, nothing is done again.
     let running = place.start()?;
     place.produce(1)?;
     eventually(DONE_WITHIN, "one more output", || Ok((place.consume("out")?.len() > RECORDS).then_some(())))?;
-    place.drain(running)?;
+    running.end()?;
     let outputs = place.consume("out")?;
     let ids: BTreeSet<&str> = outputs.iter().filter_map(|output| output["headers"][0][1].as_str()).collect();
     ensure!(outputs.len() == RECORDS + 1 && ids.len() == outputs.len(), "{} of {}", ids.len(), outputs.len());
@@ -50,7 +48,7 @@ fn exactly_once_is_refused_where_one_path_leads_to_two_logs() -> Result<()> {
     ensure!(refused.stderr.contains("exactly-once needs source and sink in one log"), "{refused:?}");
     place.write("", "x/../data", "delivery: at-least-once\n")?;
     let running = place.start()?;
-    place.drain(running)
+    running.end()
 }
 
 #[test]
@@ -59,7 +57,7 @@ fn what_retention_took_before_it_was_read_is_not_passed_over_in_silence() -> Res
     place.create(&["in", "--retention-bytes", "1"])?;
     // The group begins here, and misses what comes next.
     let running = place.start()?;
-    place.drain(running)?;
+    running.end()?;
     place.produce(10)?;
     place.produce(10)?;
     let refused = place.run(&["run", "pipeline.yaml"])?;
@@ -73,7 +71,7 @@ fn what_retention_took_before_it_was_read_is_not_passed_over_in_silence() -> Res
     let running = place.start()?;
     eventually(DONE_WITHIN, "what is left", || Ok((place.consume("out")?.len() == 10).then_some(())))?;
     ensure!(running.stderr()?.contains("going on from 10, as on-missing-offset says"), "{}", running.stderr()?);
-    place.drain(running)
+    running.end()
 }
 
 /// A folder with a log in `data`, and a pipeline that copies its topic `in` to `out`.
@@ -102,7 +100,7 @@ impl Place {
     }
 
     fn run(&self, args: &[&str]) -> Result<Output> {
-        sluicegate(args)?.folder(self.path()).env("XDG_STATE_HOME", self.path().join("state")).run()
+        sluicegate(args)?.folder(self.path()).run()
     }
 
     fn create(&self, topic: &[&str]) -> Result<()> {
@@ -129,17 +127,8 @@ impl Place {
     fn start(&self) -> Result<Running> {
         let admin = free_address()?;
         let program = sluicegate(["run", "pipeline.yaml", "--admin", &admin.to_string()])?;
-        let program = program.folder(self.path()).env("XDG_STATE_HOME", self.path().join("state"));
-        let mut running = program.spawn()?;
+        let mut running = program.folder(self.path()).spawn()?;
         running.wait_ready(admin, READY_WITHIN)?;
         Ok(running)
-    }
-
-    /// Ends it as a person does; it is to leave nothing undone.
-    fn drain(&self, mut running: Running) -> Result<()> {
-        running.signal(Signal::Term)?;
-        let end = running.wait(DRAINED_WITHIN)?;
-        ensure!(end.code == Some(0), "{end:?}");
-        Ok(())
     }
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use sluicegate_tests::build::project;
 use sluicegate_tests::languages::{build, sdk, zig};
 use sluicegate_tests::program::sluicegate;
@@ -136,13 +137,14 @@ fn mistakes_in_c_fail_their_own_records() -> Result<()> {
 fn from_nothing(language: &str) -> Result<()> {
     let parent = tempfile::tempdir()?;
     let sdk = sdk(language);
-    let new = ["new".as_ref(), language.as_ref(), "shout".as_ref(), "--sdk".as_ref(), sdk.as_os_str()];
+    let new = ["new".as_ref(), language.as_ref(), "my-plugin".as_ref(), "--sdk".as_ref(), sdk.as_os_str()];
     let made = sluicegate(new)?.folder(parent.path()).run()?;
     ensure!(made.code == Some(0), "{made:?}");
-    let project = parent.path().join("shout");
+    let project = parent.path().join("my-plugin");
     build(&project)?;
-    let tested = sluicegate(["test"])?.folder(&project).spawn()?.wait(TEST_WITHIN)?;
-    ensure!(tested.code == Some(0) && tested.stdout.contains("4 passed, 0 failed"), "{tested:?}");
+    let tested = sluicegate(["test", "--json"])?.folder(&project).spawn()?.wait(TEST_WITHIN)?;
+    let report: Value = serde_json::from_str(&tested.stdout).with_context(|| format!("{tested:?}"))?;
+    ensure!(report["failed"] == 0 && report["passed"] == 4, "{report}");
     is_repeatable(&project)
 }
 

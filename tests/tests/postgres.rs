@@ -86,7 +86,7 @@ struct Example {
     brokers: String,
     folder: PathBuf,
     path: OsString,
-    _temporary: tempfile::TempDir,
+    temporary: tempfile::TempDir,
 }
 
 impl Example {
@@ -106,7 +106,7 @@ impl Example {
         let before = std::env::var_os("PATH").unwrap_or_default();
         let first = [bin, postgres.programs().to_owned()];
         let path = std::env::join_paths(first.into_iter().chain(std::env::split_paths(&before)))?;
-        Ok(Self { postgres, brokers: Kafka::shared()?.bootstrap(), folder, path, _temporary: temporary })
+        Ok(Self { postgres, brokers: Kafka::shared()?.bootstrap(), folder, path, temporary })
     }
 
     /// The lines of the README's first block of commands.
@@ -119,6 +119,7 @@ impl Example {
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", line]).current_dir(&self.folder).env("PATH", &self.path);
+        command.env("XDG_STATE_HOME", self.temporary.path());
         command.envs(self.postgres.env()).env("PGDATABASE", "trades").env("SLUICEGATE_BROKERS", &self.brokers);
         command
     }

@@ -49,7 +49,7 @@ fn shell_lines(section: &str) -> impl Iterator<Item = &str> {
 struct Shell {
     folder: PathBuf,
     path: std::ffi::OsString,
-    _temporary: tempfile::TempDir,
+    temporary: tempfile::TempDir,
 }
 
 impl Shell {
@@ -59,7 +59,7 @@ impl Shell {
         let bin = program()?.parent().map(Path::to_owned).context("the program's folder")?;
         let before = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&before)))?;
-        Ok(Shell { folder: temporary.path().to_owned(), path, _temporary: temporary })
+        Ok(Shell { folder: temporary.path().to_owned(), path, temporary })
     }
 
     fn command(&self, line: &str) -> Result<Command> {
@@ -67,6 +67,7 @@ impl Shell {
         // `exec` makes the shell the program itself, so that a signal reaches it.
         let line = if line.contains('|') { line.to_owned() } else { format!("exec {line}") };
         command.arg("-c").arg(line).current_dir(&self.folder).env("PATH", &self.path);
+        command.env("XDG_STATE_HOME", self.temporary.path());
         // The scaffolded project is built beside the others, not anew each time.
         command.env("CARGO_TARGET_DIR", target_folder()?.join("scaffold"));
         Ok(command)

@@ -30,8 +30,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// No process yet, of the pipeline of this name and file. `cache` is where the program keeps its lock files and what
-    /// it compiled.
+    /// No process yet, of the pipeline of this name and file. `cache` is where the program keeps its lock files, what it
+    /// compiled and what is changed at run time.
     pub fn new(name: &str, yaml: &str, cache: &Path) -> Result<Self> {
         let (cache, running, ended) = (cache.to_owned(), BTreeMap::new(), Vec::new());
         Ok(Self { name: name.to_owned(), pipeline: Pipeline::new(yaml)?, cache, running, ended })
@@ -47,7 +47,8 @@ impl Fleet {
         let number = self.running.len() + self.ended.len();
         let (file, admin) = (self.pipeline.file(), free_address()?.to_string());
         let program = sluicegate(["run".as_ref(), file.as_os_str(), "--admin".as_ref(), admin.as_ref()])?;
-        let program = program.env("XDG_CACHE_HOME", &self.cache).env("FAULTS_PROCESS", self.client(number));
+        let program = program.env("XDG_CACHE_HOME", &self.cache).env("XDG_STATE_HOME", self.cache.join("state"));
+        let program = program.env("FAULTS_PROCESS", self.client(number));
         self.running.insert(number, program.env("SLUICEGATE_INSTANCE", identity).spawn()?);
         Ok(number)
     }
