@@ -8,7 +8,6 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sluicegate_tests::http;
 use sluicegate_tests::plugins::guest;
-use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Running, free_address};
 use sluicegate_tests::registry::Registry;
 use sluicegate_tests::stamp::{digest, version};
@@ -16,7 +15,6 @@ use sluicegate_tests::user::User;
 use sluicegate_tests::wait::eventually;
 
 const WITHIN: Duration = Duration::from_secs(60);
-const ENDED_WITHIN: Duration = Duration::from_secs(10);
 const EDITED: &str = "commit: { interval: 50ms }\n";
 
 /// Nobody else has the plugin any more: the tag leads to another.
@@ -27,7 +25,7 @@ fn a_rollback_to_what_a_tag_led_to_holds_over_an_edit_and_a_restart() -> Result<
     let first = setup.user.pushed(&registry, "plugin:stable")?["digest"].clone();
     let plugin = format!("{tag}, reload-interval: 1s");
     setup.user.lay_out(&plugin, "")?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let other = guest("fickle")?;
     setup.user.done(&["push", other.to_str().context("UTF-8")?, &tag])?;
     setup.wait_until("the other plugin", |stage| stage["digest"] != first)?;
@@ -39,11 +37,11 @@ fn a_rollback_to_what_a_tag_led_to_holds_over_an_edit_and_a_restart() -> Result<
     // Nor is it on trial: only a person takes it back to what it has replaced.
     let is_first = |stage: &Value| stage["digest"] == first && stage["on_trial"] == false;
     ensure!(is_first(&setup.stage()?), "{}", setup.stage()?);
-    end(&mut running)?;
+    running.end()?;
     fs::remove_dir_all(setup.user.folder.path().join("cache/sluicegate/plugins"))?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     ensure!(is_first(&setup.stage()?), "{}", setup.stage()?);
-    end(&mut running)
+    running.end()
 }
 
 /// Whatever is amiss with it: here its bytes, which a disk gives back as others.
@@ -54,10 +52,10 @@ fn what_does_not_run_any_more_ends_a_start_and_is_not_forgotten() -> Result<()> 
     fs::write(folder.join("stamp.wasm"), version(1)?)?;
     fs::write(folder.join("given.wasm"), &second)?;
     setup.user.lay_out("stamp.wasm", "")?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     let admin = setup.admin.to_string();
     setup.user.done(&["load", "p", "s", "given.wasm", "--admin", &admin])?;
-    end(&mut running)?;
+    running.end()?;
 
     let state = folder.join("state/sluicegate/p");
     let kept = state.join("plugins").join(digest(&second).replace("sha256:", "") + ".wasm");
@@ -67,7 +65,7 @@ fn what_does_not_run_any_more_ends_a_start_and_is_not_forgotten() -> Result<()> 
         setup.user.refused(&["run", "pipeline.yaml"], 2, &words)?;
     }
     fs::write(&kept, &second)?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     ensure!(setup.stage()?["version"] == "000002", "{}", setup.stage()?);
 
     // While it runs, the changed file is refused.
@@ -82,7 +80,7 @@ fn what_does_not_run_any_more_ends_a_start_and_is_not_forgotten() -> Result<()> 
     setup.user.lay_out("stamp.wasm", "")?;
     setup.wait_for_edits(1)?;
     ensure!(setup.stage()?["version"] == "000001", "{}", setup.stage()?);
-    end(&mut running)?;
+    running.end()?;
 
     // As the hint says: what is removed by hand is forgotten.
     let text = fs::read_to_string(state.join("state.json"))?;
@@ -92,9 +90,9 @@ fn what_does_not_run_any_more_ends_a_start_and_is_not_forgotten() -> Result<()> 
     setup.user.refused(&["run", "pipeline.yaml"], 2, &["No such file"])?;
     kept["stages"].as_object_mut().context("stages")?.remove("s");
     fs::write(state.join("state.json"), kept.to_string())?;
-    let mut running = setup.start()?;
+    let running = setup.start()?;
     ensure!(setup.stage()?["version"] == "000001", "{}", setup.stage()?);
-    end(&mut running)
+    running.end()
 }
 
 /// The pipeline `p` with the stage `s`, which follows its file, in a user's folder.
@@ -134,9 +132,4 @@ impl Setup {
             Ok((history.iter().filter(is_edit).count() >= count).then_some(()))
         })
     }
-}
-
-fn end(running: &mut Running) -> Result<()> {
-    running.signal(Signal::Term)?;
-    eventually(ENDED_WITHIN, "its end", || Ok((!running.is_running()?).then_some(())))
 }

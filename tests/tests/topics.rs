@@ -38,13 +38,6 @@ fn values(client: &Client, name: &str) -> Result<Vec<String>> {
     outputs.into_iter().map(|output| Ok(String::from_utf8(output.value.context("a value")?)?)).collect()
 }
 
-fn end(mut running: Running) -> Result<()> {
-    running.signal(Signal::Term)?;
-    let end = running.wait(WITHIN)?;
-    ensure!(end.code == Some(0), "{end:?}");
-    Ok(())
-}
-
 #[test]
 fn a_record_that_is_larger_than_what_usually_waits_arrives() -> Result<()> {
     let client = Client::shared()?;
@@ -58,7 +51,7 @@ fn a_record_that_is_larger_than_what_usually_waits_arrives() -> Result<()> {
             .produce(&name, &[Record::new("key", "small"), Record::new("key", &value), Record::new("key", "last")])?;
         let running = passing_on(&name, delivery, "start: earliest")?.run()?;
         client.wait_until_consumed(&name, &name, WITHIN)?;
-        end(running)?;
+        running.end()?;
         let lengths: Vec<_> = values(client, &name)?.iter().map(String::len).collect();
         assert_eq!(lengths, [5, 5 << 20, 4], "{delivery}");
     }
@@ -83,14 +76,14 @@ fn what_transactions_leave_in_the_log_is_neither_read_nor_lag() -> Result<()> {
         client.wait_until_consumed(&name, &name, WITHIN)?;
         client.produce_in_transaction(&name, &numbers(2000..2010, 0), Ending::Abort)?;
         client.wait_until_consumed(&name, &name, WITHIN)?;
-        end(running)?;
+        running.end()?;
 
         // Retention takes all that there is.
         client.delete_records(&name, &client.end_offsets(&name, Isolation::ReadUncommitted)?)?;
         let running = pipeline.run()?;
         client.produce(&name, &[numbers(20..21, 0), numbers(21..22, 1)].concat())?;
         client.wait_until_consumed(&name, &name, WITHIN)?;
-        end(running)?;
+        running.end()?;
         let mut seen = values(client, &name)?.iter().map(|value| Ok(value.parse()?)).collect::<Result<Vec<u32>>>()?;
         seen.sort_unstable();
         assert_eq!(seen, (0..22).collect::<Vec<_>>(), "{delivery}");
@@ -111,7 +104,7 @@ fn partitions_that_are_added_are_read_from_their_beginning() -> Result<()> {
     client.grow_topic(name, 3)?;
     client.produce(name, &[numbers(5..10, 1), numbers(10..15, 2)].concat())?;
     client.wait_until_consumed(name, name, WITHIN)?;
-    end(running)?;
+    running.end()?;
     let mut seen = values(client, name)?.iter().map(|value| Ok(value.parse()?)).collect::<Result<Vec<u32>>>()?;
     seen.sort_unstable();
     assert_eq!(seen, (5..15).collect::<Vec<_>>());
@@ -175,7 +168,7 @@ fn a_topic_that_is_made_anew_is_gone_on_with_where_that_is_asked_for() -> Result
             Ok(wanted.iter().all(|value| seen.contains(value)).then_some(()))
         })?;
         client.wait_until_consumed(&name, &name, WITHIN)?;
-        end(running)?;
+        running.end()?;
     }
     Ok(())
 }
