@@ -1,5 +1,17 @@
 //! Seeded numbers (splitmix64), so that a failing run can be had again.
 
+use anyhow::{Context, Result};
+
+/// The seed of a test: `SLUICEGATE_SEED`, or one of the process's own. It is printed.
+pub fn seed() -> Result<u64> {
+    let seed = match std::env::var("SLUICEGATE_SEED") {
+        Ok(seed) => seed.parse().context("SLUICEGATE_SEED")?,
+        Err(_) => u64::from(std::process::id()),
+    };
+    println!("SLUICEGATE_SEED={seed}");
+    Ok(seed)
+}
+
 /// A stream of numbers that its seed decides.
 #[derive(Debug, Clone)]
 pub struct Random(u64);

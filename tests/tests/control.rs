@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sluicegate_tests::client::{Client, Isolation};
 use sluicegate_tests::http;
 use sluicegate_tests::kafka::Kafka;
+use sluicegate_tests::pipeline::Pipeline;
 use sluicegate_tests::program::{Output, Running, done, free_address, sluicegate};
 use sluicegate_tests::record::Record;
 use sluicegate_tests::stamp::{digest, mischievous, version};
@@ -247,7 +248,7 @@ fn whoever_connects_and_says_nothing_keeps_nobody_out() -> Result<()> {
 #[test]
 fn a_pause_commits_keeps_the_partitions_and_ends() -> Result<()> {
     let (client, brokers) = (Client::shared()?, Kafka::shared()?.bootstrap());
-    for topic in ["paused", "paused.out"] {
+    for topic in ["paused", "paused.out", "witness.out"] {
         client.create_topic(topic, 2, &[])?;
     }
     let folder = tempfile::tempdir()?;
@@ -258,7 +259,7 @@ fn a_pause_commits_keeps_the_partitions_and_ends() -> Result<()> {
          sink: {{ kafka: {{ topic: paused.out, partition: same }} }}\n\
          workers: 2\n"
     );
-    fs::write(folder.path().join("pipeline.yaml"), yaml)?;
+    fs::write(folder.path().join("pipeline.yaml"), &yaml)?;
     let admin = free_address()?;
     let args = ["run", "pipeline.yaml", "--state-dir", "state", "--admin", &admin.to_string()];
     let mut running = sluicegate(args)?.folder(folder.path()).spawn()?;
@@ -278,6 +279,11 @@ fn a_pause_commits_keeps_the_partitions_and_ends() -> Result<()> {
     ensure!(paused["changed"] == true && paused["behind"] == 0, "{paused}");
     ensure!(ask("pause")?["changed"] == false);
     produce("meanwhile")?;
+    // Whoever is not paused has read them.
+    let witness = Pipeline::new(&yaml.replace("name: paused", "name: witness").replace("paused.out", "witness.out"))?;
+    let witness = witness.run()?;
+    client.wait_until_consumed("witness", "paused", WITHIN)?;
+    witness.end()?;
     let url = format!("http://{admin}");
     let shown = done(sluicegate(["status", "--admin", &url])?.run()?)?;
     ensure!(shown.contains("2 of 2 workers running, paused by request"), "{shown}");

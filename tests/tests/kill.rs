@@ -13,7 +13,7 @@ use sluicegate_tests::pipeline::Pipeline;
 use sluicegate_tests::plugins::plugin;
 use sluicegate_tests::process::Signal;
 use sluicegate_tests::program::{Running, free_address};
-use sluicegate_tests::random::Random;
+use sluicegate_tests::random::{Random, seed};
 use sluicegate_tests::record::{Record, difference};
 use sluicegate_tests::trades;
 use sluicegate_tests::wait::eventually;
@@ -65,7 +65,6 @@ fn at_least_once_loses_nothing_and_repeats_little() -> Result<()> {
 /// ids, and what did.
 fn survive(delivery: &str) -> Result<(Vec<Record>, Vec<Record>)> {
     let seed = seed()?;
-    println!("{delivery}: SLUICEGATE_SEED={seed}");
     let (source, output) = (format!("{delivery}.trades"), format!("{delivery}.clean"));
     let kafka = kafka()?;
     let (watcher, writer) = (Client::connect(kafka)?, Client::connect(kafka)?);
@@ -138,13 +137,6 @@ fn kill_often(
         processes.push(pipeline.start(address)?);
     }
     Ok(processes)
-}
-
-fn seed() -> Result<u64> {
-    match std::env::var("SLUICEGATE_SEED") {
-        Ok(seed) => seed.parse().context("SLUICEGATE_SEED"),
-        Err(_) => Ok(u64::from(std::process::id())),
-    }
 }
 
 fn id(record: &Record) -> Result<Vec<u8>> {

@@ -1,20 +1,15 @@
 //! A sample: each fault once, in a setting that the seed picks. `SLUICEGATE_SEED` replays it. The whole matrix is the
 //! command's.
 
-use std::env;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use sluicegate_faults::plan::sample;
 use sluicegate_faults::report::Table;
 use sluicegate_faults::run::{Ground, logs};
+use sluicegate_tests::random::seed;
 
 #[test]
 fn the_promise_holds_through_every_fault() -> Result<()> {
-    let seed = match env::var("SLUICEGATE_SEED") {
-        Ok(seed) => seed.parse().context("SLUICEGATE_SEED")?,
-        Err(_) => u64::from(std::process::id()),
-    };
-    println!("SLUICEGATE_SEED={seed}");
+    let seed = seed()?;
     let logs = logs(seed)?;
     let mut ground = Ground::start(seed, &logs)?;
     let mut outcomes = Vec::new();
