@@ -90,6 +90,8 @@ pub struct Setup {
     pub delivery: Delivery,
     /// How often offsets, or a transaction, are committed.
     pub commit: Duration,
+    /// Whether all but sluicegate, which has no such settings, are set for latency instead of throughput.
+    pub for_latency: bool,
     /// How many workers sluicegate has.
     pub workers: u32,
     /// How many stages sluicegate has, all of them the workload's.
@@ -105,7 +107,12 @@ impl Setup {
             Delivery::AtLeastOnce => Duration::from_secs(1),
             Delivery::ExactlyOnce => Duration::from_millis(100),
         };
-        Setup { delivery, commit, workers: 1, stages: 1, pipelines: 1 }
+        Setup { delivery, commit, for_latency: false, workers: 1, stages: 1, pipelines: 1 }
+    }
+
+    /// How long producers gather a batch.
+    pub fn linger(&self) -> Duration {
+        Duration::from_millis(if self.for_latency { 1 } else { 10 })
     }
 
     /// The first topic of each pipeline, where that of the first pipeline has this name.
@@ -240,10 +247,10 @@ fn batch(task: &Task<'_>) -> Result<Command> {
     Ok(command)
 }
 
-fn loop_arguments(task: &Task<'_>) -> [String; 6] {
-    let Task { workload, brokers, input, output, records, .. } = task;
-    let commit = task.setup.commit.as_millis().to_string();
-    [workload.name.into(), commit, brokers.clone(), (*input).into(), (*output).into(), records.to_string()]
+fn loop_arguments(task: &Task<'_>) -> [String; 7] {
+    let Task { workload, brokers, input, output, setup, records, .. } = task;
+    let [commit, linger] = [setup.commit, setup.linger()].map(|time| time.as_millis().to_string());
+    [workload.name.into(), commit, linger, brokers.clone(), (*input).into(), (*output).into(), records.to_string()]
 }
 
 /// A program of `bin/`, which stands beside this one.

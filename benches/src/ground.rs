@@ -1,12 +1,13 @@
 //! The broker, with the input that all contenders read.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::BaseProducer;
-use sluicegate_tests::client::Client;
+use sluicegate_tests::client::{Client, Isolation, Offsets};
 use sluicegate_tests::kafka::Kafka;
 
 use crate::clients::{self, WAIT};
@@ -18,6 +19,9 @@ pub const PARTITIONS: i32 = 4;
 const QUIET: Duration = Duration::from_secs(1);
 /// Inputs are no larger than this together: records of 64 KiB are fewer than those of 200 bytes.
 const INPUT_BYTES: u64 = 4 << 30;
+
+/// The offsets of a topic's records, in order, by partition.
+pub type Places = BTreeMap<i32, Vec<i64>>;
 
 /// A broker, and clients to look at it.
 pub struct Ground {
@@ -98,42 +102,41 @@ impl Ground {
         Ok(Input { topic: input.topic.clone(), records: input.records + records, expected, ..*input })
     }
 
-    /// The number of offsets in the topics: records, and under exactly-once the markers of transactions.
+    /// Where the partitions of each topic end: behind records, and under exactly-once behind the marks of transactions.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn offsets(&self, topics: &[String]) -> Result<u64> {
-        let mut sum = 0;
-        for topic in topics {
-            sum += self.client.offsets_taken(topic)?.cast_unsigned();
-        }
-        Ok(sum)
+    pub fn ends(&self, topics: &[String]) -> Result<Vec<Offsets>> {
+        topics.iter().map(|topic| self.client.end_offsets(topic, Isolation::ReadUncommitted)).collect()
     }
 
-    /// Whether the outputs are what they have to be: every record once, changed as it should, and committed.
+    /// Whether the outputs are what they have to be: every record once, changed as it should, and committed. Where they are, by
+    /// topic.
     ///
     /// # Errors
     /// They are not.
-    pub fn verify(&self, topics: &[String], expected: Digest) -> Result<()> {
-        let found = self.digest(topics, expected.records)?;
+    pub fn verify(&self, topics: &[String], expected: Digest) -> Result<Vec<Places>> {
+        let (found, places) = self.digest(topics, expected.records)?;
         ensure!(found == expected, "{topics:?} are {found:?}, and should be {expected:?}");
-        Ok(())
+        Ok(places)
     }
 
     /// Reads until there are so many records, and no more for a while; or none come.
-    fn digest(&self, topics: &[String], records: u64) -> Result<Digest> {
+    fn digest(&self, topics: &[String], records: u64) -> Result<(Digest, Vec<Places>)> {
         let consumer = clients::consumer(&self.brokers(), &format!("digest-{}", topics[0])).create::<BaseConsumer>()?;
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
         let (mut digest, mut last) = (Digest::default(), Instant::now());
+        let mut places = vec![Places::new(); topics.len()];
         while last.elapsed() < if digest.records < records { WAIT } else { QUIET } {
             let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
             let message = message?;
             last = Instant::now();
-            let topic = topics.iter().position(|topic| topic == message.topic()).unwrap_or(usize::MAX);
+            let topic = topics.iter().position(|topic| topic == message.topic()).context("one of the topics")?;
+            places[topic].entry(message.partition()).or_default().push(message.offset());
             let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
             let headers = headers.map(|header| (header.key, header.value.unwrap_or_default()));
             digest.add(topic, message.key(), message.payload().unwrap_or_default(), headers);
         }
-        Ok(digest)
+        Ok((digest, places))
     }
 }

@@ -1,17 +1,19 @@
-//! One contender's run: through all records, from its first output to its last; or as records come, by the clock.
+//! One contender's run: through all records, from a third of its outputs to its last; or as records come, by the clock.
 
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
+use sluicegate_tests::client::Offsets;
 use sluicegate_tests::process::{Process, cpu_seconds, peak_memory, tail};
 use tempfile::TempDir;
 
 use crate::contender::{Contender, Setup, Task, program};
-use crate::ground::{Ground, Input, PARTITIONS};
+use crate::ground::{Ground, Input, PARTITIONS, Places};
 use crate::memory;
 use crate::workload::{self, Workload};
 
@@ -19,12 +21,16 @@ use crate::workload::{self, Workload};
 const LIMIT: Duration = Duration::from_secs(600);
 /// How often is looked: little beside the seconds that a run takes.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long nothing more comes before a run counts as done.
+const QUIET: Duration = Duration::from_secs(1);
+/// Less CPU time than this, in seconds, is no measure: it comes in ticks of 10 ms, and a look may come 20 ms late.
+const CPU_MIN: f64 = 0.5;
 
 /// What a run took.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
-    /// User and system time of all of its threads, in microseconds a record.
-    pub cpu_us: f64,
+    /// User and system time of all of its threads, in microseconds a record; none where it was too little to measure.
+    pub cpu_us: Option<f64>,
     /// Records a second.
     pub rate: f64,
     /// The most memory that was resident at once, in MiB.
@@ -72,6 +78,11 @@ impl<'a> Run<'a> {
         self.setup.outputs(&self.output).iter().map(|output| self.workload.topics(output)).collect()
     }
 
+    /// How many outputs all pipelines together make of this input.
+    fn expected(&self, input: &Input) -> u64 {
+        input.expected.records * u64::from(self.setup.pipelines)
+    }
+
     /// Starts the process.
     ///
     /// # Errors
@@ -90,8 +101,14 @@ impl<'a> Run<'a> {
         self.outputs().concat().iter().try_for_each(|topic| self.ground.delete(topic))
     }
 
-    fn verify(&self, input: &Input) -> Result<()> {
-        self.outputs().iter().try_for_each(|topics| self.ground.verify(topics, input.expected))
+    /// Verifies the outputs, and measures by these marks from so many outputs on.
+    fn judge(&self, process: u32, marks: &[Mark], input: &Input, from: u64) -> Result<Measured> {
+        let topics = self.outputs();
+        let places =
+            topics.iter().map(|topics| self.ground.verify(topics, input.expected)).collect::<Result<Vec<_>>>()?;
+        let per_output = input.records as f64 / input.expected.records as f64;
+        let (cpu_us, rate) = between(marks, &places, from..=self.expected(input), per_output)?;
+        Ok(Measured { cpu_us, rate, memory_mib: peak_memory_mib(process)? })
     }
 }
 
@@ -108,11 +125,12 @@ pub fn throughput(
 ) -> Result<Measured> {
     let run = Run::prepare(ground, contender, workload, input, setup)?;
     let running = run.start()?;
-    let (process, outputs) = (running.id(), run.outputs());
-    let first = until(process, ground, &outputs, 1);
-    let measured = first.and_then(|first| follow(process, ground, &outputs, input, first));
-    let measured = measured.with_context(|| said(run.folder.path()));
-    let measured = measured.and_then(|measured| run.verify(input).map(|()| measured));
+    let measure = || -> Result<Measured> {
+        let marks = follow(running.id(), ground, &run.outputs(), run.expected(input))?;
+        // Before that it starts, and a virtual machine compiles what is called often.
+        run.judge(running.id(), &marks, input, run.expected(input) / 3)
+    };
+    let measured = measure().with_context(|| said(run.folder.path()));
     drop(running);
     run.finish()?;
     measured.with_context(|| format!("{}: {} under {}", contender.name, workload.name, setup.delivery))
@@ -132,12 +150,13 @@ pub fn standing(
     records: u64,
 ) -> Result<Measured> {
     let run = Run::prepare(ground, contender, workload, one, setup)?;
-    let (running, outputs) = (run.start()?, run.outputs());
+    let running = run.start()?;
     let measure = || -> Result<Measured> {
-        let ready = until(running.id(), ground, &outputs, outputs.len() as u64)?;
+        let ready = follow(running.id(), ground, &run.outputs(), run.expected(one))?.pop();
         let input = ground.add(one, workload, records)?;
-        let measured = follow(running.id(), ground, &outputs, &input, ready)?;
-        run.verify(&input).map(|()| measured)
+        let marks = follow(running.id(), ground, &run.outputs(), run.expected(&input))?;
+        let marks: Vec<Mark> = ready.into_iter().chain(marks).collect();
+        run.judge(running.id(), &marks, &input, run.expected(one))
     };
     let measured = measure().with_context(|| said(run.folder.path()));
     drop(running);
@@ -195,46 +214,63 @@ fn start(contender: &Contender, task: &Task<'_>) -> Result<Process> {
     Process::spawn(&mut command, task.folder)
 }
 
-/// Waits for the outputs of all records, and measures from a mark on.
-fn follow(process: u32, ground: &Ground, outputs: &[Vec<String>], input: &Input, first: Mark) -> Result<Measured> {
-    let last = until(process, ground, outputs, input.expected.records * outputs.len() as u64)?;
-    let per_output = input.records as f64 / input.expected.records as f64;
-    let (cpu_us, rate) = first.to(&last, per_output)?;
-    Ok(Measured { cpu_us, rate, memory_mib: peak_memory_mib(process)? })
-}
-
-/// How far a run was.
+/// How far a run was when somebody looked.
 struct Mark {
     at: Instant,
     cpu: f64,
-    count: u64,
+    /// Where its topics ended, by pipeline.
+    ends: Vec<Vec<Offsets>>,
+}
+
+/// Looks at a run until there are so many outputs, and no more for a while.
+fn follow(process: u32, ground: &Ground, topics: &[Vec<String>], expected: u64) -> Result<Vec<Mark>> {
+    let (mut marks, mut last) = (Vec::new(), (0, Instant::now()));
+    let give_up = last.1 + LIMIT;
+    while last.0 < expected || last.1.elapsed() < QUIET {
+        ensure!(Instant::now() < give_up, "not done within {LIMIT:?}");
+        let ends = topics.iter().map(|topics| ground.ends(topics)).collect::<Result<Vec<_>>>()?;
+        let (cpu, at, offsets) =
+            (cpu_seconds(process)?, Instant::now(), ends.iter().map(|ends| outputs(ends)).sum::<u64>());
+        if offsets > last.0 {
+            last = (offsets, at);
+        }
+        marks.push(Mark { at, cpu, ends });
+        std::thread::sleep(LOOK);
+    }
+    Ok(marks)
+}
+
+/// How many offsets there are before these ends: more than outputs, where there are marks of transactions.
+pub fn outputs(ends: &[Offsets]) -> u64 {
+    ends.iter().flat_map(Offsets::values).sum::<i64>().cast_unsigned()
 }
 
 impl Mark {
-    /// CPU time in microseconds a record, and records a second, from this mark to a later one, where each output stands for so many
-    /// records read.
-    ///
-    /// # Errors
-    /// There is nothing between the marks: all outputs were there when somebody first looked.
-    fn to(&self, last: &Mark, per_output: f64) -> Result<(f64, f64)> {
-        let outputs = last.count.saturating_sub(self.count);
-        ensure!(outputs > 0, "all {} outputs came at once, too few to measure by: take more records", last.count);
-        let read = outputs as f64 * per_output;
-        Ok(((last.cpu - self.cpu) / read * 1e6, read / (last.at - self.at).as_secs_f64()))
+    /// How many outputs there were, which are in these places.
+    fn records(&self, places: &[Vec<Places>]) -> u64 {
+        let topics = self.ends.iter().flatten().zip(places.iter().flatten());
+        let before = |offsets: &[i64], end: i64| offsets.partition_point(|offset| *offset < end) as u64;
+        topics.flat_map(|(ends, places)| places.iter().map(|(number, offsets)| before(offsets, ends[number]))).sum()
     }
 }
 
-/// Waits until there are so many outputs.
-fn until(process: u32, ground: &Ground, outputs: &[Vec<String>], expected: u64) -> Result<Mark> {
-    let (give_up, topics) = (Instant::now() + LIMIT, outputs.concat());
-    while Instant::now() < give_up {
-        let (count, cpu) = (ground.offsets(&topics)?, cpu_seconds(process)?);
-        if count >= expected {
-            return Ok(Mark { at: Instant::now(), cpu, count });
-        }
-        std::thread::sleep(LOOK);
-    }
-    bail!("not done within {LIMIT:?}")
+/// CPU time in microseconds a record, and records a second, between the first mark with so many outputs and the first with so
+/// many. Each output stands for so many records read.
+///
+/// # Errors
+/// There is nothing between: all outputs were there when somebody first looked.
+fn between(
+    marks: &[Mark],
+    places: &[Vec<Places>],
+    outputs: RangeInclusive<u64>,
+    per_output: f64,
+) -> Result<(Option<f64>, f64)> {
+    let first_with = |count| marks.iter().find(|mark| mark.records(places) >= count).context("a mark with all outputs");
+    let (first, last) = (first_with(*outputs.start())?, first_with(*outputs.end())?);
+    let made = last.records(places) - first.records(places);
+    ensure!(made > 0, "all {} outputs came at once, too few to measure by: take more records", outputs.end());
+    let (read, cpu) = (made as f64 * per_output, last.cpu - first.cpu);
+    Ok(((cpu >= CPU_MIN).then_some(cpu / read * 1e6), read / (last.at - first.at).as_secs_f64()))
 }
 
 /// What it said, for an error.
@@ -254,13 +290,20 @@ pub fn peak_memory_mib(process: u32) -> Result<f64> {
 mod tests {
     use super::*;
 
+    /// Marks of a run of one partition, where every fourth offset is a mark of a transaction.
     #[test]
-    fn what_came_at_once_is_no_measure() -> Result<()> {
+    fn what_was_made_between_two_marks_is_told_in_records() -> Result<()> {
         let start = Instant::now();
-        let mark = |seconds, cpu, count| Mark { at: start + Duration::from_secs(seconds), cpu, count };
-        let first = mark(0, 1.0, 100);
-        assert_eq!(first.to(&mark(2, 2.0, 200), 10.0)?, (1000.0, 500.0));
-        let error = first.to(&mark(0, 1.0, 100), 10.0).expect_err("nothing came").to_string();
+        let mark = |seconds, cpu, end| Mark {
+            at: start + Duration::from_secs(seconds),
+            cpu,
+            ends: vec![vec![Offsets::from([(0, end)])]],
+        };
+        let places = [vec![Places::from([(0, (0..400).filter(|offset| offset % 4 != 3).collect())])]];
+        let marks = [mark(0, 1.0, 100), mark(1, 1.4, 200), mark(2, 2.0, 300), mark(3, 2.0, 400)];
+        assert_eq!(between(&marks, &places, 75..=225, 10.0)?, (Some(1.0 / 1500.0 * 1e6), 750.0));
+        assert_eq!(between(&marks, &places, 75..=150, 10.0)?, (None, 750.0));
+        let error = between(&marks, &places, 220..=225, 10.0).expect_err("nothing came").to_string();
         assert!(error.contains("take more records"), "{error}");
         Ok(())
     }

@@ -52,7 +52,7 @@ fn in_language(name: &str, limits: &'static str, task: &Task<'_>) -> Result<Comm
 
 fn command(task: &Task<'_>, stage: &Stage) -> Result<Command> {
     let mut command = Command::new(build::program()?);
-    command.arg("run");
+    command.arg("run").env("XDG_STATE_HOME", task.folder);
     for output in task.setup.outputs(task.output) {
         let file = task.folder.join(format!("{output}.yaml"));
         std::fs::write(&file, pipeline(task, &output, stage))?;

@@ -75,7 +75,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of these values; not numbers if there are none.
+    /// Of these values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -88,22 +88,25 @@ impl Spread {
 }
 
 impl fmt::Display for Spread {
-    /// With the precision that is asked for: `{:.2}`.
+    /// With the precision that is asked for: `{:.2}`. Of no values, that nothing could be measured.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(0);
         let Spread { least, median, most } = self;
+        if median.is_nan() {
+            return f.write_str("too little to measure: take more records");
+        }
         write!(f, "{median:.digits$} ({least:.digits$}–{most:.digits$})")
     }
 }
 
 impl Runs {
-    fn spread(&self, of: impl Fn(&Measured) -> f64) -> Spread {
-        Spread::of(self.runs.iter().map(of))
+    fn spread(&self, of: impl Fn(&Measured) -> Option<f64>) -> Spread {
+        Spread::of(self.runs.iter().filter_map(of))
     }
 
     /// Each run beside the yardstick's of the same round.
-    fn ratio(&self, yardstick: &Runs, of: impl Fn(&Measured) -> f64) -> Spread {
-        Spread::of(self.runs.iter().zip(&yardstick.runs).map(|(own, its)| of(own) / of(its)))
+    fn ratio(&self, yardstick: &Runs, of: impl Fn(&Measured) -> Option<f64>) -> Spread {
+        Spread::of(self.runs.iter().zip(&yardstick.runs).filter_map(|(own, its)| Some(of(own)? / of(its)?)))
     }
 }
 
@@ -117,11 +120,11 @@ impl fmt::Display for Comparison {
             "| | CPU µs per record | × bare | records/s | × bare | peak memory MiB |\n|---|---|---|---|---|---|"
         )?;
         for contender in &self.contenders {
-            let (cpu, rate) = (contender.spread(|run| run.cpu_us), contender.spread(|run| run.rate));
-            let memory = contender.spread(|run| run.memory_mib);
+            let (cpu, rate) = (contender.spread(|run| run.cpu_us), contender.spread(|run| Some(run.rate)));
+            let memory = contender.spread(|run| Some(run.memory_mib));
             let yardstick = &self.contenders[0];
             let (cost, speed) =
-                (contender.ratio(yardstick, |run| run.cpu_us), contender.ratio(yardstick, |run| run.rate));
+                (contender.ratio(yardstick, |run| run.cpu_us), contender.ratio(yardstick, |run| Some(run.rate)));
             writeln!(f, "| {} | {cpu:.2} | {cost:.2} | {rate:.0} | {speed:.2} | {memory:.0} |", contender.title)?;
         }
         Ok(())
@@ -156,7 +159,9 @@ pub fn plot(comparisons: &[Comparison], file: &Path) -> Result<()> {
 }
 
 fn bars(comparison: &Comparison) -> impl Iterator<Item = (String, f64, bool)> {
-    comparison.contenders.iter().map(|contender| {
+    let measured =
+        comparison.contenders.iter().filter(|contender| contender.runs.iter().any(|run| run.cpu_us.is_some()));
+    measured.map(|contender| {
         let title = contender.title.replace("**", "");
         let ours = title.starts_with("sluicegate");
         let value = contender.spread(|run| run.cpu_us).median;
@@ -171,7 +176,7 @@ mod tests {
     use crate::workload::ALL;
 
     fn comparison() -> Comparison {
-        let run = |cpu_us| Measured { cpu_us, rate: 1e6 / cpu_us, memory_mib: 60.0 };
+        let run = |cpu_us| Measured { cpu_us: Some(cpu_us), rate: 1e6 / cpu_us, memory_mib: 60.0 };
         let (setup, titles) = (Setup::new(Delivery::ExactlyOnce), ["bare", "**sluicegate**"]);
         let mut comparison = Comparison::new(&setup, &ALL[0], 10, titles.into_iter());
         comparison.contenders[0].runs = vec![run(2.0), run(4.0), run(3.0)];
@@ -184,6 +189,15 @@ mod tests {
         let table = comparison().to_string();
         assert!(table.contains("| bare | 3.00 (2.00–4.00) | 1.00 (1.00–1.00) |"), "{table}");
         assert!(table.contains("| **sluicegate** | 2.40 (1.00–3.00) | 0.75 (0.50–0.80) |"), "{table}");
+    }
+
+    #[test]
+    fn what_was_not_measured_has_no_figure() {
+        let mut comparison = comparison();
+        comparison.contenders[1].runs.iter_mut().for_each(|run| run.cpu_us = None);
+        let table = comparison.to_string();
+        assert!(table.contains("| **sluicegate** | too little to measure: take more records |"), "{table}");
+        assert_eq!(bars(&comparison).count(), 1);
     }
 
     #[test]

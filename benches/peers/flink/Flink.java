@@ -12,7 +12,7 @@ import org.apache.flink.util.Collector;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.producer.ProducerRecord;
 
-/** Flink BROKERS INPUT OUTPUT at-least-once|exactly-once COMMIT_MS: upper-cases values, until it is killed. */
+/** Flink BROKERS INPUT OUTPUT at-least-once|exactly-once COMMIT_MS LINGER_MS: upper-cases values, until it is killed. */
 public final class Flink {
     /** Key and value as they are. */
     private static final class Bytes implements KafkaRecordDeserializationSchema<byte[][]> {
@@ -52,7 +52,7 @@ public final class Flink {
             .setDeliveryGuarantee(exactlyOnce ? DeliveryGuarantee.EXACTLY_ONCE : DeliveryGuarantee.AT_LEAST_ONCE)
             .setTransactionalIdPrefix(output)
             .setProperty("transaction.timeout.ms", "600000")
-            .setProperty("linger.ms", "10")
+            .setProperty("linger.ms", arguments[5])
             .setProperty("batch.size", "524288")
             .setProperty("buffer.memory", "134217728")
             .build();

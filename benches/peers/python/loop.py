@@ -1,13 +1,13 @@
-"""loop.py BROKERS INPUT OUTPUT at-least-once|exactly-once COMMIT_MS: upper-cases values, until it is killed."""
+"""loop.py BROKERS INPUT OUTPUT at-least-once|exactly-once COMMIT_MS LINGER_MS: upper-cases values, until it is killed."""
 
 import sys
 import time
 
 from confluent_kafka import Consumer, Producer
 
-brokers, source, sink, delivery, commit_ms = sys.argv[1:]
+brokers, source, sink, delivery, commit_ms, linger_ms = sys.argv[1:]
 transactional = delivery == "exactly-once"
-interval = int(commit_ms) / 1000
+interval, linger = int(commit_ms) / 1000, int(linger_ms) / 1000
 
 consumer = Consumer({
     "bootstrap.servers": brokers,
@@ -22,7 +22,7 @@ consumer.subscribe([source])
 settings = {
     "bootstrap.servers": brokers,
     "enable.idempotence": True,
-    "linger.ms": 10,
+    "linger.ms": linger_ms,
     "batch.size": 1_000_000,
     "queue.buffering.max.messages": 1_000_000,
 }
@@ -32,7 +32,7 @@ if transactional:
 
 begun = None
 while True:
-    records = consumer.consume(1000, 0.01)
+    records = consumer.consume(1000, linger)
     if records and begun is None:
         begun = time.monotonic()
         if transactional:

@@ -6,7 +6,7 @@ import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.kstream.Consumed;
 import org.apache.kafka.streams.kstream.Produced;
 
-/** Streams BROKERS INPUT OUTPUT at-least-once|exactly-once COMMIT_MS: upper-cases values, until it is killed. */
+/** Streams BROKERS INPUT OUTPUT at-least-once|exactly-once COMMIT_MS LINGER_MS: upper-cases values, until it is killed. */
 public final class Streams {
     public static void main(String[] arguments) {
         String brokers = arguments[0], input = arguments[1], output = arguments[2];
@@ -20,11 +20,12 @@ public final class Streams {
         settings.put("processing.guarantee", exactlyOnce ? "exactly_once_v2" : "at_least_once");
         settings.put("commit.interval.ms", Integer.parseInt(arguments[4]));
         settings.put("auto.offset.reset", "earliest");
+        settings.put("producer.linger.ms", Integer.parseInt(arguments[5]));
         // For throughput: with the defaults it is slower.
-        settings.put("producer.linger.ms", 10);
         settings.put("producer.batch.size", 524288);
         settings.put("producer.buffer.memory", 134217728L);
         settings.put("consumer.max.poll.records", 5000);
+        settings.put("buffered.records.per.partition", 10000);
         settings.put("consumer.fetch.max.bytes", 52428800);
         settings.put("consumer.max.partition.fetch.bytes", 4194304);
         StreamsBuilder builder = new StreamsBuilder();

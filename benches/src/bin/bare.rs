@@ -2,7 +2,7 @@
 //! without a rebalance, and with none of the checks.
 //!
 //! ```text
-//! bare <limits> <delivery> <workload> <commit interval in ms> <brokers> <in> <out> <records>
+//! bare <limits> <delivery> <workload> <commit ms> <linger ms> <brokers> <in> <out> <records>
 //! ```
 //!
 //! The limits on what is in flight and fetched ahead are `large` or `default`, which is librdkafka's. `at-least-once` polls, works,
@@ -26,11 +26,12 @@ const SERVE: u64 = 1000;
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let [limits, delivery, workload, interval, brokers, from, to, records] = arguments[..] else {
-        bail!("usage: bare <limits> <delivery> <workload> <commit ms> <brokers> <in> <out> <records>");
+    let [limits, delivery, workload, interval, linger, brokers, from, to, records] = arguments[..] else {
+        bail!("usage: bare <limits> <delivery> <workload> <commit ms> <linger ms> <brokers> <in> <out> <records>");
     };
     let workload = Workload::find(workload)?;
     let (mut reading, mut writing) = (consumer(brokers, to), producer(brokers));
+    writing.set("linger.ms", linger);
     match limits {
         "large" => {}
         "default" => [&mut reading, &mut writing].into_iter().for_each(limit_as_by_default),

@@ -2,7 +2,7 @@
 //! with no plugin. Rust's rdkafka wraps neither call.
 //!
 //! ```text
-//! batch <workload> <commit interval in ms> <brokers> <in> <out> <records>
+//! batch <workload> <commit ms> <linger ms> <brokers> <in> <out> <records>
 //! ```
 //!
 //! It takes workloads of one output and no headers, which the write call has no room for.
@@ -32,14 +32,14 @@ const READ_WAIT: i32 = 10;
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let [workload, interval, brokers, from, to, records] = arguments[..] else {
-        bail!("usage: batch <workload> <commit ms> <brokers> <in> <out> <records>");
+    let [workload, interval, linger, brokers, from, to, records] = arguments[..] else {
+        bail!("usage: batch <workload> <commit ms> <linger ms> <brokers> <in> <out> <records>");
     };
     let (workload, interval) = (Workload::find(workload)?, Duration::from_millis(interval.parse()?));
     ensure!(workload.outputs.is_empty() && !workload.headers, "'{}' has headers or several outputs", workload.name);
     let consumer = consumer(brokers, to).create::<BaseConsumer>()?;
     consumer.subscribe(&[from])?;
-    let producer = producer(brokers).create::<BaseProducer>()?;
+    let producer = producer(brokers).set("linger.ms", linger).create::<BaseProducer>()?;
     let batch = Batch::new(&consumer, &producer, to, workload.native())?;
     // Rebalances reach rdkafka by `poll` alone, which gives the first record with them; after it, the group stands still.
     let first = loop {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 use sluicegate_benches::boundary::start;
 use sluicegate_benches::contender::{Delivery, Setup, named};
@@ -25,7 +25,7 @@ use sluicegate_wasm::{CompilerProgram, Engine, EngineSettings, LoadOptions, Plug
 #[derive(Parser)]
 struct Arguments {
     /// How many records a point takes, of 200 bytes; fewer where they are larger
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 2_000_000)]
     records: u64,
     /// What grows; everything if it is not said
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -134,7 +134,8 @@ fn point(ground: &Ground, axis: Axis, size: u64, records: u64) -> Result<Point> 
         _ => throughput(ground, ours, workload, &setup, &input)?,
     };
     ground.delete(&input.topic)?;
-    Ok(Point { size, cost: measured.cpu_us, memory_mib: measured.memory_mib })
+    let cost = measured.cpu_us.context("too little CPU time to measure: take more records")?;
+    Ok(Point { size, cost, memory_mib: measured.memory_mib })
 }
 
 /// The point of so many plugins, by another process.

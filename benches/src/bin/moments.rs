@@ -18,7 +18,7 @@ use sluicegate_benches::boundary::CALLS;
 use sluicegate_benches::clients::{WAIT, consumer};
 use sluicegate_benches::contender::{Contender, Delivery, Setup, named};
 use sluicegate_benches::ground::{Ground, Input, PARTITIONS};
-use sluicegate_benches::measure::Run;
+use sluicegate_benches::measure::{Run, outputs};
 use sluicegate_benches::report::Spread;
 use sluicegate_benches::workload;
 use sluicegate_core::Transform as _;
@@ -96,7 +96,7 @@ fn idle(ground: &Ground) -> Result<f64> {
     let run = Run::prepare(ground, contender, &workload::ALL[0], &input, &setup)?;
     let running = run.start()?;
     let begin = Instant::now();
-    while ground.offsets(&[run.output().to_owned()])? < input.records {
+    while outputs(&ground.ends(&[run.output().to_owned()])?) < input.records {
         ensure!(begin.elapsed() < WAIT, "no outputs within {WAIT:?}");
     }
     // Time itself is what is measured.

@@ -12,6 +12,8 @@ use crate::contender::Task;
 const GO: &str = "Go, 1.26 or newer (https://go.dev)";
 const RUST: &str = "Rust (https://rustup.rs)";
 const TARGET: &str = "wasm32-unknown-unknown";
+/// For throughput: batches of its input, which may overtake each other. Without, it passes on what a fetch has brought.
+const UNORDERED: &str = "{ enabled: true, checkpoint_limit: 100000, batching: { count: 5000, period: 50ms } }";
 const VERSION: &str = "github.com/redpanda-data/connect/v4@v4.100.0";
 
 /// Its own mapping language.
@@ -27,7 +29,9 @@ pub(crate) fn wasm(task: &Task<'_>) -> Result<Command> {
 fn command(task: &Task<'_>, processor: &str) -> Result<Command> {
     let file = task.folder.join("connect.yaml");
     let config = std::fs::read_to_string(sources("connect").join("connect.yaml"))?;
+    let unordered = if task.setup.for_latency { "{ enabled: false }" } else { UNORDERED };
     let config = config.replace("${BROKERS}", &task.brokers).replace("${INPUT}", task.input);
+    let config = config.replace("${UNORDERED}", unordered);
     std::fs::write(&file, config.replace("${OUTPUT}", task.output).replace("${PROCESSOR}", processor))?;
     let mut command = Command::new(program()?);
     command.arg("-c").arg(&file);

@@ -9,7 +9,10 @@ use sluicegate_tests::process::output;
 use super::{arguments, built, sources};
 use crate::contender::Task;
 
-/// Runs the class of the peer's folder, with these options of the JVM.
+/// All that a JVM of this work needs. By default it would take a quarter of the machine's memory before it collects.
+const HEAP: &str = "-Xmx512m";
+
+/// Runs the class of the peer's folder, with these options of the JVM beside [`HEAP`].
 pub(crate) fn command(peer: &str, class: &str, options: &[&str], task: &Task<'_>) -> Result<Command> {
     let file = format!("{class}.java");
     let folder = built(peer, &["pom.xml", &file, "log4j2.properties"], |folder| {
@@ -25,7 +28,7 @@ pub(crate) fn command(peer: &str, class: &str, options: &[&str], task: &Task<'_>
         output(javac.arg(sources.join(file.as_str())), JDK).map(drop)
     })?;
     let mut command = Command::new(tool("java"));
-    command.args(options).arg("-cp").arg(format!("{}:{}", folder.display(), folder.join("libs/*").display()));
+    command.arg(HEAP).args(options).arg("-cp").arg(format!("{}:{}", folder.display(), folder.join("libs/*").display()));
     command.arg(class).args(arguments(task));
     Ok(command)
 }

@@ -24,9 +24,10 @@ fn built(peer: &str, files: &[&str], make: impl FnOnce(&Path) -> Result<()>) -> 
     cache::once_for(&format!("peer-{peer}"), &files, make)
 }
 
-/// What a peer of one's own making is told: brokers, input, output, delivery, and how often it commits, in ms.
-fn arguments(task: &Task<'_>) -> [String; 5] {
+/// What a peer of one's own making is told: brokers, input, output, delivery, and in ms how often it commits and how long its
+/// producer gathers a batch.
+fn arguments(task: &Task<'_>) -> [String; 6] {
     let Task { brokers, input, output, setup, .. } = task;
-    let commit = setup.commit.as_millis().to_string();
-    [brokers.clone(), (*input).into(), (*output).into(), setup.delivery.to_string(), commit]
+    let [commit, linger] = [setup.commit, setup.linger()].map(|time| time.as_millis().to_string());
+    [brokers.clone(), (*input).into(), (*output).into(), setup.delivery.to_string(), commit, linger]
 }
