@@ -34,8 +34,8 @@ pub trait Source {
     /// The worker ends; a new one starts from the committed offsets.
     fn poll(&mut self, batch: &mut Batch, wait: Duration) -> Result<Polled, Error>;
 
-    /// As [`Source::poll`], but reads nothing and does not wait. Called in its place while there is no room for more, so
-    /// that the group does not wait as long as the sink does.
+    /// As [`Source::poll`], but reads nothing and does not wait. Called in its place while there is no room for more,
+    /// so that the group does not wait as long as the sink does.
     ///
     /// # Errors
     /// As of [`Source::poll`].

@@ -324,8 +324,8 @@ fn keep_running(app: &App, running: &Running, worker: u32, course: &Course) {
 const PASSING: [ErrorKind; 5] =
     [ErrorKind::Rewind, ErrorKind::Retry, ErrorKind::Tripped, ErrorKind::Unreachable, ErrorKind::Login];
 
-/// An unreachable broker at the first start is most likely a wrong address, and a refused login a wrong password; later, both are
-/// most likely passing faults.
+/// An unreachable broker at the first start is most likely a wrong address, and a refused login a wrong password;
+/// later, both are most likely passing faults.
 fn may_pass(error: &Error, running: &Running) -> bool {
     let is_of_access = matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Login);
     PASSING.contains(&error.kind) && (!is_of_access || running.connected_once.load(Relaxed))

@@ -46,8 +46,8 @@ impl Starts {
 
     /// Some of these partitions cannot be read from where the group is: moves the group on, if that is what is to be done. The
     /// list has the offset of what this member would have read next, where it has read; the group counts as being there
-    /// where it has no offset, as those of a topic that was deleted go with it. The log of one may have been `cut` off, and
-    /// reach further again by now.
+    /// where it has no offset, as those of a topic that was deleted go with it. The log of one may have been `cut` off,
+    /// and reach further again by now.
     ///
     /// # Errors
     /// It is not, or the brokers do not say.

@@ -339,4 +339,20 @@ mod tests {
         assert_eq!(kbytes(1 << 20, 1), 4 << 10);
         assert_eq!(kbytes((10 << 20) + 12, 1), (10 << 10) + 1);
     }
+
+    #[test]
+    fn a_source_looks_for_damage() {
+        let source = KafkaSourceConfig {
+            brokers: "127.0.0.1:1".into(),
+            topics: Vec::new(),
+            group: "g".into(),
+            start: Start::Latest,
+            on_missing_offset: OnMissingOffset::Stop,
+            properties: BTreeMap::new(),
+            batch_records: 1,
+            batch_bytes: 1,
+            queue_bytes: 1,
+        };
+        assert_eq!(source.configuration(Delivery::AtLeastOnce, 0).unwrap().get("check.crcs"), Some("true"));
+    }
 }

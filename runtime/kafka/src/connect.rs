@@ -57,8 +57,9 @@ pub struct SinkConnection {
 /// the worker's.
 ///
 /// # Errors
-/// [`ErrorKind::Unreachable`]: no broker answers. [`ErrorKind::Login`]: none lets this program in. [`ErrorKind::Config`]: a
-/// property that is unknown or may not be set, a topic that is not there, an access that is refused.
+/// [`ErrorKind::Unreachable`]: no broker answers. [`ErrorKind::Login`]: none lets this program in.
+/// [`ErrorKind::Config`]: a property that is unknown or may not be set, a topic that is not there, an access that is
+/// refused.
 pub fn connect(source: &KafkaSourceConfig, sink: &KafkaSinkConfig, patience: Patience) -> Result<Connection, Error> {
     let (consumer, partitions) = consumer(source, sink.delivery)?;
     let patient = || PatientConsumer::new(&consumer, &patience);

@@ -77,8 +77,8 @@ impl Faults {
         if matches!(level, RDKafkaLogLevel::Debug) {
             return;
         }
-        // A connection that never came about carried no request. One that logs in again (KIP-368) may wait for answers until
-        // that of its handshake comes, and looks like one that logs in for the first time.
+        // A connection that never came about carried no request. One that logs in again (KIP-368) may wait for answers
+        // until that of its handshake comes, and looks like one that logs in for the first time.
         let carries = ["in state UP", "in state REAUTH", "in state AUTH_HANDSHAKE"];
         let is_lost = carries.iter().any(|state| line.contains(state)) && !line.contains("handshake failed");
         if facility == "FAIL" && is_lost || facility == "REQTMOUT" {

@@ -5,9 +5,9 @@
 //! connect → KafkaSource (one group member) → … → KafkaSink (one producer) → KafkaTransaction (both)
 //! ```
 //!
-//! librdkafka's threads fetch and send; everything here runs on the worker's thread, except calls of librdkafka that do
-//! not keep to their time-outs, which a side thread waits for. Callbacks only note down what happened. Records are
-//! copied once on their way in, from librdkafka's memory to the batch, and once on their way out.
+//! librdkafka's threads fetch and send; everything here runs on the worker's thread, except calls of librdkafka that
+//! may take longer than a second or two, which a side thread waits for. Callbacks only note down what happened. Records
+//! are copied once on their way in, from librdkafka's memory to the batch, and once on their way out.
 
 mod admin;
 mod assigned;

@@ -102,7 +102,7 @@ impl Transaction for KafkaTransaction {
             Commits::Both(consumer, exactly_once) => {
                 let no_member = || Error::new(ErrorKind::Retry, "the consumer is no member of its group");
                 let group = consumer.group_metadata().ok_or_else(no_member)?;
-                // As that of no member, it would not be compared with the group's: whoever has the partitions now, it would count.
+                // As that of no member, it would not be compared with the group's, whoever has the partitions now.
                 if consumer.assignment_lost() {
                     return Err(Error::new(ErrorKind::Rewind, "the group went on without this member"));
                 }

@@ -256,6 +256,26 @@ fn errors_in_a_group() {
     judge(GROUP, in_a_group);
 }
 
+/// Its id is gone by then, and the offsets of a transaction that come from no member are compared with no generation.
+#[test]
+fn a_member_that_has_lost_its_partitions_commits_nothing() {
+    let mock = mock(&[("in", 1), ("out", 1)]);
+    let brokers = mock.bootstrap_servers();
+    produce(&brokers, "in", 1, 0..1);
+    let mut connection = connect(&source(&brokers, "g"), &exactly_once(&brokers)).unwrap();
+    assert_eq!(next(&mut connection).unwrap(), 0);
+    inject(&mock, (Heartbeat, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, 1, Rewind));
+    let end = Instant::now() + Duration::from_secs(20);
+    let (follows, said) = loop {
+        assert!(Instant::now() < end, "it commits on");
+        match followed(transact(&mut connection)) {
+            (Success, _) => thread::sleep(Duration::from_millis(50)),
+            ended => break ended,
+        }
+    };
+    assert!(follows == Rewind && said.contains("went on without this member"), "{follows:?}: {said}");
+}
+
 /// The group gave it partitions, and it could not take them over.
 #[test]
 fn a_member_leaves_at_once_that_has_not_answered() {

@@ -52,8 +52,8 @@ impl Log {
         in_turns(|| self.write("delete old records", sweep))
     }
 
-    /// A turn of [`Log::sweep`], if it is time; where that is not enough, the next call goes on. For whoever has just written:
-    /// that is durable, whatever becomes of this.
+    /// A turn of [`Log::sweep`], if it is time; where that is not enough, the next call goes on. For whoever has just
+    /// written: that is durable, whatever becomes of this.
     pub(crate) fn sweep_if_due(&self) {
         if !self.is_time_to_sweep(SWEEP_PAUSE) {
             return;
@@ -148,11 +148,11 @@ mod tests {
         let log = Log::open(directory.path()).unwrap();
         let retention = Retention { bytes: None, age: Some(Duration::from_secs(60)) };
         log.create_topic("t", &TopicSettings { partitions: 1, retention }).unwrap();
-        let old =
-            "INSERT INTO batches SELECT partitions.id, value, value + 1, 0, 0, 1, x'00' FROM partitions, generated;";
-        let generated = "WITH RECURSIVE generated (value) AS (SELECT 0 UNION ALL SELECT value + 1 FROM generated WHERE value < 1499)";
-        let counted = "UPDATE partitions SET next = 1500, bytes = 1500;";
-        log.read("write old batches", |sql| Ok(sql.execute_batch(&format!("{generated} {old} {counted}"))?)).unwrap();
+        let old = "
+            WITH RECURSIVE generated (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM generated WHERE n < 1499)
+            INSERT INTO batches SELECT partitions.id, n, n + 1, 0, 0, 1, x'00' FROM partitions, generated;
+            UPDATE partitions SET next = 1500, bytes = 1500;";
+        log.read("write old batches", |sql| Ok(sql.execute_batch(old)?)).unwrap();
         log.sweep_again();
         for left in [500, 0] {
             log.sweep_if_due();

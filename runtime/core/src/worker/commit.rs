@@ -100,8 +100,8 @@ impl Worker {
         self.obey()?;
         self.sink.acknowledged(&mut self.progress, WAIT_MAX)?;
         self.progress.reached();
-        // It is acknowledged little by little, and not each bit is worth a commit: where the budget or a batch's age is the
-        // limit, acknowledgements alone make room.
+        // It is acknowledged little by little, and not each bit is worth a commit: where the budget or a batch's age is
+        // the limit, acknowledgements alone make room.
         let WorkerSettings { commit, .. } = &self.settings;
         let waiting = Amount { records: self.progress.records(), bytes: self.progress.bytes() };
         let is_worth_it = commit.is_reached(self.uncommitted, 1) && !commit.is_reached(waiting, PARTS);

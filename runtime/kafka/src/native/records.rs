@@ -288,8 +288,8 @@ impl ReadError {
         }
     }
 
-    /// Where the partition's log was cut off and went on with other records, if that is what happened: a new leader did not have
-    /// all that the one before it had. Librdkafka tells it in words only; below zero nothing is left.
+    /// Where the partition's log was cut off and went on with other records, if that is what happened: a new leader did
+    /// not have all that the one before it had. Librdkafka tells it in words only; below zero nothing is left.
     pub(crate) fn cut_at(&self) -> Option<i64> {
         let (_, at) = self.reason.split_once("broker end offset is ")?;
         at.split(' ').next()?.parse().ok()
@@ -313,11 +313,11 @@ mod tests {
     #[test]
     fn a_log_that_was_cut_off_is_told_from_one_that_retention_passed() {
         let cut_at = |reason: &str| ReadError { code: None, offset: -1, reason: reason.to_owned() }.cut_at();
-        let cut = "Partition log truncation detected at offset 7 (leader epoch 1): broker end offset is 5 (offset leader epoch \
-                   0). Reset to INVALID.: Local: Partition log truncation detected (broker 1)";
+        let cut = "Partition log truncation detected at offset 7 (leader epoch 1): broker end offset is 5 \
+                   (offset leader epoch 0). Reset to INVALID.: Local: Partition log truncation detected (broker 1)";
         assert_eq!(cut_at(cut), Some(5));
-        let all = "No epoch found less or equal to offset 7 (leader epoch 1): broker end offset is -1 (offset leader epoch -1). \
-                   Reset using configured policy.: Local: Partition log truncation detected (broker 1)";
+        let all = "No epoch found less or equal to offset 7 (leader epoch 1): broker end offset is -1 \
+                   (offset leader epoch -1). Reset using configured policy.: Local: Partition log truncation detected";
         assert_eq!(cut_at(all), Some(-1));
         assert_eq!(
             cut_at("fetch failed due to requested offset not available on the broker: Broker: Offset out of range"),
