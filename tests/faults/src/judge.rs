@@ -165,14 +165,17 @@ mod tests {
     fn reading(inputs: &[Record]) -> Result<Reading> {
         let mut topics = BTreeMap::<String, Vec<Record>>::new();
         for input in as_stored(inputs) {
-            let due = match fate("run", &input)? {
-                Fate::Produced(due) => due,
-                Fate::DeadLetter { letter, .. } => vec![letter],
+            let (due, story) = match fate("run", &input)? {
+                Fate::Produced(due) => (due, Vec::new()),
+                Fate::DeadLetter { letter, story } => (vec![letter], story),
             };
+            let named = |(name, value): (Vec<u8>, _)| (String::from_utf8_lossy(&name).into_owned(), value);
+            let story: Vec<_> = story.into_iter().map(named).collect();
             for (index, due) in due.into_iter().enumerate() {
                 let outputs = topics.entry(due.topic.to_string()).or_default();
                 let id = format!("run/{}/0/{}/{index}", source("run"), input.offset);
-                let headers = input.headers.iter().cloned().chain([(ID.to_owned(), Some(id.into_bytes()))]).collect();
+                let added = story.iter().cloned().chain([(ID.to_owned(), Some(id.into_bytes()))]);
+                let headers = input.headers.iter().cloned().chain(added).collect();
                 outputs.push(Record {
                     offset: outputs.len() as i64,
                     value: due.record.value,
