@@ -1,5 +1,9 @@
 use std::ops::RangeInclusive;
 
+use crate::batch::NO_TIMESTAMP;
+use crate::emission::Emission;
+use crate::failure::{Failure, FailureKind};
+
 /// The bounds on what a plugin may make of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputLimits {
@@ -28,8 +32,27 @@ impl SinkLimits {
     /// Takes everything.
     pub const NONE: SinkLimits = SinkLimits { bytes: usize::MAX, before_ms: u64::MAX, after_ms: u64::MAX };
 
-    /// The timestamps that it takes at `now_ms`, beside [`NO_TIMESTAMP`](crate::NO_TIMESTAMP).
+    /// The timestamps that it takes at `now_ms`, beside [`NO_TIMESTAMP`].
     pub(crate) fn timestamps(&self, now_ms: i64) -> RangeInclusive<i64> {
         now_ms.saturating_sub_unsigned(self.before_ms)..=now_ms.saturating_add_unsigned(self.after_ms)
+    }
+
+    /// Checks that it takes this output, and would not end the pipeline by refusing it; `timestamps` are those that it takes.
+    pub(crate) fn check(&self, output: &Emission<'_>, timestamps: &RangeInclusive<i64>) -> Result<(), Failure> {
+        let (bytes, most, time) = (output.bytes(), self.bytes, output.timestamp);
+        if bytes > most {
+            let reason = format!("an output of {bytes} bytes; the sink takes {most} in one record");
+            return Err(Failure::new(FailureKind::TooMuchOutput, reason));
+        }
+        if time == NO_TIMESTAMP || timestamps.contains(&time) {
+            return Ok(());
+        }
+        let (earliest, latest) = (timestamps.start(), timestamps.end());
+        let reason = if time > *latest {
+            format!("an output's timestamp, {time}, is later than {latest}, the latest that the sink takes now")
+        } else {
+            format!("an output's timestamp, {time}, is earlier than {earliest}, the earliest that the sink takes now")
+        };
+        Err(Failure::new(FailureKind::Malformed, reason))
     }
 }

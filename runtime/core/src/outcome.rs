@@ -151,7 +151,7 @@ impl Valid {
         timestamps: &RangeInclusive<i64>,
     ) -> Result<(), Failure> {
         let check = |emission: &Emission<'_>| match feeds_sink || emission.to.is_some() {
-            true => check_sink(emission, limits.sink.bytes, timestamps),
+            true => limits.sink.check(emission, timestamps),
             false => Ok(()),
         };
         let mut emissions = self.emissions();
@@ -197,25 +197,6 @@ impl Deref for Valid {
     fn deref(&self) -> &Outcomes {
         &self.0
     }
-}
-
-/// The sink would refuse the rest, and end the pipeline.
-fn check_sink(emission: &Emission<'_>, bytes_max: usize, timestamps: &RangeInclusive<i64>) -> Result<(), Failure> {
-    let (bytes, time) = (emission.bytes(), emission.timestamp);
-    if bytes > bytes_max {
-        let reason = format!("an output of {bytes} bytes; the sink takes {bytes_max} in one record");
-        return Err(Failure::new(FailureKind::TooMuchOutput, reason));
-    }
-    if time == NO_TIMESTAMP || timestamps.contains(&time) {
-        return Ok(());
-    }
-    let (earliest, latest) = (timestamps.start(), timestamps.end());
-    let reason = if time > *latest {
-        format!("an output's timestamp, {time}, is later than {latest}, the latest that the sink takes now")
-    } else {
-        format!("an output's timestamp, {time}, is earlier than {earliest}, the earliest that the sink takes now")
-    };
-    Err(Failure::new(FailureKind::Malformed, reason))
 }
 
 #[cfg(test)]
