@@ -1,5 +1,3 @@
-use std::ops::RangeInclusive;
-
 use crate::batch::NO_TIMESTAMP;
 use crate::emission::Emission;
 use crate::failure::{Failure, FailureKind};
@@ -17,6 +15,21 @@ pub struct OutputLimits {
     pub sink: SinkLimits,
 }
 
+/// The timestamps that a sink takes, beside none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timestamps {
+    earliest: i64,
+    latest: i64,
+}
+
+impl Timestamps {
+    /// Whether this is one of them.
+    #[inline]
+    pub(crate) fn take(self, time: i64) -> bool {
+        time == NO_TIMESTAMP || (self.earliest <= time) & (time <= self.latest)
+    }
+}
+
 /// What a sink takes in one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SinkLimits {
@@ -32,23 +45,26 @@ impl SinkLimits {
     /// Takes everything.
     pub const NONE: SinkLimits = SinkLimits { bytes: usize::MAX, before_ms: u64::MAX, after_ms: u64::MAX };
 
-    /// The timestamps that it takes at `now_ms`, beside [`NO_TIMESTAMP`].
-    pub(crate) fn timestamps(&self, now_ms: i64) -> RangeInclusive<i64> {
-        now_ms.saturating_sub_unsigned(self.before_ms)..=now_ms.saturating_add_unsigned(self.after_ms)
+    /// The timestamps that it takes at `now_ms`.
+    pub(crate) fn timestamps(&self, now_ms: i64) -> Timestamps {
+        Timestamps {
+            earliest: now_ms.saturating_sub_unsigned(self.before_ms),
+            latest: now_ms.saturating_add_unsigned(self.after_ms),
+        }
     }
 
     /// Checks that it takes this output, and would not end the pipeline by refusing it; `timestamps` are those that it takes.
-    pub(crate) fn check(&self, output: &Emission<'_>, timestamps: &RangeInclusive<i64>) -> Result<(), Failure> {
+    pub(crate) fn check(&self, output: &Emission<'_>, timestamps: Timestamps) -> Result<(), Failure> {
         let (bytes, most, time) = (output.bytes(), self.bytes, output.timestamp);
         if bytes > most {
             let reason = format!("an output of {bytes} bytes; the sink takes {most} in one record");
             return Err(Failure::new(FailureKind::TooMuchOutput, reason));
         }
-        if time == NO_TIMESTAMP || timestamps.contains(&time) {
+        if timestamps.take(time) {
             return Ok(());
         }
-        let (earliest, latest) = (timestamps.start(), timestamps.end());
-        let reason = if time > *latest {
+        let Timestamps { earliest, latest } = timestamps;
+        let reason = if time > latest {
             format!("an output's timestamp, {time}, is later than {latest}, the latest that the sink takes now")
         } else {
             format!("an output's timestamp, {time}, is earlier than {earliest}, the earliest that the sink takes now")

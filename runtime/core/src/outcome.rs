@@ -1,10 +1,10 @@
-use std::ops::{Deref, RangeInclusive};
+use std::ops::Deref;
 
-use crate::batch::{Batch, Headers, NO_TIMESTAMP};
+use crate::batch::{Batch, Headers};
 use crate::column::{Column, INHERIT};
 use crate::emission::{Emission, Emissions};
 use crate::failure::{Failure, FailureKind};
-use crate::limits::OutputLimits;
+use crate::limits::{OutputLimits, Timestamps};
 
 /// The outcome that drops a record: it emits no output.
 pub const EMIT_NONE: i32 = 0;
@@ -56,8 +56,8 @@ impl Outcomes {
         self.check_shape(emitted, outputs).map_err(|reason| Failure::new(FailureKind::Malformed, reason))?;
         let valid = Valid(self);
         let timestamps = limits.sink.timestamps(now_ms);
-        if (emitted > 0 || feeds_sink) && !valid.fits_as_a_whole(input, limits, &timestamps) {
-            valid.check_each(input, limits, feeds_sink, &timestamps)?;
+        if (emitted > 0 || feeds_sink) && !valid.fits_as_a_whole(input, limits, timestamps) {
+            valid.check_each(input, limits, feeds_sink, timestamps)?;
         }
         Ok(valid)
     }
@@ -131,11 +131,9 @@ impl Outcomes {
 
 impl Valid {
     /// Whether the batch with all outputs, inherited bytes included, would be allowed as those of one record. Nearly always it is.
-    fn fits_as_a_whole(&self, input: &Batch, limits: &OutputLimits, timestamps: &RangeInclusive<i64>) -> bool {
+    fn fits_as_a_whole(&self, input: &Batch, limits: &OutputLimits, timestamps: Timestamps) -> bool {
         // All are looked at, even after one that does not fit: that can be done several at once.
-        let fit = |column: &[i64]| {
-            column.iter().fold(true, |fit, time| fit & (*time == NO_TIMESTAMP || timestamps.contains(time)))
-        };
+        let fit = |column: &[i64]| column.iter().fold(true, |fit, time| fit & timestamps.take(*time));
         let bytes = input.cost() + self.keys.data.len() + self.values.data.len() + self.headers.cost();
         bytes <= limits.bytes_per_record.min(limits.sink.bytes)
             && self.outcomes.iter().all(|outcome| *outcome <= 1)
@@ -148,7 +146,7 @@ impl Valid {
         input: &Batch,
         limits: &OutputLimits,
         feeds_sink: bool,
-        timestamps: &RangeInclusive<i64>,
+        timestamps: Timestamps,
     ) -> Result<(), Failure> {
         let check = |emission: &Emission<'_>| match feeds_sink || emission.to.is_some() {
             true => limits.sink.check(emission, timestamps),
@@ -202,6 +200,7 @@ impl Deref for Valid {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::batch::NO_TIMESTAMP;
     use crate::limits::SinkLimits;
     use proptest::prelude::*;
 

@@ -9,7 +9,7 @@ use crate::seams::{Clock, Transform};
 use super::Terms;
 use super::compare::compare;
 use super::live::Live;
-use super::result::{Maker, Part, Split, StageResult};
+use super::result::{Part, Split, StageResult};
 
 /// A candidate at work beside the live plugin. Whatever goes wrong with it ends it, and nothing else.
 pub(super) struct Trying {
@@ -91,7 +91,8 @@ impl Trying {
         if self.is_canary() {
             let (live, canary) = conducts(input.len(), result);
             self.findings.add(&live, &canary);
-            if result.failed().iter().any(|(row, _)| result.split.makers.get(*row) == Some(&Maker::LiveAfterCanary)) {
+            let Split { given, canary, .. } = &result.split;
+            if canary.failed.iter().any(|(place, _)| result.failure_of(given[*place]).is_some()) {
                 self.live.forgive();
             }
             return true;
@@ -102,8 +103,7 @@ impl Trying {
             self.findings.end(error.message);
             return false;
         }
-        if self.shadow.failed.iter().any(|(row, _)| result.failed().binary_search_by_key(row, |(row, _)| *row).is_ok())
-        {
+        if self.shadow.failed.iter().any(|(row, _)| result.failure_of(*row).is_some()) {
             self.live.forgive();
         }
         let records = input.len() as u64;
@@ -124,20 +124,12 @@ fn conduct(records: u64, part: &Part) -> Conduct {
 
 /// How each did with its share. A record that both failed on, in whatever way, is itself to blame: it is nobody's failure.
 fn conducts(records: usize, result: &StageResult) -> (Conduct, Conduct) {
-    let Split { makers, given, canary, .. } = &result.split;
-    let (own, given_count) = (records - given.len(), given.len() as u64);
-    let mut of_live = conduct(own as u64, &result.live);
-    let mut of_canary = conduct(given_count, canary);
-    if given.is_empty() {
-        return (of_live, of_canary);
-    }
-    let mut on_canarys_share = Vec::new();
-    for (row, failure) in result.failed().iter().filter(|(row, _)| makers[*row] != Maker::Live) {
-        of_live.forget(failure.kind);
-        on_canarys_share.push(*row);
-    }
+    let Split { given, canary, .. } = &result.split;
+    let mut of_live = conduct((records - given.len()) as u64, &result.live);
+    let mut of_canary = conduct(given.len() as u64, canary);
     for (place, failure) in &canary.failed {
-        if on_canarys_share.binary_search(&given[*place]).is_ok() {
+        if let Some(of_both) = result.failure_of(given[*place]) {
+            of_live.forget(of_both.kind);
             of_canary.forget(failure.kind);
         }
     }

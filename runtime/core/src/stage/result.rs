@@ -84,6 +84,12 @@ impl StageResult {
         &self.live.failed
     }
 
+    /// How the live plugin failed on this row, if it did.
+    pub(super) fn failure_of(&self, row: usize) -> Option<&Failure> {
+        let at = self.live.failed.binary_search_by_key(&row, |(row, _)| *row).ok()?;
+        Some(&self.live.failed[at].1)
+    }
+
     /// Whether a canary took part.
     pub(crate) fn is_split(&self) -> bool {
         !self.split.makers.is_empty()

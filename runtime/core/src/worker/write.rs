@@ -80,7 +80,7 @@ impl Worker {
             };
             let story = self.story(failed).into_headers();
             // Its own, unless that would be refused here too.
-            let taken = stage.limits().sink.timestamps(self.clock.unix_ms()).contains(&record.timestamp);
+            let taken = stage.limits().sink.timestamps(self.clock.unix_ms()).take(record.timestamp);
             let timestamp = if taken { record.timestamp } else { NO_TIMESTAMP };
             self.sink.write(
                 &Output {
